@@ -1,0 +1,1 @@
+//! The sluice.v1 gRPC API.

@@ -1,0 +1,1 @@
+//! Pinned workers that own streams: the packet pipeline.

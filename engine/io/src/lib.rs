@@ -1,0 +1,1 @@
+//! Frames in and out: AF_XDP, io_uring, memory.

@@ -1,0 +1,1 @@
+//! Batched ciphers and MACs for SRTP.
