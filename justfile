@@ -1,0 +1,100 @@
+# Every verb of the house. `./justw VERB` installs what is missing first.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+export PATH := env("HOME") + "/.cargo/bin:" + env("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
+fuzz_seconds := env("SLUICE_FUZZ_SECONDS", "15")
+
+# List the verbs.
+default:
+    @just --list --unsorted
+
+# Run the gateway: just run --config sluice.toml
+run *ARGS:
+    cargo run --release -p sluice -- run {{ARGS}}
+
+# Show the main job on real media, and prove it: exit status 0 or 1.
+demo *ARGS:
+    cargo build --quiet --profile demo -p sluice
+    "${CARGO_TARGET_DIR:-target}/demo/sluice" demo {{ARGS}}
+
+# All checks and all tests, as continuous integration runs them.
+test: fmt-check lint deny unit netns ebpf fuzz docs
+    @echo "test: everything passed"
+
+alias ci := test
+
+# Format all Rust code.
+fmt:
+    cargo fmt --all
+
+# Fail if formatting would change anything.
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy with every warning an error.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Advisories, licences, bans and sources of all dependencies.
+deny:
+    cargo deny --workspace check
+
+# Unit tests, suites and doc tests of every crate.
+unit:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --workspace --exclude sluice-tests
+        cargo test --workspace --doc --quiet
+    else
+        cargo test --workspace --exclude sluice-tests --no-fail-fast
+    fi
+
+# RFC test vectors only.
+vectors:
+    cargo test -p sluice-srtp -- vector
+
+# The daemon between real peers in network namespaces (root).
+netns *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # The tests start the real binary; Cargo knows binaries of a test's own package only.
+    cargo build -p sluice
+    if ((EUID != 0)); then
+        echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw netns" >&2
+    fi
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run -p sluice-tests {{ARGS}}
+    else
+        cargo test -p sluice-tests --no-fail-fast -- --test-threads=1 {{ARGS}}
+    fi
+
+# Rebuild the XDP program with its own toolchain and compare it with the committed object.
+ebpf:
+    ebpf/program/build.sh --check
+
+# Each fuzz target for SLUICE_FUZZ_SECONDS (15).
+fuzz:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! rustup toolchain list | grep -q '^nightly'; then
+        echo "SKIP: fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2
+        exit 0
+    fi
+    if ! command -v cargo-fuzz >/dev/null; then
+        echo "SKIP: fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2
+        exit 0
+    fi
+    for target in $(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do
+        echo "fuzz: $target for {{fuzz_seconds}} s"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- \
+            -max_total_time={{fuzz_seconds}} -verbosity=0 -print_final_stats=0
+    done
+
+# Benchmarks.
+bench *ARGS:
+    cargo bench -p sluice-bench {{ARGS}}
+
+# Build the API documentation; broken links are errors.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
