@@ -1,0 +1,86 @@
+//! What the XDP program and its loader agree on: map names, keys, values, sizes.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::{Endpoint, Policy};
+
+/// The hash map [`LocalKey`] → [`LegEntry`].
+pub const LEGS: &str = "LEGS";
+/// The XSKMAP: receive queue → AF_XDP socket.
+pub const SOCKETS: &str = "SOCKETS";
+/// The per-CPU array [`crate::Counter`] → count of frames (`u64`).
+pub const COUNTERS: &str = "COUNTERS";
+/// The name of the XDP program.
+pub const PROGRAM: &str = "sluice";
+
+/// Receive queues that the XSKMAP has room for.
+pub const MAX_QUEUES: u32 = 256;
+/// Local ports that the map of legs has room for, unless the loader is told otherwise.
+pub const MAX_LEGS: u32 = 65_536;
+
+/// The longest frame that is redirected: a chunk of 4 KiB less the 256 octets that the kernel keeps in
+/// front of a frame, less as many behind it for what protection appends (tag and MKI, 148 at most).
+/// Longer ones reach the leg's kernel socket.
+pub const MAX_FRAME: usize = 4096 - 256 - 256;
+
+/// A leg's local transport address: the key of the map of legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct LocalKey {
+    /// IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`).
+    pub addr: [u8; 16],
+    /// UDP port in network byte order.
+    pub port: [u8; 2],
+    /// Always zero: the kernel compares whole keys.
+    pub pad: [u8; 2],
+}
+
+impl LocalKey {
+    /// The key of an endpoint.
+    #[inline(always)]
+    pub const fn new(endpoint: &Endpoint) -> Self {
+        Self { addr: endpoint.addr, port: endpoint.port.to_be_bytes(), pad: [0; 2] }
+    }
+}
+
+impl From<SocketAddr> for LocalKey {
+    fn from(local: SocketAddr) -> Self {
+        Self::new(&Endpoint::from(local))
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { addr: ip.octets(), port: address.port() }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    /// IPv4-mapped addresses become IPv4 again.
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(Ipv6Addr::from(endpoint.addr).to_canonical(), endpoint.port)
+    }
+}
+
+/// What the program knows of a leg's local port: the value of the map of legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LegEntry {
+    /// The number of the leg, for those who read the map; the program does not use it.
+    pub leg: u32,
+    /// Always zero: makes the layout free of implicit padding.
+    pub pad: u32,
+    /// What the port accepts.
+    pub policy: Policy,
+}
+
+impl LegEntry {
+    /// An entry for a leg.
+    pub const fn new(leg: u32, policy: Policy) -> Self {
+        Self { leg, pad: 0, policy }
+    }
+}
