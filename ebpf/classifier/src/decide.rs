@@ -3,10 +3,11 @@
 use crate::layout::MAX_FRAME;
 use crate::{Bytes, LegEntry, LocalKey, Malformed, NotUdp, Verdict, classify_at, locate};
 
-/// What becomes of a frame.
+/// What becomes of a frame that arrives at a receive queue with an AF_XDP socket. Without one, the
+/// program passes everything ([`Counter::NoSocket`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// To the AF_XDP socket of the receive queue; to the kernel if there is none.
+    /// To the AF_XDP socket of the receive queue.
     Redirect,
     /// To the kernel, as if there were no program.
     Pass,
@@ -63,7 +64,8 @@ pub enum Counter {
     PacketType,
     /// [`Malformed::RtcpLength`].
     RtcpLength,
-    /// Besides `Rtp` or `Rtcp`: the receive queue has no AF_XDP socket, so that the kernel got it.
+    /// Besides one of those redirected or dropped: the receive queue has no AF_XDP socket, so that the
+    /// frame passed to the kernel.
     NoSocket,
 }
 

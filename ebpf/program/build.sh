@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Builds the XDP program into sluice.bpf.o, installing the toolchain first where it is missing.
+#   build.sh           rebuild the committed object
+#   build.sh --check   rebuild aside, and fail if the committed object disassembles differently
+# README.md says why the toolchain is what it is.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+llvm=/usr/lib/llvm-22
+linker_version=0.13.0
+packages=(rustc-web cargo-web libstd-rust-web-dev-bpf rust-web-llvm
+    llvm-22 llvm-22-dev libpolly-22-dev libzstd-dev zlib1g-dev)
+committed=sluice.bpf.o
+
+main() {
+    case "${1-}" in
+        "") install_toolchain && build && strip_object "$committed" && describe ;;
+        --check) install_toolchain && build && check ;;
+        *) echo "usage: $0 [--check]" >&2 && exit 2 ;;
+    esac
+}
+
+install_toolchain() {
+    local missing
+    missing=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null |
+        awk '$2 == "installed" { print $1 }' | sort | comm -13 - <(printf '%s\n' "${packages[@]}" | sort))
+    if [ -n "$missing" ]; then
+        echo "Installing:" $missing
+        # shellcheck disable=SC2086 # one word per package
+        ${SUDO-$([ "$(id -u)" = 0 ] || echo sudo)} apt-get install -y --no-install-recommends $missing
+    fi
+    PATH="$HOME/.cargo/bin:$PATH"
+    if ! bpf-linker --version 2>/dev/null | grep -qF "$linker_version"; then
+        # bpf-linker looks for libLLVM in LLVM_PREFIX, llvm-sys for the headers in the other.
+        # `cd /`: not the toolchain that this repository pins.
+        (cd / && LLVM_PREFIX=$llvm LLVM_SYS_221_PREFIX=$llvm cargo install --locked --force \
+            bpf-linker --version "$linker_version" --no-default-features --features llvm-22)
+    fi
+}
+
+build() {
+    # Debian's compiler, not rustup's: it comes with `core` for the BPF target.
+    # Paths of this machine are kept out of the object.
+    local remap="--remap-path-prefix=$(readlink -f ../..)=/sluice"
+    remap+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
+    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc RUSTUP_TOOLCHAIN= CARGO_TARGET_DIR=$PWD/target \
+        CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS="$remap" \
+        /usr/bin/cargo build --release --locked --target bpfel-unknown-none
+}
+
+strip_object() {
+    "$llvm/bin/llvm-objcopy" --strip-debug target/bpfel-unknown-none/release/sluice "$1"
+}
+
+describe() {
+    "$llvm/bin/llvm-objdump" --disassemble --section=xdp.frags --no-show-raw-insn "$committed" |
+        awk '/^ +[0-9]+:/ { n = $1 + 1 } END { print "sluice.bpf.o:", n, "instructions" }'
+    ls -l "$committed"
+}
+
+check() {
+    strip_object target/fresh.o
+    disassemble "$committed" >target/committed.s
+    disassemble target/fresh.o >target/fresh.s
+    if ! diff -u target/committed.s target/fresh.s; then
+        echo "$committed is not what its source builds to: run ebpf/program/build.sh and commit it." >&2
+        exit 1
+    fi
+    echo "$committed is what its source builds to."
+}
+
+# Instructions, relocations and map definitions, without the file's name, debug information and BTF.
+disassemble() {
+    "$llvm/bin/llvm-objdump" --disassemble --reloc --no-show-raw-insn "$1" | grep -v 'file format'
+    "$llvm/bin/llvm-objdump" --full-contents --section=maps "$1" | grep -v 'file format'
+}
+
+main "$@"
