@@ -67,6 +67,8 @@ fn zrtp<B: Bytes>(datagram: &B) -> Verdict {
 }
 
 /// RFC 8656 §12.4: channel number, length of the application data, the data; padding may follow.
+/// Channel numbers above 0x4fff, which RFC 5766 still had, are outside this range of first octets and so
+/// `Unknown`.
 #[inline(always)]
 fn turn_channel<B: Bytes>(datagram: &B) -> Verdict {
     match datagram.u16_at(2) {
