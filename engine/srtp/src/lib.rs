@@ -1,1 +1,72 @@
-//! SRTP and SRTCP contexts, batch protect and unprotect (RFC 3711, RFC 7714).
+//! SRTP and SRTCP: cryptographic contexts and batched protection (RFC 3711, RFC 7714).
+//!
+//! Sans-IO, without allocation per packet. A batch is a slice of [`Job`]s, each a packet in its own
+//! buffer with tailroom and the number of its cryptographic context; every job gets its own result.
+//!
+//! ```text
+//! MasterKey ──derive──▶ SessionKeys ──Arc──▶ Inbound  ◀── unprotect(contexts, jobs)
+//!  (suite, key, salt)    (expanded)      └──▶ Outbound ◀── protect(contexts, jobs)
+//! ```
+//!
+//! Receiving has one order, in one function: estimate the index, check for replay, authenticate,
+//! decrypt, commit (RFC 3711 §3.3). Two copies of a packet in one batch both pass the check; the
+//! commit decides.
+#![forbid(unsafe_code)]
+
+mod context;
+mod error;
+mod index;
+mod keys;
+mod protect;
+mod replay;
+pub mod rtcp;
+pub mod rtp;
+mod suite;
+mod transform;
+mod unprotect;
+
+pub use context::{Contexts, Inbound, Outbound, Position};
+pub use error::Error;
+pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys};
+pub use protect::protect;
+pub use replay::ReplayWindow;
+pub use suite::{Suite, UnknownSuite};
+pub use unprotect::unprotect;
+
+pub use sluice_kernels::{Kernel, SelectError, selected as selected_kernel};
+
+/// Most jobs in one batch; more are worked through in several.
+pub const MAX_BATCH: usize = 64;
+
+/// Most octets that protection can add: tag, E flag with SRTCP index, MKI.
+pub const MAX_OVERHEAD: usize = 16 + 4 + MAX_MKI;
+
+/// Whether a packet is RTP or RTCP; RFC 5761 §4 tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A media packet.
+    Rtp,
+    /// A control packet, compound or reduced-size.
+    Rtcp,
+}
+
+/// One packet to protect or unprotect.
+pub struct Job<'a> {
+    /// Number of the packet's cryptographic context in the [`Contexts`] given beside the batch.
+    pub context: usize,
+    /// RTP or RTCP.
+    pub kind: Kind,
+    /// The packet's buffer: the packet, then tailroom.
+    pub packet: &'a mut [u8],
+    /// In: octets of the packet. Out: octets of the result, if there is one.
+    pub len: usize,
+    /// Out: what became of the packet. On an error the packet's octets are as they were.
+    pub result: Result<(), Error>,
+}
+
+impl<'a> Job<'a> {
+    /// A job that has not run yet.
+    pub const fn new(context: usize, kind: Kind, packet: &'a mut [u8], len: usize) -> Self {
+        Self { context, kind, packet, len, result: Ok(()) }
+    }
+}

@@ -1,0 +1,271 @@
+//! Cryptographic contexts: all SRTP state of one SSRC in one direction (RFC 3711 §3.2).
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::index::estimate;
+use crate::replay::{Replay, ReplayWindow};
+use crate::{Error, KeyId, Kind, SessionKeys};
+
+/// Master keys that one context can hold at a time: the newest and those not retired yet.
+const MAX_KEYS: usize = 8;
+/// SRTCP indices have 31 bits (RFC 3711 §3.4).
+const RTCP_INDEX_END: u64 = 1 << 31;
+
+/// A table of contexts, named by number. Several jobs of one batch may name the same context.
+pub trait Contexts<C> {
+    /// The context of that number.
+    fn get(&self, index: usize) -> Option<&C>;
+    /// The context of that number, to change.
+    fn get_mut(&mut self, index: usize) -> Option<&mut C>;
+}
+
+impl<C> Contexts<C> for [C] {
+    fn get(&self, index: usize) -> Option<&C> {
+        <[C]>::get(self, index)
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut C> {
+        <[C]>::get_mut(self, index)
+    }
+}
+
+/// Where a stream stands: enough to carry on elsewhere (RFC 3711 §3.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Highest RTP packet index so far: ROC in the upper 32 of 48 bits.
+    pub rtp: Option<u64>,
+    /// Highest SRTCP index so far.
+    pub rtcp: Option<u64>,
+}
+
+impl Position {
+    /// The rollover counter.
+    pub fn roc(&self) -> u32 {
+        self.rtp.map_or(0, |index| (index >> 16) as u32)
+    }
+}
+
+/// A key in a context with what it has done there.
+struct Held {
+    keys: Arc<SessionKeys>,
+    rtp: u64,
+    rtcp: u64,
+}
+
+impl Held {
+    fn new(keys: Arc<SessionKeys>) -> Self {
+        Self { keys, rtp: 0, rtcp: 0 }
+    }
+
+    fn left(&self, kind: Kind) -> u64 {
+        let lifetime = self.keys.lifetime();
+        match kind {
+            Kind::Rtp => lifetime.rtp_packets.saturating_sub(self.rtp),
+            Kind::Rtcp => lifetime.rtcp_packets.saturating_sub(self.rtcp),
+        }
+    }
+
+    fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Rtp => self.rtp += 1,
+            Kind::Rtcp => self.rtcp += 1,
+        }
+    }
+}
+
+/// The context of a received SSRC.
+pub struct Inbound {
+    ssrc: u32,
+    initial_roc: u32,
+    authenticated: bool,
+    rtp: Replay,
+    rtcp: Replay,
+    keys: ArrayVec<Held, MAX_KEYS>,
+}
+
+impl Inbound {
+    /// A context that has seen nothing. `roc` is the rollover counter of the first packet: 0 unless
+    /// signalling told otherwise.
+    pub fn new(ssrc: u32, keys: Arc<SessionKeys>, window: ReplayWindow, roc: u32) -> Self {
+        let mut held = ArrayVec::new();
+        held.push(Held::new(keys));
+        Self {
+            ssrc,
+            initial_roc: roc,
+            authenticated: false,
+            rtp: Replay::new(window),
+            rtcp: Replay::new(window),
+            keys: held,
+        }
+    }
+
+    /// Makes this the unused context of another SSRC under the same keys; allocates nothing.
+    pub fn rebind(&mut self, ssrc: u32) {
+        self.ssrc = ssrc;
+        self.authenticated = false;
+        self.rtp.reset();
+        self.rtcp.reset();
+    }
+
+    /// Adds a master key. It is tried before the older ones, which go on verifying until retired; the
+    /// ROC goes on (RFC 3711 §3.3.1). With no room left the oldest key goes.
+    pub fn install(&mut self, keys: Arc<SessionKeys>) {
+        self.retire(keys.id());
+        if self.keys.is_full() {
+            self.keys.pop();
+        }
+        self.keys.insert(0, Held::new(keys));
+    }
+
+    /// Removes a master key; whether it was there.
+    pub fn retire(&mut self, id: KeyId) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|held| held.keys.id() != id);
+        self.keys.len() < before
+    }
+
+    /// Whether any packet has authenticated here (late binding, RFC 5479 App. A.4.3).
+    pub const fn authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// The SSRC.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// How many keys verify packets here.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Highest indices so far.
+    pub const fn position(&self) -> Position {
+        Position { rtp: self.rtp.highest(), rtcp: self.rtcp.highest() }
+    }
+
+    pub(crate) fn key(&self, candidate: usize) -> Option<&Arc<SessionKeys>> {
+        self.keys.get(candidate).map(|held| &held.keys)
+    }
+
+    pub(crate) const fn fresh(&self) -> bool {
+        self.rtp.highest().is_none()
+    }
+
+    pub(crate) fn estimate(&self, sequence: u16) -> Result<u64, Error> {
+        estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::TooOld)
+    }
+
+    pub(crate) fn check(&self, kind: Kind, index: u64) -> Result<(), Error> {
+        self.replay(kind).check(index)
+    }
+
+    pub(crate) fn commit(&mut self, kind: Kind, index: u64, candidate: usize) -> Result<(), Error> {
+        match kind {
+            Kind::Rtp => self.rtp.commit(index)?,
+            Kind::Rtcp => self.rtcp.commit(index)?,
+        }
+        self.authenticated = true;
+        if let Some(held) = self.keys.get_mut(candidate) {
+            held.count(kind);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expired(&self, kind: Kind, candidate: usize) -> bool {
+        self.keys.get(candidate).is_some_and(|held| held.left(kind) == 0)
+    }
+
+    const fn replay(&self, kind: Kind) -> &Replay {
+        match kind {
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        }
+    }
+}
+
+/// The context of a sent SSRC. It never uses an index twice under one key.
+pub struct Outbound {
+    ssrc: u32,
+    initial_roc: u32,
+    rtp: Replay,
+    next_rtcp: u64,
+    held: Held,
+}
+
+impl Outbound {
+    /// A context that has sent nothing. `roc` is the rollover counter of the first packet.
+    pub fn new(ssrc: u32, keys: Arc<SessionKeys>, roc: u32) -> Self {
+        Self::resume(ssrc, keys, Position::default(), roc)
+    }
+
+    /// Carries on after `position`: nothing at or before it is ever sent again. Without an RTP
+    /// position the first packet has rollover counter `roc`.
+    pub fn resume(ssrc: u32, keys: Arc<SessionKeys>, position: Position, roc: u32) -> Self {
+        let mut rtp = Replay::new(ReplayWindow::default());
+        if let Some(highest) = position.rtp {
+            rtp.close(highest);
+        }
+        let next_rtcp = position.rtcp.map_or(0, |index| index + 1);
+        Self { ssrc, initial_roc: roc, rtp, next_rtcp, held: Held::new(keys) }
+    }
+
+    /// Protects with another master key from the next packet on; ROC and indices go on
+    /// (RFC 3711 §3.3.1, §3.4).
+    pub fn switch(&mut self, keys: Arc<SessionKeys>) {
+        self.held = Held::new(keys);
+    }
+
+    /// The SSRC.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// The name of the key in use.
+    pub fn key_id(&self) -> KeyId {
+        self.held.keys.id()
+    }
+
+    /// RTP and RTCP packets that the key may still protect here.
+    pub fn remaining(&self) -> (u64, u64) {
+        let rtcp_indices = RTCP_INDEX_END.saturating_sub(self.next_rtcp);
+        (self.held.left(Kind::Rtp), self.held.left(Kind::Rtcp).min(rtcp_indices))
+    }
+
+    /// Highest indices used so far.
+    pub fn position(&self) -> Position {
+        Position { rtp: self.rtp.highest(), rtcp: self.next_rtcp.checked_sub(1) }
+    }
+
+    pub(crate) fn keys(&self) -> &SessionKeys {
+        &self.held.keys
+    }
+
+    /// Takes the index of an RTP packet; it is used up from now on.
+    pub(crate) fn take_rtp(&mut self, sequence: u16) -> Result<u64, Error> {
+        let index = estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)?;
+        self.spend(Kind::Rtp)?;
+        // A packet too far behind cannot be shown to be new: sending it could reuse its index.
+        self.rtp.commit(index).map_err(|_| Error::IndexReused)?;
+        self.held.count(Kind::Rtp);
+        Ok(index)
+    }
+
+    /// Takes the next SRTCP index.
+    pub(crate) fn take_rtcp(&mut self) -> Result<u64, Error> {
+        self.spend(Kind::Rtcp)?;
+        let index = self.next_rtcp;
+        if index >= RTCP_INDEX_END {
+            return Err(Error::KeyExpired);
+        }
+        self.next_rtcp += 1;
+        self.held.count(Kind::Rtcp);
+        Ok(index)
+    }
+
+    fn spend(&self, kind: Kind) -> Result<(), Error> {
+        if self.held.left(kind) == 0 { Err(Error::KeyExpired) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,241 @@
+//! Protect on one side, unprotect on the other: every suite, both kinds, batches, keys that change.
+
+use std::sync::Arc;
+
+use sluice_srtp::{
+    Error, Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow,
+    SessionKeys, Suite, protect, unprotect,
+};
+
+const SSRC: u32 = 0xcafe_babe;
+
+fn keys(suite: Suite, id: u64, mki: &[u8]) -> Arc<SessionKeys> {
+    let material: Vec<u8> = (0..suite.key_len() + suite.salt_len()).map(|i| i as u8 ^ id as u8).collect();
+    let master = MasterKey::from_concatenated(suite, &material).unwrap();
+    Arc::new(SessionKeys::derive(KeyId(id), &master, Mki::new(mki).unwrap(), Lifetime::MAX).unwrap())
+}
+
+fn rtp(sequence: u16, payload: usize) -> Vec<u8> {
+    let mut packet = vec![0x91, 0x60];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend([0, 0, 1, 0]);
+    packet.extend(SSRC.to_be_bytes());
+    packet.extend([1, 2, 3, 4]);
+    packet.extend([0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0]);
+    packet.extend((0..payload).map(|i| i as u8));
+    packet
+}
+
+fn rtcp() -> Vec<u8> {
+    let mut packet = vec![0x80, 200, 0, 6];
+    packet.extend(SSRC.to_be_bytes());
+    packet.extend([7; 20]);
+    packet
+}
+
+fn send(context: &mut Outbound, kind: Kind, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut buffer = plain.to_vec();
+    buffer.resize(plain.len() + MAX_OVERHEAD, 0);
+    let mut jobs = [Job::new(0, kind, &mut buffer, plain.len())];
+    protect(std::slice::from_mut(context), &mut jobs);
+    let (result, len) = (jobs[0].result, jobs[0].len);
+    result.map(|()| buffer[..len].to_vec())
+}
+
+fn receive(context: &mut Inbound, kind: Kind, packet: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut buffer = packet.to_vec();
+    let mut jobs = [Job::new(0, kind, &mut buffer, packet.len())];
+    unprotect(std::slice::from_mut(context), &mut jobs);
+    let (result, len) = (jobs[0].result, jobs[0].len);
+    if result.is_err() {
+        assert_eq!(buffer, packet, "a refused packet is left as it was");
+    }
+    result.map(|()| buffer[..len].to_vec())
+}
+
+fn pair(keys: &Arc<SessionKeys>) -> (Outbound, Inbound) {
+    (Outbound::new(SSRC, keys.clone(), 0), Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), 0))
+}
+
+#[test]
+fn what_is_protected_comes_back_and_is_not_readable_on_the_way() {
+    for suite in Suite::ALL {
+        for mki in [&b""[..], b"k", &[9; 128]] {
+            let (mut out, mut into) = pair(&keys(suite, 1, mki));
+            for size in [0, 1, 15, 16, 17, 160, 1200, 8000] {
+                let plain = rtp(size as u16, size);
+                let packet = send(&mut out, Kind::Rtp, &plain).unwrap();
+                assert_eq!(packet.len(), plain.len() + suite.rtp_overhead() + mki.len());
+                assert_eq!(packet[..24], plain[..24], "the header is in the clear");
+                assert!(size < 15 || packet[24..24 + size] != plain[24..]);
+                assert_eq!(receive(&mut into, Kind::Rtp, &packet).unwrap(), plain);
+            }
+            let plain = rtcp();
+            let packet = send(&mut out, Kind::Rtcp, &plain).unwrap();
+            assert_eq!(packet.len(), plain.len() + suite.rtcp_overhead() + mki.len());
+            assert_eq!(receive(&mut into, Kind::Rtcp, &packet).unwrap(), plain);
+        }
+    }
+}
+
+#[test]
+fn no_single_changed_bit_is_accepted() {
+    for suite in Suite::ALL {
+        for (kind, plain) in [(Kind::Rtp, rtp(1, 20)), (Kind::Rtcp, rtcp())] {
+            let (mut out, mut into) = pair(&keys(suite, 1, b"mk"));
+            let packet = send(&mut out, kind, &plain).unwrap();
+            for bit in 0..packet.len() * 8 {
+                let mut forged = packet.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                assert!(receive(&mut into, kind, &forged).is_err(), "{suite} {kind:?} bit {bit}");
+            }
+            assert!(!into.authenticated());
+            assert_eq!(receive(&mut into, kind, &packet).unwrap(), plain);
+        }
+    }
+}
+
+#[test]
+fn truncated_packets_are_refused_at_every_length() {
+    for suite in Suite::ALL {
+        for (kind, plain) in [(Kind::Rtp, rtp(1, 20)), (Kind::Rtcp, rtcp())] {
+            let (mut out, mut into) = pair(&keys(suite, 1, b""));
+            let packet = send(&mut out, kind, &plain).unwrap();
+            for len in 0..packet.len() {
+                assert!(receive(&mut into, kind, &packet[..len]).is_err(), "{suite} {kind:?} {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replay_is_refused_alone_and_inside_one_batch() {
+    for suite in Suite::ALL {
+        let (mut out, mut into) = pair(&keys(suite, 1, b""));
+        let packet = send(&mut out, Kind::Rtp, &rtp(1, 40)).unwrap();
+        let (mut a, mut b) = (packet.clone(), packet.clone());
+        let len = packet.len();
+        let mut jobs = [Job::new(0, Kind::Rtp, &mut a, len), Job::new(0, Kind::Rtp, &mut b, len)];
+        unprotect(std::slice::from_mut(&mut into), &mut jobs);
+        assert_eq!((jobs[0].result, jobs[1].result), (Ok(()), Err(Error::Replayed)));
+        assert_eq!(receive(&mut into, Kind::Rtp, &packet), Err(Error::Replayed));
+    }
+}
+
+#[test]
+fn one_batch_holds_a_sequence_wrap_even_at_the_very_first_packets() {
+    for suite in Suite::ALL {
+        let (mut out, mut into) = pair(&keys(suite, 1, b""));
+        let mut buffers: Vec<Vec<u8>> = (0..40_u16)
+            .map(|i| send(&mut out, Kind::Rtp, &rtp(65_520_u16.wrapping_add(i), 20)).unwrap())
+            .collect();
+        let mut jobs: Vec<Job<'_>> = buffers
+            .iter_mut()
+            .map(|buffer| {
+                let len = buffer.len();
+                Job::new(0, Kind::Rtp, buffer, len)
+            })
+            .collect();
+        unprotect(std::slice::from_mut(&mut into), &mut jobs);
+        assert!(jobs.iter().all(|job| job.result.is_ok()));
+        assert_eq!(into.position().roc(), 1);
+        assert_eq!(out.position().roc(), 1);
+    }
+}
+
+#[test]
+fn a_new_key_takes_over_without_a_gap_and_the_old_one_ends_when_retired() {
+    for suite in Suite::ALL {
+        let (old, new) = (keys(suite, 1, b""), keys(suite, 2, b""));
+        let (mut out, mut into) = pair(&old);
+        let before = send(&mut out, Kind::Rtp, &rtp(10, 20)).unwrap();
+        let late = send(&mut out, Kind::Rtp, &rtp(11, 20)).unwrap();
+        let too_late = send(&mut out, Kind::Rtp, &rtp(12, 20)).unwrap();
+        receive(&mut into, Kind::Rtp, &before).unwrap();
+        into.install(new.clone());
+        out.switch(new);
+        let after = send(&mut out, Kind::Rtp, &rtp(13, 20)).unwrap();
+        assert_eq!(receive(&mut into, Kind::Rtp, &after).unwrap(), rtp(13, 20));
+        assert_eq!(receive(&mut into, Kind::Rtp, &late).unwrap(), rtp(11, 20));
+        assert!(into.retire(KeyId(1)));
+        assert_eq!(receive(&mut into, Kind::Rtp, &too_late), Err(Error::AuthFailed));
+    }
+}
+
+#[test]
+fn an_mki_chooses_the_key_and_an_unknown_one_is_named_so() {
+    for suite in Suite::ALL {
+        let [one, two, three] = [keys(suite, 1, b"1111"), keys(suite, 2, b"2222"), keys(suite, 3, b"3333")];
+        let mut into = Inbound::new(SSRC, one.clone(), ReplayWindow::default(), 0);
+        into.install(two.clone());
+        let by_one = send(&mut Outbound::new(SSRC, one, 0), Kind::Rtp, &rtp(1, 20)).unwrap();
+        let by_two = send(&mut Outbound::new(SSRC, two, 0), Kind::Rtp, &rtp(2, 20)).unwrap();
+        let by_three = send(&mut Outbound::new(SSRC, three, 0), Kind::Rtp, &rtp(3, 20)).unwrap();
+        assert!(receive(&mut into, Kind::Rtp, &by_one).is_ok());
+        assert!(receive(&mut into, Kind::Rtp, &by_two).is_ok());
+        assert_eq!(receive(&mut into, Kind::Rtp, &by_three), Err(Error::UnknownMki));
+    }
+}
+
+#[test]
+fn a_sender_never_uses_an_index_twice() {
+    let (mut out, _) = pair(&keys(Suite::AeadAes128Gcm, 1, b""));
+    send(&mut out, Kind::Rtp, &rtp(500, 20)).unwrap();
+    assert_eq!(send(&mut out, Kind::Rtp, &rtp(500, 20)), Err(Error::IndexReused));
+    assert!(send(&mut out, Kind::Rtp, &rtp(499, 20)).is_ok(), "reordering is no reuse");
+    assert_eq!(send(&mut out, Kind::Rtp, &rtp(100, 20)), Err(Error::IndexReused), "too old to tell");
+    let resumed = keys(Suite::AeadAes128Gcm, 1, b"");
+    let mut resumed = Outbound::resume(SSRC, resumed, out.position(), 0);
+    assert_eq!(send(&mut resumed, Kind::Rtp, &rtp(498, 20)), Err(Error::IndexReused));
+    assert!(send(&mut resumed, Kind::Rtp, &rtp(501, 20)).is_ok());
+}
+
+#[test]
+fn a_lifetime_ends_sending() {
+    let master = MasterKey::new(Suite::AeadAes128Gcm, &[1; 16], &[2; 12]).unwrap();
+    let short = Lifetime::new(2, 1).unwrap();
+    let keys = Arc::new(SessionKeys::derive(KeyId(1), &master, Mki::NONE, short).unwrap());
+    let mut out = Outbound::new(SSRC, keys, 0);
+    assert_eq!(out.remaining(), (2, 1));
+    send(&mut out, Kind::Rtp, &rtp(1, 20)).unwrap();
+    send(&mut out, Kind::Rtp, &rtp(2, 20)).unwrap();
+    assert_eq!(send(&mut out, Kind::Rtp, &rtp(3, 20)), Err(Error::KeyExpired));
+    send(&mut out, Kind::Rtcp, &rtcp()).unwrap();
+    assert_eq!(send(&mut out, Kind::Rtcp, &rtcp()), Err(Error::KeyExpired));
+}
+
+#[test]
+fn clear_rtcp_is_authenticated_and_its_flag_must_be_as_agreed() {
+    for suite in Suite::ALL {
+        let material: Vec<u8> = (0..suite.key_len() + suite.salt_len()).map(|i| i as u8).collect();
+        let master = MasterKey::from_concatenated(suite, &material).unwrap();
+        let derive = || SessionKeys::derive(KeyId(1), &master, Mki::NONE, Lifetime::MAX).unwrap();
+        let clear = Arc::new(derive().with_clear_rtcp());
+        let (mut out, mut into) = pair(&clear);
+        let packet = send(&mut out, Kind::Rtcp, &rtcp()).unwrap();
+        assert_eq!(packet[..rtcp().len()], rtcp()[..]);
+        let mut forged = packet.clone();
+        forged[12] ^= 1;
+        assert_eq!(receive(&mut into, Kind::Rtcp, &forged), Err(Error::AuthFailed));
+        assert_eq!(receive(&mut into, Kind::Rtcp, &packet).unwrap(), rtcp());
+        let (_, mut strict) = pair(&Arc::new(derive()));
+        assert_eq!(receive(&mut strict, Kind::Rtcp, &packet), Err(Error::NotEncrypted));
+    }
+}
+
+#[test]
+fn header_lies_have_exact_reasons() {
+    let (_, mut into) = pair(&keys(Suite::AesCm128HmacSha1_80, 1, b""));
+    let mut packet = rtp(1, 20);
+    packet[0] = 0x51;
+    assert_eq!(receive(&mut into, Kind::Rtp, &packet), Err(Error::Version));
+    packet[0] = 0x8f;
+    assert_eq!(receive(&mut into, Kind::Rtp, &packet), Err(Error::CsrcCount));
+    packet[0] = 0x91;
+    packet[18] = 0xff;
+    assert_eq!(receive(&mut into, Kind::Rtp, &packet), Err(Error::ExtensionLength));
+    assert_eq!(receive(&mut into, Kind::Rtp, &[0x80; 11]), Err(Error::TooShort));
+    let mut other = rtp(1, 20);
+    other[11] ^= 1;
+    assert_eq!(receive(&mut into, Kind::Rtp, &other), Err(Error::WrongSsrc));
+}
