@@ -95,7 +95,10 @@ fuzz:
     fi
     for target in $(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do
         echo "fuzz: $target for {{fuzz_seconds}} s"
-        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- \
+        # Finds go to the first corpus, so that a run leaves the committed one as it is.
+        found="tests/fuzz/target/corpus/$target"
+        mkdir -p "$found"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "$found" "tests/fuzz/corpus/$target" -- \
             -max_total_time={{fuzz_seconds}} -verbosity=0 -print_final_stats=0
     done
 
