@@ -97,7 +97,7 @@ fuzz:
         echo "fuzz: $target for {{fuzz_seconds}} s"
         # Finds go to the first corpus, so that a run leaves the committed one as it is.
         found="tests/fuzz/target/corpus/$target"
-        mkdir -p "$found"
+        mkdir -p "$found" "tests/fuzz/corpus/$target"
         cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "$found" "tests/fuzz/corpus/$target" -- \
             -max_total_time={{fuzz_seconds}} -verbosity=0 -print_final_stats=0
     done

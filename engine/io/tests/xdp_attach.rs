@@ -2,6 +2,7 @@
 
 mod host;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
@@ -192,25 +193,34 @@ fn a_daemon_that_will_be_killed() {
     std::thread::sleep(Duration::from_mins(1));
 }
 
-/// Starts that child in this thread's namespace; `None` if it could not pin its link.
-fn daemon(mode: &str, leg: SocketAddr) -> Option<Child> {
-    let mut child = Command::new(std::env::current_exe().expect("this test"))
+/// Starts that child in this thread's namespace, behind the words of a wrapper; says whether its link is
+/// pinned.
+fn start_daemon(wrapper: &[&str], mode: &str, leg: SocketAddr) -> (Child, bool) {
+    let this = std::env::current_exe().expect("this test");
+    let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
+    words.push(this.as_os_str());
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
         .args(["--exact", "a_daemon_that_will_be_killed", "--ignored", "--nocapture"])
         .env("SLUICE_TEST_MODE", mode)
         .env("SLUICE_TEST_LEG", leg.to_string())
         .stdout(Stdio::piped())
-        .process_group(0)
         .spawn()
         .expect("the child starts");
     let output = BufReader::new(child.stdout.take().expect("piped"));
     let pinned = output.lines().map_while(Result::ok).find_map(|line| {
         line.split("attached ").nth(1).and_then(|pinned| pinned.trim().parse::<bool>().ok())
     });
-    if pinned == Some(true) {
+    (child, pinned.expect("the child attaches"))
+}
+
+/// The same where only a pinned link is of use; `None`, said loudly, where there is no bpffs.
+fn daemon(mode: &str, leg: SocketAddr) -> Option<Child> {
+    let (child, pinned) = start_daemon(&[], mode, leg);
+    if pinned {
         return Some(child);
     }
     kill(child);
-    assert_eq!(pinned, Some(false), "the child failed");
     host::skip("crash test", "no bpffs here, so that a crash detaches");
     None
 }
@@ -291,6 +301,30 @@ fn another_mode_or_another_interface_is_not_taken_over() {
         let attached = attach(Mode::Auto);
         assert!(!attached.took_over() && attached.is_attached());
         assert!(attached.pinned_at().is_some());
+    });
+}
+
+/// `ip netns exec` hides bpffs: the daemon mounts one that lives as long as its mount namespace, or, where
+/// it may not mount, goes without. Either way a crash detaches the program.
+#[test]
+fn without_a_lasting_bpffs_a_crash_detaches() {
+    let test = "without_a_lasting_bpffs_a_crash_detaches";
+    let Some(pair) = Pair::new(test, 1500) else { return };
+    Pair::inside(&pair.near, || {
+        let (_leg, local) = leg_socket("10.77.0.1:0");
+        let bare = ["ip", "netns", "exec", &pair.near];
+        let may_not_mount = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"];
+        for (wrapper, may_mount) in [(bare.to_vec(), true), ([&bare[..], &may_not_mount].concat(), false)] {
+            let (child, pinned) = start_daemon(&wrapper, "native", local);
+            assert_eq!(pinned, may_mount);
+            assert!(program().is_some());
+            kill(child);
+            let end = Instant::now() + Duration::from_secs(10);
+            while program().is_some() {
+                assert!(Instant::now() < end, "the program is still attached");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
     });
 }
 
