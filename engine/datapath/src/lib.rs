@@ -1,1 +1,45 @@
 //! Pinned workers that own streams: the packet pipeline.
+//!
+//! ```text
+//! Engine::start ─▶ worker 0 … n, one thread and one pool each      events ─▶ EventReceiver
+//!    │ command       loop: commands → receive → pipeline → transmit → housekeeping → wait
+//!    ▼
+//! queue of a worker
+//!
+//! rx batch ─▶ ingress ─▶ unprotect ─▶ forward ─▶ egress ─▶ tx batch
+//!             find leg    find stream  routes     protect
+//!             classify    (late        copies     batch
+//!                         binding)
+//! ```
+//!
+//! A worker shares nothing with another but queues and counters: no lock and no allocation on the way of
+//! a packet. What a worker drops has a [`DropReason`].
+#![forbid(unsafe_code)]
+
+mod command;
+mod config;
+mod counters;
+mod drop_reason;
+mod engine;
+mod event;
+mod guard;
+mod handoff;
+mod latency;
+pub mod placement;
+mod probation;
+mod rate;
+mod report;
+mod rtcp;
+mod table;
+
+pub use command::{
+    Command, CommandError, Direction, Latching, LegId, LegSetup, OnSsrcClash, Protection, QueueFull, RouteId,
+    RouteOptions, Ticket,
+};
+pub use config::{EngineConfig, InterfaceConfig, Limits, Mode, Tuning, WorkerCount};
+pub use counters::{Drops, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};
+pub use drop_reason::DropReason;
+pub use engine::{Engine, EngineError};
+pub use event::{Event, EventReceiver};
+pub use latency::{Histogram, Latency};
+pub use report::{EngineReport, InterfaceReport, WorkerReport};

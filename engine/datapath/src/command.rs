@@ -1,0 +1,454 @@
+//! What control can tell a worker, and how the answer comes back.
+
+use std::future::Future;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use sluice_io::{Component, NextHop};
+use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
+
+use crate::LegStats;
+
+/// Names a leg; chosen by control, unique in the process.
+pub type LegId = u32;
+/// Names a route; chosen by control, unique in the process.
+pub type RouteId = u32;
+
+/// What control can tell a worker. Commands are applied between batches, in the order in which they
+/// were given; one that fails changes nothing.
+#[derive(Debug)]
+pub enum Command {
+    /// Adds a leg and begins to receive on its sockets.
+    AddLeg(Box<LegSetup>),
+    /// Removes a leg, its streams, its routes in both directions and its sockets.
+    RemoveLeg {
+        /// Which leg.
+        leg: LegId,
+    },
+    /// Sets the peer's address as signalled; what was learnt by latching is forgotten.
+    SetRemote {
+        /// Which leg.
+        leg: LegId,
+        /// Where RTP goes (and RTCP, with rtcp-mux).
+        rtp: SocketAddr,
+        /// Where RTCP goes without rtcp-mux; `None`: the RTP port plus one (RFC 3550 §11).
+        rtcp: Option<SocketAddr>,
+    },
+    /// Sets the layer-2 next hop towards the peer; the engine's resolver does this by itself.
+    SetNextHop {
+        /// Which leg.
+        leg: LegId,
+        /// Which of its transport components.
+        component: Component,
+        /// The address that it was resolved for: if the peer has moved since, nothing changes.
+        remote: SocketAddr,
+        /// The next hop; `None`: the kernel resolves and sends.
+        next_hop: Option<NextHop>,
+    },
+    /// Installs keys. Inbound, the last of `keys` is tried first, and older keys still verify until
+    /// they are retired. Outbound, the last of `keys` protects from now on, and the index goes on.
+    InstallKeys {
+        /// Which leg.
+        leg: LegId,
+        /// What is received or what is sent.
+        direction: Direction,
+        /// Keys, oldest first.
+        keys: Vec<Arc<SessionKeys>>,
+    },
+    /// Ends the use of a key.
+    RetireKey {
+        /// Which leg.
+        leg: LegId,
+        /// What is received or what is sent.
+        direction: Direction,
+        /// Which key.
+        key: KeyId,
+    },
+    /// Sets the payload types that the leg accepts (bit `n % 64` of word `n / 64`); `None`: any.
+    SetPayloadTypes {
+        /// Which leg.
+        leg: LegId,
+        /// The set.
+        payload_types: Option<[u64; 2]>,
+    },
+    /// Sets the DSCP code point (0–63) of what the leg sends.
+    SetDscp {
+        /// Which leg.
+        leg: LegId,
+        /// The code point.
+        dscp: u8,
+    },
+    /// Sends what one leg receives to another leg. Both are on this worker.
+    AddRoute {
+        /// Which route.
+        route: RouteId,
+        /// The leg that receives.
+        from: LegId,
+        /// The leg that sends.
+        to: LegId,
+        /// Choices.
+        options: RouteOptions,
+    },
+    /// Removes a route. Added again, it goes on at the packet index at which it ended.
+    RemoveRoute {
+        /// Which route.
+        route: RouteId,
+    },
+    /// Sends a datagram of a negotiation (STUN, DTLS, ZRTP) from a leg's socket.
+    SendDatagram {
+        /// Which leg.
+        leg: LegId,
+        /// Which of its transport components.
+        component: Component,
+        /// Where to.
+        remote: SocketAddr,
+        /// UDP payload.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Which way media goes, seen from the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the peer.
+    Inbound,
+    /// To the peer.
+    Outbound,
+}
+
+/// What protects one direction of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protection {
+    /// Nothing: RTP and RTCP (RFC 3550).
+    Plain,
+    /// SRTP and SRTCP (RFC 3711), once keys are installed; nothing passes before.
+    Srtp,
+}
+
+/// Whether a leg's remote address may be learnt from what arrives (symmetric RTP, RFC 4961).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Latching {
+    /// Never: the address is the signalled one, and other sources are dropped. Before signalling gives
+    /// one, authenticated media is accepted from anywhere, plain media from nowhere.
+    Never,
+    /// An SRTP leg's address is that of the newest authenticated packet. A plain leg's, as long as
+    /// signalling gave none, is that of the first source that passes probation (RFC 3550 A.1).
+    FirstAuthenticated,
+}
+
+/// A leg to be.
+#[derive(Debug)]
+pub struct LegSetup {
+    /// The leg's name.
+    pub leg: LegId,
+    /// The local transport address of RTP: a specific address, not the wildcard. RTCP without rtcp-mux
+    /// is received on the address that its socket is bound to.
+    pub local: SocketAddr,
+    /// The kernel socket bound to `local`, non-blocking.
+    pub rtp: Arc<UdpSocket>,
+    /// The kernel socket of RTCP; `None`: rtcp-mux (RFC 5761).
+    pub rtcp: Option<Arc<UdpSocket>>,
+    /// The peer's address of RTP, where signalling told it.
+    pub remote: Option<SocketAddr>,
+    /// The peer's address of RTCP without rtcp-mux; `None`: `remote`'s port plus one.
+    pub rtcp_remote: Option<SocketAddr>,
+    /// Whether the peer's address may be learnt.
+    pub latching: Latching,
+    /// What protects media from the peer.
+    pub inbound: Protection,
+    /// What protects media to the peer.
+    pub outbound: Protection,
+    /// The replay window of what is received.
+    pub window: ReplayWindow,
+    /// The payload types that signalling agreed on: bit `n % 64` of word `n / 64`; `None`: any.
+    pub payload_types: Option<[u64; 2]>,
+    /// How many SSRCs the peer may send at once.
+    pub max_streams: u16,
+    /// DSCP code point (0–63) of what is sent.
+    pub dscp: u8,
+    /// Where the leg's statistics go.
+    pub stats: Arc<LegStats>,
+}
+
+impl LegSetup {
+    /// How many SSRCs a peer may send at once, unless control says otherwise.
+    pub const DEFAULT_MAX_STREAMS: u16 = 32;
+}
+
+/// What to do when two sources use one SSRC under one outbound key (RFC 3711 §9.1: two-time pad).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnSsrcClash {
+    /// The later source is not sent.
+    #[default]
+    Refuse,
+    /// The later source is sent under another SSRC, in RTP and in RTCP of both directions.
+    Rewrite,
+}
+
+/// Choices of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RouteOptions {
+    /// What to do when two sources use one SSRC under one outbound key.
+    pub on_ssrc_clash: OnSsrcClash,
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No leg of this number is on the worker.
+    #[error("leg {0} does not exist on this worker")]
+    UnknownLeg(LegId),
+    /// The number is taken.
+    #[error("leg {0} exists already; choose another number or remove it first")]
+    LegExists(LegId),
+    /// Another leg of the worker has the address.
+    #[error("local address {0} belongs to another leg; remove that leg or choose another port")]
+    AddressTaken(SocketAddr),
+    /// A setting of the leg is out of range.
+    #[error("leg {leg}: {field} {problem}")]
+    InvalidLeg {
+        /// Which leg.
+        leg: LegId,
+        /// The field of [`LegSetup`].
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The worker has as many legs as it may.
+    #[error("the worker has {0} legs, as many as limits.legs allows; use another worker or raise the limit")]
+    TooManyLegs(usize),
+    /// The worker has as many routes as it may.
+    #[error("the worker has {0} routes, as many as limits.routes allows; use another worker or raise it")]
+    TooManyRoutes(usize),
+    /// Packet I/O refused the socket.
+    #[error("leg {leg}: cannot receive on its socket: {error}; check that it is bound and non-blocking")]
+    Register {
+        /// Which leg.
+        leg: LegId,
+        /// What the system said.
+        error: String,
+    },
+    /// No route of this number is on the worker.
+    #[error("route {0} does not exist on this worker")]
+    UnknownRoute(RouteId),
+    /// The number is taken.
+    #[error("route {0} exists already; choose another number or remove it first")]
+    RouteExists(RouteId),
+    /// A route between the same legs exists.
+    #[error("route {existing} leads from leg {from} to leg {to} already; use that one")]
+    RouteDuplicate {
+        /// The route that exists.
+        existing: RouteId,
+        /// The leg that receives.
+        from: LegId,
+        /// The leg that sends.
+        to: LegId,
+    },
+    /// Keys for a direction that is plain.
+    #[error("leg {leg} is plain RTP {direction:?}; keys cannot be installed for it")]
+    NotSrtp {
+        /// Which leg.
+        leg: LegId,
+        /// Which direction.
+        direction: Direction,
+    },
+    /// The leg does not have the key.
+    #[error("leg {leg} has no {direction:?} key {key:?}")]
+    UnknownKey {
+        /// Which leg.
+        leg: LegId,
+        /// Which direction.
+        direction: Direction,
+        /// Which key.
+        key: KeyId,
+    },
+    /// The leg has the key.
+    #[error("leg {leg} has the {direction:?} key {key:?} already")]
+    KeyExists {
+        /// Which leg.
+        leg: LegId,
+        /// Which direction.
+        direction: Direction,
+        /// Which key.
+        key: KeyId,
+    },
+    /// The key was used for sending before, and where it stopped is no longer known.
+    #[error(
+        "key {0:?} was used for sending before; sending under it again could repeat an index: \
+             install a new key"
+    )]
+    KeySpent(KeyId),
+    /// No keys in the command.
+    #[error("leg {0}: no keys given; give at least one")]
+    NoKeys(LegId),
+    /// The leg has as many keys for a direction as it may.
+    #[error("leg {leg} has {limit} {direction:?} keys, as many as it may; retire old ones first")]
+    TooManyKeys {
+        /// Which leg.
+        leg: LegId,
+        /// Which direction.
+        direction: Direction,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The leg has no such component.
+    #[error("leg {0} uses rtcp-mux: it has no RTCP component")]
+    NoRtcpComponent(LegId),
+    /// The datagram does not fit.
+    #[error("a datagram of {0} bytes does not fit into a frame")]
+    DatagramTooLarge(usize),
+    /// No free chunk.
+    #[error("the worker's pool has no free chunk; retry, or raise the pool sizes")]
+    PoolEmpty,
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    NoSuchWorker(usize),
+    /// The worker ended before it came to the command.
+    #[error("the worker stopped before it applied the command")]
+    WorkerStopped,
+}
+
+/// The worker's queue of commands is full: give the command again when others are done.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's queue of commands is full; wait for outstanding ones and retry")]
+pub struct QueueFull(pub Box<Command>);
+
+/// The answer to a command, to be waited for: a future for any executor, or [`Ticket::wait`].
+#[derive(Debug)]
+#[must_use = "a command can fail"]
+pub struct Ticket(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    result: Option<Result<(), CommandError>>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    /// Nothing that runs under the lock can panic halfway, so that a poisoned lock holds a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complete(&self, result: Result<(), CommandError>) {
+        let mut state = self.lock();
+        if state.result.is_some() {
+            return;
+        }
+        state.result = Some(result);
+        let waker = state.waker.take();
+        drop(state);
+        self.done.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The worker's end of a [`Ticket`]. Dropped unused, it answers [`CommandError::WorkerStopped`].
+#[derive(Debug)]
+pub(crate) struct Answer(Arc<Slot>);
+
+impl Answer {
+    pub(crate) fn give(self, result: Result<(), CommandError>) {
+        self.0.complete(result);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.complete(Err(CommandError::WorkerStopped));
+    }
+}
+
+pub(crate) fn ticket() -> (Ticket, Answer) {
+    let slot = Arc::new(Slot::default());
+    (Ticket(Arc::clone(&slot)), Answer(slot))
+}
+
+impl Ticket {
+    /// Blocks until the answer is there, or `timeout` passed (`None`).
+    pub fn wait(&self, timeout: Duration) -> Option<Result<(), CommandError>> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.0.lock();
+        while state.result.is_none() {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            let waited = self.0.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.result.clone()
+    }
+
+    pub(crate) fn failed(error: CommandError) -> Self {
+        let (ticket, answer) = ticket();
+        answer.give(Err(error));
+        ticket
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<(), CommandError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.lock();
+        match &state.result {
+            Some(result) => Poll::Ready(result.clone()),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_the_wait() {
+        let (ticket, answer) = ticket();
+        std::thread::spawn(move || answer.give(Err(CommandError::UnknownLeg(7))));
+        assert_eq!(ticket.wait(Duration::from_secs(5)), Some(Err(CommandError::UnknownLeg(7))));
+    }
+
+    #[test]
+    fn a_command_that_nobody_answers_is_answered_when_it_is_dropped() {
+        let (ticket, answer) = ticket();
+        drop(answer);
+        assert_eq!(ticket.wait(Duration::ZERO), Some(Err(CommandError::WorkerStopped)));
+    }
+
+    #[test]
+    fn waiting_ends_with_the_timeout() {
+        let (ticket, _answer) = ticket();
+        assert_eq!(ticket.wait(Duration::from_millis(1)), None);
+    }
+
+    #[test]
+    fn a_ticket_is_a_future_that_is_woken() {
+        struct Flag(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let flag = Arc::new(Flag(false.into()));
+        let waker = Waker::from(Arc::clone(&flag));
+        let (mut ticket, answer) = ticket();
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut ticket).poll(&mut context).is_pending());
+        answer.give(Ok(()));
+        assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));
+        assert_eq!(Pin::new(&mut ticket).poll(&mut context), Poll::Ready(Ok(())));
+    }
+}

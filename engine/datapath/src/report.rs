@@ -1,0 +1,50 @@
+//! What the engine found at start and what it made of it, for logs, `doctor` and the API.
+
+use sluice_io::Path;
+
+use crate::placement::Place;
+
+/// How the engine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineReport {
+    /// The SRTP kernel in use.
+    pub kernel: &'static str,
+    /// The best way in of any interface: [`Path::IoUring`] where XDP is not in use.
+    pub path: Path,
+    /// Each interface of the configuration.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Each worker.
+    pub workers: Vec<WorkerReport>,
+}
+
+/// How an interface is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// How media comes in.
+    pub path: Path,
+    /// Receive queues that have an AF_XDP socket.
+    pub queues: u32,
+    /// Whether the program of a crashed daemon was replaced.
+    pub took_over: bool,
+    /// Whether the program is attached now.
+    pub attached: bool,
+    /// What could not be had and why, best first.
+    pub degraded: Vec<String>,
+}
+
+/// Where a worker runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// The CPU that was chosen for it; `None`: left to the scheduler.
+    pub place: Option<Place>,
+    /// Whether it is bound to that CPU; if not, why.
+    pub bound: Result<(), String>,
+    /// Whether it is running.
+    pub alive: bool,
+    /// AF_XDP sockets: interface and queue.
+    pub queues: Vec<(String, u32)>,
+}

@@ -1,0 +1,108 @@
+//! The one trait that the datapath sees, and what travels beside a frame's bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The way a datagram came in or went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Path {
+    /// An AF_XDP socket whose program is attached in the driver.
+    XdpNative,
+    /// An AF_XDP socket behind generic (SKB mode) XDP.
+    XdpGeneric,
+    /// A kernel UDP socket read and written through io_uring.
+    IoUring,
+    /// In-process queues: tests, capture files, benches.
+    Memory,
+}
+
+/// The two transport components of a leg (RFC 3550 §11: RTP on one port, RTCP on another;
+/// RFC 5761 puts both on the RTP component).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Component {
+    /// RTP, and RTCP where `rtcp-mux` is in use.
+    Rtp = 0,
+    /// RTCP on its own port.
+    Rtcp = 1,
+}
+
+/// Names a kernel socket towards a `PacketIo`: the worker's leg number and the component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketToken {
+    /// The worker's number of the leg.
+    pub leg: u32,
+    /// Which of the leg's two sockets.
+    pub component: Component,
+}
+
+/// Where a received datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// Destination of the datagram: the leg's local transport address.
+    pub local: SocketAddr,
+    /// Source of the datagram.
+    pub remote: SocketAddr,
+    /// The kernel socket it was read from; `None` from AF_XDP, where `local` names the leg.
+    pub socket: Option<SocketToken>,
+    /// How it came.
+    pub path: Path,
+    /// `CLOCK_MONOTONIC` nanoseconds at which the receive call returned it.
+    pub received_at: u64,
+}
+
+/// A resolved layer-2 next hop, learnt through netlink; see `netlink`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The interface that carries the frame (the VLAN's parent if `vlan` is set).
+    pub ifindex: u32,
+    /// Source MAC address.
+    pub source: [u8; 6],
+    /// Destination MAC address.
+    pub destination: [u8; 6],
+    /// 802.1Q tag to put on the frame: VLAN id, 1–4094.
+    pub vlan: Option<u16>,
+    /// Largest IP packet in bytes that the interface takes.
+    pub mtu: u32,
+}
+
+/// How a frame is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxMeta {
+    /// The kernel socket to send from when no AF_XDP socket can take the frame.
+    pub socket: SocketToken,
+    /// Source transport address (the leg's local address).
+    pub local: SocketAddr,
+    /// Destination transport address.
+    pub remote: SocketAddr,
+    /// Layer-2 next hop; `None` while unresolved: the kernel then resolves and sends.
+    pub next_hop: Option<NextHop>,
+    /// DSCP code point, 0–63.
+    pub dscp: u8,
+}
+
+/// Totals since start; the worker copies them into its published statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCounters {
+    /// Datagrams received, indexed by [`Path`] as `usize`.
+    pub received: [u64; 4],
+    /// Datagrams sent, indexed by [`Path`] as `usize`.
+    pub sent: [u64; 4],
+    /// Frames that could not be sent: ring full or send error.
+    pub send_failed: u64,
+    /// Frames larger than the next hop's MTU, not sent.
+    pub send_too_big: u64,
+    /// Received datagrams cut off because they are larger than a chunk; dropped.
+    pub receive_truncated: u64,
+    /// Times that receiving paused because the pool had no free chunk.
+    pub pool_empty: u64,
+    /// Frames delivered by AF_XDP in which no UDP datagram was found; dropped.
+    pub receive_malformed: u64,
+    /// Kernel sockets' asynchronous errors (ICMP unreachable and the like).
+    pub socket_errors: u64,
+}
+
+/// Ends a worker's `PacketIo::wait` from another thread: an eventfd.
+#[derive(Clone, Debug)]
+pub struct Waker(pub(crate) Arc<std::os::fd::OwnedFd>);
