@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Both are generic over [`Bytes`], so that the very same lines run in the kernel over a packet whose
-//! bounds the verifier checks, and in user space over a slice. [`decide`] is everything that the XDP
+//! bounds the verifier checks, and in user space over a slice. [`decide()`] is everything that the XDP
 //! program does with a frame; the program itself adds only the maps.
 //!
 //! What a media verdict promises (R-RTP-CHECK, RFC 5479): the first octet lies in 128..=191, which

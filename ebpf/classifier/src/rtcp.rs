@@ -31,7 +31,7 @@ pub(crate) fn check<B: Bytes>(datagram: &B, policy: &Policy) -> Result<(), Malfo
 
 /// "The length fields of the individual RTCP packets must add up to the overall length of the
 /// compound RTCP packet as received", each has version 2, and padding is only in the last one.
-/// That the first is SR or RR is not asked for: RFC 5506 §3.4.1 lifts it.
+/// That the first is SR or RR is not asked for: reduced-size RTCP begins otherwise (RFC 5506 §3.4.2).
 #[inline(always)]
 fn check_compound<B: Bytes>(datagram: &B, first: usize) -> Result<(), Malformed> {
     let mut at = 0;

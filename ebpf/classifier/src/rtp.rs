@@ -25,9 +25,9 @@ pub(crate) fn check<B: Bytes>(datagram: &B, first: u8, second: u8, policy: &Poli
     Ok(())
 }
 
-/// "The length of the packet must be consistent with CC and payload type", and "if the X bit is set,
-/// [...] the length field [must] be less than the total packet size minus the fixed header".
-/// SRTP leaves all of this header in the clear (RFC 3711 §3.1; RFC 6904 and RFC 9335 keep the lengths).
+/// "The length of the packet must be consistent with CC", and the extension's length with what is left
+/// behind the fixed header. SRTP leaves all of this header in the clear (RFC 3711 §3.1; RFC 6904 and
+/// RFC 9335, which encrypt the extension, keep its length readable).
 #[inline(always)]
 fn header_length<B: Bytes>(datagram: &B, first: u8) -> Result<usize, Malformed> {
     let fixed = FIXED_HEADER + 4 * (first & 0x0f) as usize;
@@ -45,9 +45,10 @@ fn header_length<B: Bytes>(datagram: &B, first: u8) -> Result<usize, Malformed> 
     Ok(header)
 }
 
-/// "If the P bit is set, then the last octet of the packet must contain a valid octet count".
-/// A.1 goes on to ask that the count leave at least one octet of payload; packets that are padding
-/// throughout are nevertheless sent to probe for bandwidth, §5.1 allows them, and they are let through.
+/// "If the P bit is set, then the last octet of the packet must contain a valid octet count". A.1 goes on
+/// to ask that the count be less than what follows the header, so that some payload is left. Packets of
+/// padding throughout are nevertheless sent to probe for bandwidth, and §5.1 allows them: they are valid
+/// here.
 #[inline(always)]
 fn check_padding<B: Bytes>(datagram: &B, header: usize) -> Result<(), Malformed> {
     match datagram.u8_at(datagram.len() - 1) {
