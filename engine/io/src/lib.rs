@@ -1,6 +1,28 @@
-//! Frames in and out: AF_XDP, io_uring, memory.
+//! Frames in and out of a worker: AF_XDP rings, io_uring on kernel UDP sockets, and memory.
+//!
+//! One [`Pool`] per worker owns all packet memory. Its small chunks are the UMEM that every AF_XDP
+//! socket of the worker shares; its large chunks are what io_uring receives into. A [`Frame`] is the
+//! sole owner of one chunk and moves by value through the stages:
+//!
+//! ```text
+//! PacketIo::receive → FrameBatch → (datapath pipeline) → FrameBatch → PacketIo::transmit → Pool
+//! ```
+//!
+//! This is the engine's only room with system calls and mapped memory.
+
+mod batch;
+pub mod clock;
+mod frame;
+
+pub mod memory;
 
 mod packet_io;
+mod poll;
+pub mod uring;
+mod waker;
 pub mod xdp;
 
-pub use packet_io::{Component, Ingress, IoCounters, NextHop, Path, SocketToken, TxMeta, Waker};
+pub use batch::{BATCH, FrameBatch};
+pub use frame::{Frame, HEADROOM, LARGE, Pool, PoolConfig, PoolError, SMALL};
+pub use packet_io::{Component, Ingress, IoCounters, NextHop, PacketIo, Path, SocketToken, TxMeta};
+pub use waker::Waker;

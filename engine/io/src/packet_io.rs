@@ -1,7 +1,10 @@
 //! The one trait that the datapath sees, and what travels beside a frame's bytes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{FrameBatch, Pool, Waker};
 
 /// The way a datagram came in or went out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +31,7 @@ pub enum Component {
     Rtcp = 1,
 }
 
-/// Names a kernel socket towards a `PacketIo`: the worker's leg number and the component.
+/// Names a kernel socket towards a [`PacketIo`]: the worker's leg number and the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketToken {
     /// The worker's number of the leg.
@@ -52,7 +55,7 @@ pub struct Ingress {
     pub received_at: u64,
 }
 
-/// A resolved layer-2 next hop, learnt through netlink; see `netlink`.
+/// A resolved layer-2 next hop, learnt through [`crate::netlink`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
     /// The interface that carries the frame (the VLAN's parent if `vlan` is set).
@@ -82,6 +85,34 @@ pub struct TxMeta {
     pub dscp: u8,
 }
 
+/// Packet I/O of one worker. Implementations: AF_XDP and io_uring together in [`crate::live::LiveIo`],
+/// and [`crate::memory::MemoryIo`].
+pub trait PacketIo {
+    /// Starts receiving on a kernel socket. The socket is bound and non-blocking.
+    fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> std::io::Result<()>;
+
+    /// Stops receiving on a socket and forgets it. Unknown tokens are ignored.
+    fn unregister(&mut self, token: SocketToken);
+
+    /// Appends received datagrams to `rx` until it is full or nothing is left; never blocks.
+    /// Each frame's payload is the UDP payload and its [`crate::Frame::ingress`] is set.
+    fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch);
+
+    /// Sends every frame of `tx` (payload: the UDP payload, [`crate::Frame::egress`]: how) and takes
+    /// them all; chunks return to `pool` when the kernel is done with them. A frame that cannot
+    /// be sent is counted in [`PacketIo::counters`] and freed.
+    fn transmit(&mut self, pool: &mut Pool, tx: &mut FrameBatch);
+
+    /// Blocks until there is something to receive, a [`Waker`] fired, or `timeout` passed.
+    fn wait(&mut self, timeout: Duration);
+
+    /// A handle by which another thread ends [`PacketIo::wait`].
+    fn waker(&self) -> Waker;
+
+    /// What this worker's I/O has done so far.
+    fn counters(&self) -> IoCounters;
+}
+
 /// Totals since start; the worker copies them into its published statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoCounters {
@@ -102,7 +133,3 @@ pub struct IoCounters {
     /// Kernel sockets' asynchronous errors (ICMP unreachable and the like).
     pub socket_errors: u64,
 }
-
-/// Ends a worker's `PacketIo::wait` from another thread: an eventfd.
-#[derive(Clone, Debug)]
-pub struct Waker(pub(crate) Arc<std::os::fd::OwnedFd>);

@@ -100,7 +100,7 @@ fn seal_counter<C: Contexts<Outbound> + ?Sized>(
 ) {
     let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
     for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some((plan, direction)) = planned(contexts, job, plan) else { continue };
+        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
         if let Cipher::CounterHmac { key, .. } = &direction.cipher
             && direction.encrypt
         {
@@ -113,7 +113,7 @@ fn seal_counter<C: Contexts<Outbound> + ?Sized>(
 
     let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
     for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some((plan, direction)) = planned(contexts, job, plan) else { continue };
+        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
         if let Cipher::CounterHmac { mac, .. } = &direction.cipher {
             macs.push(MacJob { key: mac, data: [&job.packet[..plan.end], &plan.word], tag: [0; 20] });
         }
@@ -125,7 +125,7 @@ fn seal_counter<C: Contexts<Outbound> + ?Sized>(
     let mut tags = tags.iter();
     for (job, plan) in jobs.iter_mut().zip(plans) {
         let Some(context) = contexts.get(job.context) else { continue };
-        let Some((plan, direction)) = planned(contexts, job, plan) else { continue };
+        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
         if let (Cipher::CounterHmac { .. }, Some(tag)) = (&direction.cipher, tags.next()) {
             let mut tail = Tail { packet: job.packet, at: plan.end };
             if job.kind == Kind::Rtcp {
@@ -148,7 +148,7 @@ fn seal_gcm<C: Contexts<Outbound> + ?Sized>(
     let mut aads = [[0; CLEAR_LEN + 4]; MAX_BATCH];
     let mut runs: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
     for ((job, plan), aad) in jobs.iter_mut().zip(plans).zip(&mut aads) {
-        let Some((plan, direction)) = planned(contexts, job, plan) else { continue };
+        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
         let Cipher::Gcm(key) = &direction.cipher else { continue };
         let iv = gcm_iv(&direction.salt, plan.ssrc, plan.index);
         let (aad, data): (&[u8], _) = if job.kind == Kind::Rtp {
@@ -172,7 +172,7 @@ fn seal_gcm<C: Contexts<Outbound> + ?Sized>(
     let mut tags = tags.iter();
     for (job, plan) in jobs.iter_mut().zip(plans) {
         let Some(context) = contexts.get(job.context) else { continue };
-        let Some((plan, direction)) = planned(contexts, job, plan) else { continue };
+        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
         if let (Cipher::Gcm(_), Some((tag, ok))) = (&direction.cipher, tags.next()) {
             if !ok {
                 job.result = Err(Error::TooLong);
@@ -192,9 +192,9 @@ fn seal_gcm<C: Contexts<Outbound> + ?Sized>(
 fn planned<'c, 'p, C: Contexts<Outbound> + ?Sized>(
     contexts: &'c C,
     job: &Job<'_>,
-    plan: &'p Option<Plan>,
+    plan: Option<&'p Plan>,
 ) -> Option<(&'p Plan, &'c Direction)> {
-    Some((plan.as_ref()?, contexts.get(job.context)?.keys().direction(job.kind)))
+    Some((plan?, contexts.get(job.context)?.keys().direction(job.kind)))
 }
 
 /// Appends to a packet; stage 1 made sure of the room.

@@ -182,7 +182,7 @@ fn open_counter<C: Contexts<Inbound> + ?Sized>(
 ) {
     let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
     for (job, attempt) in jobs.iter().zip(tries.iter()) {
-        let Some((attempt, direction)) = attempted(contexts, job, attempt) else { continue };
+        let Some((attempt, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
         if let Cipher::CounterHmac { mac, .. } = &direction.cipher {
             macs.push(MacJob { key: mac, data: [&job.packet[..attempt.end], &attempt.word], tag: [0; 20] });
         }
@@ -197,7 +197,7 @@ fn open_counter<C: Contexts<Inbound> + ?Sized>(
     let mut tags = tags.iter();
     let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
     for (job, attempt) in jobs.iter_mut().zip(tries.iter_mut()) {
-        let Some((_, direction)) = attempted(contexts, job, attempt) else { continue };
+        let Some((_, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
         let (Cipher::CounterHmac { key, .. }, Some(attempt)) = (&direction.cipher, attempt) else { continue };
         let Some(tag) = tags.next() else { continue };
         let given = &job.packet[attempt.tag..attempt.tag + direction.tag];
@@ -219,7 +219,7 @@ fn open_gcm<C: Contexts<Inbound> + ?Sized>(
     let mut aads = [[0; CLEAR_LEN + 4]; MAX_BATCH];
     let mut runs: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
     for ((job, attempt), aad) in jobs.iter_mut().zip(tries.iter()).zip(&mut aads) {
-        let Some((attempt, direction)) = attempted(contexts, job, attempt) else { continue };
+        let Some((attempt, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
         let Cipher::Gcm(key) = &direction.cipher else { continue };
         let iv = gcm_iv(&direction.salt, attempt.ssrc, attempt.index);
         let mut tag = [0; 16];
@@ -248,7 +248,7 @@ fn open_gcm<C: Contexts<Inbound> + ?Sized>(
 
     let mut opened = opened.iter();
     for (job, attempt) in jobs.iter_mut().zip(tries.iter_mut()) {
-        let Some((_, direction)) = attempted(contexts, job, attempt) else { continue };
+        let Some((_, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
         let (Cipher::Gcm(_), Some(attempt)) = (&direction.cipher, attempt) else { continue };
         let Some((tag, ok)) = opened.next() else { continue };
         attempt.authentic = *ok;
@@ -270,8 +270,8 @@ fn finish<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, at
 fn attempted<'c, 't, C: Contexts<Inbound> + ?Sized>(
     contexts: &'c C,
     job: &Job<'_>,
-    attempt: &'t Option<Try>,
+    attempt: Option<&'t Try>,
 ) -> Option<(&'t Try, &'c Direction)> {
-    let attempt = attempt.as_ref()?;
+    let attempt = attempt?;
     Some((attempt, contexts.get(job.context)?.key(attempt.key)?.direction(job.kind)))
 }

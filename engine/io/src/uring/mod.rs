@@ -1,0 +1,363 @@
+//! Kernel UDP sockets through io_uring: multishot receive into provided buffers, `sendmsg` with a
+//! destination. The whole datapath where XDP cannot run, and the way of everything that XDP passes.
+
+mod address;
+mod buffers;
+mod sends;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use io_uring::squeue::Entry;
+use io_uring::types::RecvMsgOut;
+use io_uring::{IoUring, cqueue, opcode, types};
+
+use self::address::{NAME_LEN, decode};
+use self::buffers::{Buffers, GROUP, OFFSET};
+use self::sends::Sends;
+use crate::clock::now;
+use crate::{Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, TxMeta};
+
+const ENTRIES: u32 = 1024;
+const SENDS: u32 = 512;
+const MIN_BUFFERS: u32 = 16;
+
+/// Why io_uring cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UringError {
+    /// The kernel does not let this process have a ring.
+    #[error(
+        "io_uring is not permitted here ({0}): set sysctl kernel.io_uring_disabled=0 and allow io_uring_setup, \
+         io_uring_enter and io_uring_register in the container's seccomp profile"
+    )]
+    NotPermitted(io::Error),
+    /// The kernel has no io_uring, or an old one.
+    #[error("io_uring of this kernel lacks what is needed ({0}): Linux 6.1 or later is")]
+    NotSupported(io::Error),
+    /// The pool has too few large chunks to receive into.
+    #[error("{0} large chunks are too few to receive into; configure at least 32")]
+    TooFewBuffers(u32),
+    /// Memory or descriptors ran out.
+    #[error("cannot set up io_uring: {0}; look at the memlock and open-files limits")]
+    Setup(io::Error),
+}
+
+impl From<io::Error> for UringError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted(error),
+            Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP) => Self::NotSupported(error),
+            _ => Self::Setup(error),
+        }
+    }
+}
+
+/// A socket that is received from.
+struct Receiver {
+    token: SocketToken,
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+    /// Tells completions of this use of the place from those of an earlier one.
+    generation: u32,
+    closing: bool,
+}
+
+/// Completions' user data: what, of which use, which one.
+const RECEIVE: u64 = 1;
+const SEND: u64 = 2;
+const CANCEL: u64 = 3;
+
+const fn user_data(what: u64, generation: u32, index: u32) -> u64 {
+    what << 56 | (generation as u64 & 0x00ff_ffff) << 32 | index as u64
+}
+
+/// One ring with its sockets, buffers and sends. Must stay on the thread that made it.
+pub struct UringIo {
+    // First, so that it is closed before the memory that the kernel works on goes.
+    ring: IoUring,
+    header: Box<libc::msghdr>,
+    buffers: Buffers,
+    sends: Sends,
+    receivers: Vec<Option<Receiver>>,
+    by_token: HashMap<SocketToken, u32>,
+    idle: Vec<u32>,
+    generation: u32,
+    arrived: VecDeque<Frame>,
+    spent: Vec<Frame>,
+    counters: IoCounters,
+}
+
+impl UringIo {
+    /// Sets the ring up and gives it `pool`'s large chunks to receive into.
+    pub fn new(pool: &mut Pool) -> Result<Self, UringError> {
+        let large = pool.config().large;
+        // Half stay in the pool: they replace the buffers that are on their way through the pipeline.
+        let entries = 1 << (large / 2).clamp(1, 1 << 15).ilog2();
+        if entries < MIN_BUFFERS {
+            return Err(UringError::TooFewBuffers(large));
+        }
+        let ring = open()?;
+        let mut buffers = Buffers::register(&ring.submitter(), entries as u16)?;
+        buffers.refill(pool);
+        // SAFETY: all-zero is a valid msghdr: null pointers and lengths of 0.
+        let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        header.msg_namelen = NAME_LEN as u32;
+        Ok(Self {
+            ring,
+            header,
+            buffers,
+            sends: Sends::new(SENDS),
+            receivers: Vec::new(),
+            by_token: HashMap::new(),
+            idle: Vec::new(),
+            generation: 0,
+            arrived: VecDeque::with_capacity(entries as usize),
+            spent: Vec::with_capacity((entries + SENDS) as usize),
+            counters: IoCounters::default(),
+        })
+    }
+
+    /// Starts receiving on a socket.
+    pub fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
+        let local = socket.local_addr()?;
+        self.unregister(token);
+        self.generation = self.generation.wrapping_add(1);
+        let receiver = Receiver { token, socket, local, generation: self.generation, closing: false };
+        let place = self.receivers.iter().position(Option::is_none).unwrap_or(self.receivers.len());
+        if place == self.receivers.len() {
+            self.receivers.push(None);
+        }
+        self.receivers[place] = Some(receiver);
+        self.by_token.insert(token, place as u32);
+        self.idle.push(place as u32);
+        self.arm();
+        self.submit();
+        Ok(())
+    }
+
+    /// Stops receiving on a socket. It is closed once the kernel has let go of it.
+    pub fn unregister(&mut self, token: SocketToken) {
+        let Some(place) = self.by_token.remove(&token) else { return };
+        let was_idle = self.idle.contains(&place);
+        self.idle.retain(|idle| *idle != place);
+        let Some(slot) = self.receivers.get_mut(place as usize) else { return };
+        let Some(receiver) = slot else { return };
+        if was_idle {
+            *slot = None;
+            return;
+        }
+        receiver.closing = true;
+        let target = user_data(RECEIVE, receiver.generation, place);
+        let cancel = opcode::AsyncCancel::new(target).build().user_data(user_data(CANCEL, 0, 0));
+        self.push(&cancel);
+        self.submit();
+    }
+
+    /// The next datagram that arrived.
+    pub fn take(&mut self) -> Option<Frame> {
+        self.arrived.pop_front()
+    }
+
+    /// Looks after completions and buffers; then [`Self::take`] yields what arrived.
+    pub fn turn(&mut self, pool: &mut Pool) {
+        self.spent.drain(..).for_each(|frame| pool.free(frame));
+        if !self.buffers.refill(pool) {
+            self.counters.pool_empty += 1;
+        }
+        self.arm();
+        self.submit();
+        self.reap();
+        self.spent.drain(..).for_each(|frame| pool.free(frame));
+    }
+
+    /// Queues a datagram for sending from a registered socket; [`Self::flush`] sends.
+    pub fn send(&mut self, pool: &mut Pool, frame: Frame) {
+        if self.sends.is_full() {
+            self.flush(pool);
+        }
+        let socket = frame.egress().copied().and_then(|meta| {
+            let place = *self.by_token.get(&meta.socket)?;
+            let receiver = self.receivers.get(place as usize)?.as_ref()?;
+            Some((meta, receiver.socket.as_raw_fd()))
+        });
+        let Some((meta, fd)) = socket else {
+            self.counters.send_failed += 1;
+            pool.free(frame);
+            return;
+        };
+        self.enqueue(pool, &meta, fd, frame);
+    }
+
+    fn enqueue(&mut self, pool: &mut Pool, meta: &TxMeta, fd: i32, frame: Frame) {
+        match self.sends.prepare(fd, meta, frame) {
+            Ok((number, entry)) => self.push(&entry.user_data(user_data(SEND, 0, number))),
+            Err(frame) => {
+                self.counters.send_failed += 1;
+                pool.free(frame);
+            }
+        }
+    }
+
+    /// Hands queued sends to the kernel and takes back what it is done with.
+    pub fn flush(&mut self, pool: &mut Pool) {
+        if self.sends.under_way() > 0 {
+            self.submit();
+            self.reap();
+        }
+        self.spent.drain(..).for_each(|frame| pool.free(frame));
+    }
+
+    /// Whether something arrived that nobody has taken yet.
+    pub fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
+    }
+
+    /// Becomes readable when there are completions.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the ring's and stays open as long as self, which the result borrows.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    /// Totals of this ring alone.
+    pub const fn counters(&self) -> IoCounters {
+        self.counters
+    }
+
+    /// Closes the ring and gives all its frames back.
+    pub fn close(self, pool: &mut Pool) {
+        let Self { ring, mut buffers, mut sends, receivers, mut arrived, mut spent, .. } = self;
+        // Cancels what is under way and waits for it, so that the kernel no longer writes to chunks.
+        let cancelled = ring.submitter().register_sync_cancel(None, types::CancelBuilder::any());
+        drop((ring, receivers));
+        arrived.drain(..).chain(spent.drain(..)).for_each(|frame| pool.free(frame));
+        match cancelled {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {}
+            _ => {
+                buffers.release(pool);
+                (0..SENDS).filter_map(|number| sends.finish(number)).for_each(|frame| pool.free(frame));
+            }
+        }
+    }
+
+    fn arm(&mut self) {
+        while let Some(place) = self.idle.pop() {
+            let Some(Some(receiver)) = self.receivers.get(place as usize) else { continue };
+            let fd = types::Fd(receiver.socket.as_fd().as_raw_fd());
+            let entry = opcode::RecvMsgMulti::new(fd, &raw const *self.header, GROUP)
+                .build()
+                .user_data(user_data(RECEIVE, receiver.generation, place));
+            self.push(&entry);
+        }
+    }
+
+    fn push(&mut self, entry: &Entry) {
+        for _ in 0..2 {
+            // SAFETY: what entries point to outlives them: the boxed header, the sends' slots and the frames
+            // in them stay in place until the completion, and Drop closes the ring before it frees them.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.submit();
+        }
+    }
+
+    fn submit(&mut self) {
+        // EBUSY and EINTR: completions must be reaped first, which every caller does next.
+        let _ = self.ring.submit();
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let Some(entry) = self.ring.completion().next() else { return };
+            let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
+            match data >> 56 {
+                RECEIVE => self.received(data, result, flags),
+                SEND => self.sent(data as u32, result),
+                _ => {}
+            }
+        }
+    }
+
+    fn sent(&mut self, number: u32, result: i32) {
+        match -result {
+            ..=0 => self.counters.sent[Path::IoUring as usize] += 1,
+            libc::EMSGSIZE => self.counters.send_too_big += 1,
+            libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH => {
+                self.counters.socket_errors += 1;
+                self.counters.send_failed += 1;
+            }
+            _ => self.counters.send_failed += 1,
+        }
+        self.spent.extend(self.sends.finish(number));
+    }
+
+    fn received(&mut self, data: u64, result: i32, flags: u32) {
+        let (place, generation) = (data as u32, (data >> 32) as u32 & 0x00ff_ffff);
+        let frame = cqueue::buffer_select(flags).and_then(|id| self.buffers.take(id));
+        let Some(slot) = self.receivers.get_mut(place as usize) else { return self.spent.extend(frame) };
+        let current = slot.as_ref().filter(|known| known.generation & 0x00ff_ffff == generation);
+        let Some((token, local, closing)) = current.map(|known| (known.token, known.local, known.closing))
+        else {
+            return self.spent.extend(frame);
+        };
+        if !cqueue::more(flags) {
+            // The multishot ended: cancelled, out of buffers, or an error of the socket's.
+            if closing {
+                *slot = None;
+            } else {
+                self.idle.push(place);
+            }
+        }
+        if result < 0 && -result != libc::ENOBUFS && -result != libc::ECANCELED {
+            self.counters.socket_errors += 1;
+        }
+        let Some(mut frame) = frame else { return };
+        if result < 0 || closing {
+            return self.spent.push(frame);
+        }
+        if let Some(remote) = open_message(&self.header, &mut frame, result as usize) {
+            frame.set_ingress(Ingress {
+                local,
+                remote,
+                socket: Some(token),
+                path: Path::IoUring,
+                received_at: now(),
+            });
+            self.counters.received[Path::IoUring as usize] += 1;
+            self.arrived.push_back(frame);
+        } else {
+            self.counters.receive_truncated += 1;
+            self.spent.push(frame);
+        }
+    }
+}
+
+/// Finds source and payload in what the kernel wrote. `None` if the datagram did not fit.
+fn open_message(header: &libc::msghdr, frame: &mut Frame, written: usize) -> Option<SocketAddr> {
+    let buffer = frame.chunk_mut().get(OFFSET..OFFSET + written)?;
+    let message = RecvMsgOut::parse(buffer, header).ok()?;
+    if message.is_payload_truncated() {
+        return None;
+    }
+    let (remote, len) = (decode(message.name_data())?, message.payload_data().len());
+    frame.set_window(HEADROOM, len).then_some(remote)
+}
+
+fn open() -> io::Result<IoUring> {
+    // DEFER_TASKRUN keeps the kernel from interrupting the worker; TASKRUN_FLAG tells when to enter it.
+    let best = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_cqsize(ENTRIES * 8)
+        .build(ENTRIES);
+    match best {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            IoUring::builder().setup_cqsize(ENTRIES * 8).build(ENTRIES)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,88 @@
+//! Sends under way: memory that must stay in place until the kernel is done with it.
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+
+use super::address::{NAME_LEN, encode, traffic_class};
+use crate::{Frame, TxMeta};
+
+/// One `sendmsg`: header, vector, address, control message, and the frame that it sends.
+struct Slot {
+    header: libc::msghdr,
+    vector: libc::iovec,
+    name: [u8; NAME_LEN],
+    control: [u64; 3],
+    frame: Option<Frame>,
+}
+
+/// A fixed number of slots that never move.
+pub(super) struct Sends {
+    slots: Box<[Slot]>,
+    free: Vec<u32>,
+}
+
+// SAFETY: the pointers in a slot point into the slot itself or into the frame that it owns.
+unsafe impl Send for Sends {}
+
+impl Sends {
+    pub(super) fn new(slots: u32) -> Self {
+        let slot = |_| Slot {
+            // SAFETY: all-zero is a valid msghdr: null pointers and lengths of 0.
+            header: unsafe { std::mem::zeroed() },
+            vector: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
+            name: [0; NAME_LEN],
+            control: [0; 3],
+            frame: None,
+        };
+        Self { slots: (0..slots).map(slot).collect(), free: (0..slots).rev().collect() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Sends on their way.
+    pub(super) fn under_way(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Fills a slot and builds its entry; gives the frame back if no slot is free.
+    #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
+    pub(super) fn prepare(
+        &mut self,
+        fd: i32,
+        meta: &TxMeta,
+        mut frame: Frame,
+    ) -> Result<(u32, Entry), Frame> {
+        let Some(number) = self.free.pop() else { return Err(frame) };
+        let slot = &mut self.slots[number as usize];
+        let payload = frame.payload_mut();
+        slot.vector = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+        let (name, name_len) = encode(meta.remote);
+        slot.name = name;
+        slot.header.msg_name = slot.name.as_mut_ptr().cast();
+        slot.header.msg_namelen = name_len as u32;
+        slot.header.msg_iov = &raw mut slot.vector;
+        slot.header.msg_iovlen = 1;
+        if meta.dscp == 0 {
+            (slot.header.msg_control, slot.header.msg_controllen) = (std::ptr::null_mut(), 0);
+        } else {
+            slot.control = traffic_class(meta.remote.is_ipv6(), meta.dscp);
+            slot.header.msg_control = slot.control.as_mut_ptr().cast();
+            slot.header.msg_controllen = size_of_val(&slot.control);
+        }
+        slot.frame = Some(frame);
+        // MSG_DONTWAIT: a full socket buffer drops the packet now instead of delaying those behind it.
+        let entry = opcode::SendMsg::new(types::Fd(fd), &raw const slot.header)
+            .flags(libc::MSG_DONTWAIT as u32)
+            .build();
+        Ok((number, entry))
+    }
+
+    /// Ends a send and gives its frame back.
+    pub(super) fn finish(&mut self, number: u32) -> Option<Frame> {
+        let frame = self.slots.get_mut(number as usize)?.frame.take()?;
+        self.free.push(number);
+        Some(frame)
+    }
+}
