@@ -10,12 +10,12 @@
 //!
 //! This is the engine's only room with system calls and mapped memory.
 
+pub mod af_xdp;
 mod batch;
 pub mod clock;
 mod frame;
-
+pub mod live;
 pub mod memory;
-
 mod packet_io;
 mod poll;
 pub mod uring;

@@ -1,0 +1,366 @@
+//! One AF_XDP socket: bound to a queue of an interface, over a UMEM that it may share.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::headers;
+use super::ring::{Layout, Ring};
+use crate::clock::now;
+use crate::{Frame, FrameBatch, Ingress, IoCounters, NextHop, Path, Pool, SMALL, TxMeta};
+
+const RING: u32 = 1024;
+/// How many packets the kernel sends per kick before it says EAGAIN (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17).
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+const TX_BUDGET: u32 = 256;
+/// A queue stays busy for some 20 ms after its last socket was closed.
+const REBIND: Duration = Duration::from_millis(250);
+
+/// Why there is no AF_XDP socket on a queue.
+#[derive(Debug, thiserror::Error)]
+pub enum XskError {
+    /// The process may not have one.
+    #[error("AF_XDP sockets need CAP_NET_RAW ({0}): start sluice as root or with that capability")]
+    NotPermitted(io::Error),
+    /// The UMEM counts against a limit.
+    #[error("the UMEM exceeds the memlock limit ({0}): raise LimitMEMLOCK or grant CAP_IPC_LOCK")]
+    Memlock(io::Error),
+    /// The interface has no such queue, or no AF_XDP at all.
+    #[error("interface {ifindex} has no queue {queue} for AF_XDP ({source})")]
+    NoQueue {
+        /// The interface.
+        ifindex: u32,
+        /// The queue.
+        queue: u32,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// Another socket has the queue.
+    #[error("queue {queue} of interface {ifindex} is taken by another AF_XDP socket: stop that program")]
+    Busy {
+        /// The interface.
+        ifindex: u32,
+        /// The queue.
+        queue: u32,
+    },
+    /// Anything else.
+    #[error("cannot set up an AF_XDP socket: {step}: {source}")]
+    Setup {
+        /// What was being done.
+        step: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+/// The chunks that the kernel works on, by number: every chunk is either in the pool, in a frame, or here.
+pub(crate) struct Umem {
+    held: Vec<Option<Frame>>,
+    /// The socket that the UMEM is registered with; the others share it.
+    first: Option<i32>,
+}
+
+impl Umem {
+    pub(crate) fn new(pool: &Pool) -> Self {
+        Self { held: (0..pool.config().small).map(|_| None).collect(), first: None }
+    }
+
+    fn hold(&mut self, frame: Frame) -> u64 {
+        let address = u64::from(frame.chunk) * SMALL as u64;
+        let place = frame.chunk as usize;
+        if let Some(slot) = self.held.get_mut(place) {
+            *slot = Some(frame);
+        }
+        address
+    }
+
+    fn take(&mut self, address: u64) -> Option<Frame> {
+        self.held.get_mut((address / SMALL as u64) as usize)?.take()
+    }
+
+    /// Gives everything back; only once every socket is closed.
+    pub(crate) fn release(self, pool: &mut Pool) {
+        self.held.into_iter().flatten().for_each(|frame| pool.free(frame));
+    }
+}
+
+/// A bound socket with its four rings.
+pub struct XskSocket {
+    fill: Ring<u64>,
+    completion: Ring<u64>,
+    rx: Ring<libc::xdp_desc>,
+    tx: Ring<libc::xdp_desc>,
+    // After the rings: their mappings keep the queue busy.
+    fd: OwnedFd,
+    ifindex: u32,
+    queue: u32,
+    zero_copy: bool,
+    path: Path,
+    queued: u32,
+}
+
+impl XskSocket {
+    /// Opens a socket on a queue. The first one of `umem` registers the pool's small chunks; zero-copy
+    /// is tried before copy mode.
+    pub(crate) fn open(
+        pool: &mut Pool,
+        umem: &mut Umem,
+        ifindex: u32,
+        queue: u32,
+        path: Path,
+    ) -> Result<Self, XskError> {
+        let fd = create()?;
+        let raw = fd.as_raw_fd();
+        if umem.first.is_none() {
+            register_umem(raw, pool)?;
+        }
+        for option in
+            [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING]
+        {
+            set(raw, option, &RING).map_err(|source| XskError::Setup { step: "ring size", source })?;
+        }
+        // Older kernels have the fixed budget of 32; EAGAIN is handled anyway.
+        let _ = set(raw, XDP_MAX_TX_SKB_BUDGET, &TX_BUDGET);
+        let offsets = offsets(raw).map_err(|source| XskError::Setup { step: "ring offsets", source })?;
+        let mapped = |offset: &libc::xdp_ring_offset, page: u64| Layout {
+            producer: offset.producer as usize,
+            consumer: offset.consumer as usize,
+            flags: offset.flags as usize,
+            descriptors: offset.desc as usize,
+            page_offset: page as i64,
+        };
+        let step = |source| XskError::Setup { step: "mapping rings", source };
+        let mut socket = Self {
+            fill: Ring::map(raw, mapped(&offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING), RING).map_err(step)?,
+            completion: Ring::map(raw, mapped(&offsets.cr, libc::XDP_UMEM_PGOFF_COMPLETION_RING), RING)
+                .map_err(step)?,
+            rx: Ring::map(raw, mapped(&offsets.rx, libc::XDP_PGOFF_RX_RING as u64), RING).map_err(step)?,
+            tx: Ring::map(raw, mapped(&offsets.tx, libc::XDP_PGOFF_TX_RING as u64), RING).map_err(step)?,
+            fd,
+            ifindex,
+            queue,
+            zero_copy: false,
+            path,
+            queued: 0,
+        };
+        socket.zero_copy = bind(raw, ifindex, queue, umem.first)?;
+        umem.first.get_or_insert(raw);
+        socket.refill(pool, umem);
+        Ok(socket)
+    }
+
+    /// Interface and queue.
+    pub const fn place(&self) -> (u32, u32) {
+        (self.ifindex, self.queue)
+    }
+
+    /// Whether the driver works on our memory directly.
+    pub const fn is_zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+
+    /// Gives the kernel chunks to receive into, up to half of what the pool has.
+    pub(crate) fn refill(&mut self, pool: &mut Pool, umem: &mut Umem) {
+        let want = self.fill.room().min(pool.available().0 / 2);
+        for _ in 0..want {
+            let Some(frame) = pool.alloc_small() else { break };
+            let address = umem.hold(frame);
+            self.fill.produce(address);
+        }
+        if want > 0 {
+            self.fill.publish();
+        }
+    }
+
+    /// Appends what arrived to `rx`.
+    pub(crate) fn receive(
+        &mut self,
+        pool: &mut Pool,
+        umem: &mut Umem,
+        rx: &mut FrameBatch,
+        counters: &mut IoCounters,
+    ) {
+        let received_at = now();
+        while !rx.is_full() {
+            let Some(descriptor) = self.rx.consume() else { break };
+            let Some(mut frame) = umem.take(descriptor.addr) else { continue };
+            let start = (descriptor.addr % SMALL as u64) as usize;
+            counters.received[self.path as usize] += 1;
+            if !frame.set_window(start, descriptor.len as usize) {
+                counters.receive_malformed += 1;
+                pool.free(frame);
+                continue;
+            }
+            match sluice_classifier::locate(frame.payload()) {
+                Ok(found) if frame.set_window(start + found.payload, found.length) => {
+                    frame.set_ingress(Ingress {
+                        local: found.destination.into(),
+                        remote: found.source.into(),
+                        socket: None,
+                        path: self.path,
+                        received_at,
+                    });
+                    if let Err(frame) = rx.push(frame) {
+                        pool.free(frame);
+                    }
+                }
+                _ => {
+                    counters.receive_malformed += 1;
+                    pool.free(frame);
+                }
+            }
+        }
+        self.rx.release();
+        self.refill(pool, umem);
+    }
+
+    /// Queues a frame behind its headers. Gives it back if the ring is full or headers do not fit.
+    #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
+    pub(crate) fn send(
+        &mut self,
+        umem: &mut Umem,
+        mut frame: Frame,
+        meta: &TxMeta,
+        hop: &NextHop,
+    ) -> Result<(), Frame> {
+        if self.tx.room() == 0 || !headers::prepend(&mut frame, meta, hop) {
+            return Err(frame);
+        }
+        let (start, len) = (frame.start() as u64, frame.len() as u32);
+        let addr = umem.hold(frame) + start;
+        self.tx.produce(libc::xdp_desc { addr, len, options: 0 });
+        self.queued += 1;
+        Ok(())
+    }
+
+    /// Shows the kernel what was queued, and kicks it if it asks for that.
+    pub(crate) fn flush(&mut self) {
+        if self.queued == 0 {
+            return;
+        }
+        self.tx.publish();
+        self.queued = 0;
+        for _ in 0..4 {
+            if !self.tx.needs_wakeup() || self.kick() {
+                return;
+            }
+        }
+    }
+
+    /// Takes back the chunks that were sent.
+    pub(crate) fn complete(&mut self, pool: &mut Pool, umem: &mut Umem, counters: &mut IoCounters) {
+        while let Some(address) = self.completion.consume() {
+            counters.sent[self.path as usize] += 1;
+            if let Some(frame) = umem.take(address) {
+                pool.free(frame);
+            }
+        }
+        self.completion.release();
+    }
+
+    /// Whether the kernel took the kick; EAGAIN and EBUSY want another.
+    fn kick(&self) -> bool {
+        // SAFETY: an empty send on a socket that we own; no buffer is passed.
+        let sent = unsafe {
+            libc::sendto(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
+        };
+        sent >= 0
+            || !matches!(
+                io::Error::last_os_error().raw_os_error(),
+                Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
+            )
+    }
+}
+
+impl AsFd for XskSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn create() -> Result<OwnedFd, XskError> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd >= 0 {
+        // SAFETY: the descriptor is new and nobody else's.
+        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => XskError::NotPermitted(error),
+        _ => XskError::Setup { step: "socket(AF_XDP)", source: error },
+    })
+}
+
+fn register_umem(fd: i32, pool: &Pool) -> Result<(), XskError> {
+    let (base, bytes) = pool.umem();
+    // SAFETY: all-zero is a valid xdp_umem_reg.
+    let mut registration: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
+    registration.addr = base.as_ptr() as u64;
+    registration.len = bytes as u64;
+    registration.chunk_size = SMALL as u32;
+    set(fd, libc::XDP_UMEM_REG, &registration).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOBUFS | libc::ENOMEM) => XskError::Memlock(error),
+        _ => XskError::Setup { step: "XDP_UMEM_REG", source: error },
+    })
+}
+
+/// Binds, zero-copy if the driver can. Says whether it could.
+fn bind(fd: i32, ifindex: u32, queue: u32, shared_with: Option<i32>) -> Result<bool, XskError> {
+    let modes: &[u16] = if shared_with.is_some() {
+        &[libc::XDP_SHARED_UMEM]
+    } else {
+        &[libc::XDP_ZEROCOPY | libc::XDP_USE_NEED_WAKEUP, libc::XDP_COPY | libc::XDP_USE_NEED_WAKEUP]
+    };
+    let until = Instant::now() + REBIND;
+    let mut mode = modes.iter();
+    let mut flags = mode.next().copied().unwrap_or_default();
+    loop {
+        let Err(error) = bind_once(fd, ifindex, queue, flags, shared_with) else {
+            return Ok(flags & libc::XDP_ZEROCOPY != 0);
+        };
+        match error.raw_os_error() {
+            Some(libc::EBUSY) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            Some(libc::EBUSY) => return Err(XskError::Busy { ifindex, queue }),
+            Some(libc::EINVAL | libc::ENODEV) if mode.len() == 0 => {
+                return Err(XskError::NoQueue { ifindex, queue, source: error });
+            }
+            _ => match mode.next() {
+                Some(next) => flags = *next,
+                None => return Err(XskError::Setup { step: "bind", source: error }),
+            },
+        }
+    }
+}
+
+fn bind_once(fd: i32, ifindex: u32, queue: u32, flags: u16, shared: Option<i32>) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: flags,
+        sxdp_ifindex: ifindex,
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: shared.unwrap_or(0) as u32,
+    };
+    let len = size_of_val(&address) as u32;
+    // SAFETY: the address is a sockaddr_xdp of the length that is passed, and lives through the call.
+    let bound = unsafe { libc::bind(fd, (&raw const address).cast(), len) };
+    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set<T>(fd: i32, option: libc::c_int, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as u32;
+    // SAFETY: the value is a plain struct of the length that is passed, and lives through the call.
+    let done = unsafe { libc::setsockopt(fd, libc::SOL_XDP, option, std::ptr::from_ref(value).cast(), len) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn offsets(fd: i32) -> io::Result<libc::xdp_mmap_offsets> {
+    // SAFETY: all-zero is a valid xdp_mmap_offsets.
+    let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&offsets) as u32;
+    // SAFETY: the kernel writes at most len octets to offsets.
+    let got = unsafe {
+        libc::getsockopt(fd, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, (&raw mut offsets).cast(), &raw mut len)
+    };
+    if got == 0 { Ok(offsets) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,174 @@
+//! The real thing: io_uring on kernel sockets, and AF_XDP sockets beside it where XDP runs.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::af_xdp::{Umem, XskError, XskSocket};
+use crate::uring::{UringError, UringIo};
+use crate::{Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, SocketToken, Waker, poll};
+
+/// Most AF_XDP sockets of one worker.
+pub const MAX_XSKS: usize = 64;
+const UDP_HEADER: usize = 8;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// A queue that a worker is to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// The queue.
+    pub queue: u32,
+    /// Whether the XDP program is attached generically (SKB mode).
+    pub generic: bool,
+}
+
+/// Why a worker's I/O could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// io_uring.
+    #[error(transparent)]
+    Uring(#[from] UringError),
+    /// The waker's eventfd.
+    #[error("cannot make an eventfd: {0}; look at the open-files limit")]
+    Waker(io::Error),
+}
+
+/// Packet I/O of one worker; must stay on the thread that made it.
+pub struct LiveIo {
+    uring: UringIo,
+    xsks: Vec<XskSocket>,
+    umem: Umem,
+    waker: Waker,
+    counters: IoCounters,
+}
+
+impl LiveIo {
+    /// Sets up io_uring; AF_XDP sockets are added by [`Self::open_queue`].
+    pub fn new(pool: &mut Pool) -> Result<Self, LiveError> {
+        let waker = Waker::new().map_err(LiveError::Waker)?;
+        let (uring, umem) = (UringIo::new(pool)?, Umem::new(pool));
+        Ok(Self { uring, xsks: Vec::new(), umem, waker, counters: IoCounters::default() })
+    }
+
+    /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.
+    pub fn open_queue(&mut self, pool: &mut Pool, queue: Queue) -> Result<&XskSocket, XskError> {
+        let path = if queue.generic { Path::XdpGeneric } else { Path::XdpNative };
+        let socket = XskSocket::open(pool, &mut self.umem, queue.ifindex, queue.queue, path)?;
+        let place = self.xsks.len();
+        self.xsks.push(socket);
+        Ok(&self.xsks[place])
+    }
+
+    /// The AF_XDP sockets.
+    pub fn xsks(&self) -> &[XskSocket] {
+        &self.xsks
+    }
+
+    /// Closes everything and gives all chunks back.
+    pub fn close(self, pool: &mut Pool) {
+        let Self { uring, xsks, umem, .. } = self;
+        drop(xsks);
+        umem.release(pool);
+        uring.close(pool);
+    }
+
+    /// Hands the frame to the AF_XDP socket of its next hop's interface, or gives it back.
+    #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
+    fn send_by_xsk(&mut self, frame: Frame) -> Result<(), Frame> {
+        let Some(meta) = frame.egress().copied() else { return Err(frame) };
+        let Some(hop) = meta.next_hop.filter(|_| frame.is_small()) else { return Err(frame) };
+        let ip = if meta.remote.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
+        if frame.len() + UDP_HEADER + ip > hop.mtu as usize {
+            // The kernel's socket decides: it may fragment, or say that the packet is too big.
+            return Err(frame);
+        }
+        match self.xsks.iter_mut().find(|socket| socket.place().0 == hop.ifindex) {
+            Some(socket) => socket.send(&mut self.umem, frame, &meta, &hop),
+            None => Err(frame),
+        }
+    }
+}
+
+impl PacketIo for LiveIo {
+    fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
+        self.uring.register(token, socket)
+    }
+
+    fn unregister(&mut self, token: SocketToken) {
+        self.uring.unregister(token);
+    }
+
+    fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
+        // The kernel path first: it carries little beside XDP, and must not starve behind a full ring.
+        self.uring.turn(pool);
+        let share = if self.xsks.is_empty() { rx.room() } else { rx.room() / 2 };
+        for _ in 0..share {
+            let Some(frame) = self.uring.take() else { break };
+            if let Err(frame) = rx.push(frame) {
+                pool.free(frame);
+            }
+        }
+        for socket in &mut self.xsks {
+            socket.complete(pool, &mut self.umem, &mut self.counters);
+            socket.receive(pool, &mut self.umem, rx, &mut self.counters);
+        }
+        // Begin with another socket next time.
+        if !self.xsks.is_empty() {
+            self.xsks.rotate_left(1);
+        }
+    }
+
+    fn transmit(&mut self, pool: &mut Pool, tx: &mut FrameBatch) {
+        for frame in tx.drain() {
+            if let Err(frame) = self.send_by_xsk(frame) {
+                self.uring.send(pool, frame);
+            }
+        }
+        for socket in &mut self.xsks {
+            socket.flush();
+            socket.complete(pool, &mut self.umem, &mut self.counters);
+        }
+        self.uring.flush(pool);
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        if !self.uring.has_arrived() {
+            let mut fds: ArrayVec<BorrowedFd<'_>, { MAX_XSKS + 2 }> = ArrayVec::new();
+            fds.push(self.waker.as_fd());
+            fds.push(self.uring.as_fd());
+            fds.extend(self.xsks.iter().take(MAX_XSKS).map(AsFd::as_fd));
+            poll::wait(&fds, timeout);
+        }
+        self.waker.clear();
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn counters(&self) -> IoCounters {
+        let (mut total, uring) = (self.counters, self.uring.counters());
+        for (total, uring) in total.received.iter_mut().zip(uring.received) {
+            *total += uring;
+        }
+        for (total, uring) in total.sent.iter_mut().zip(uring.sent) {
+            *total += uring;
+        }
+        IoCounters {
+            send_failed: total.send_failed + uring.send_failed,
+            send_too_big: total.send_too_big + uring.send_too_big,
+            receive_truncated: total.receive_truncated + uring.receive_truncated,
+            pool_empty: total.pool_empty + uring.pool_empty,
+            receive_malformed: total.receive_malformed + uring.receive_malformed,
+            socket_errors: total.socket_errors + uring.socket_errors,
+            ..total
+        }
+    }
+}
