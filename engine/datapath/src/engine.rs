@@ -1,41 +1,461 @@
-//! x
-use crate::*;
+//! The engine: workers on their CPUs, XDP on its interfaces, and one thread that watches both.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender};
+use hwlocality::Topology;
+use sluice_io::live::{LiveIo, Queue};
+use sluice_io::{Path, Pool, PoolConfig, PoolError};
 use sluice_srtp::KeyId;
-/// x
-#[derive(Debug)]
-pub struct Engine;
-/// x
+
+use crate::command::{Command, CommandError, QueueFull, Ticket, ticket};
+use crate::config::{EngineConfig, WorkerCount};
+use crate::counters::{WorkerSnapshot, WorkerStats};
+use crate::event::{self, EventReceiver, EventSender};
+use crate::guard::Guard;
+use crate::inbox::{Envelope, Inbox};
+use crate::pipeline::{Pipeline, Resolver, Shared, Steering};
+use crate::placement::{self, Machine, Place, PlacementError};
+use crate::report::{EngineReport, InterfaceReport, WorkerReport};
+use crate::setup::{self, Nic};
+use crate::steering::Interfaces;
+use crate::watch::{self, Watch};
+use crate::worker::Worker;
+use crate::{Event, Mode};
+
+/// Why the engine does not start. Whatever was set up by then is taken down again.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// x
-    #[error("{0}")]
-    Other(String),
+    /// A setting is out of range.
+    #[error("{field}: {problem}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// An interface of the configuration is not there.
+    #[error("interface {name:?} does not exist in this network namespace; `ip link` lists those that do")]
+    NoInterface {
+        /// Its name.
+        name: String,
+    },
+    /// An interface has no receive queue.
+    #[error(
+        "interface {name:?} has no receive queues, so that XDP cannot run on it; \
+             leave it out or set the datapath to io_uring"
+    )]
+    NoQueues {
+        /// Its name.
+        name: String,
+    },
+    /// XDP was asked for and cannot be had.
+    #[error("interface {name:?}: {source}")]
+    Xdp {
+        /// The interface.
+        name: String,
+        /// Why.
+        source: sluice_io::xdp::XdpError,
+    },
+    /// AF_XDP was asked for and cannot be had.
+    #[error("interface {name:?}, queue {queue}: {reason}; or set the datapath to auto or io_uring")]
+    Queue {
+        /// The interface.
+        name: String,
+        /// The queue.
+        queue: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A worker's memory could not be had.
+    #[error("worker {worker}: {source}")]
+    Pool {
+        /// Which worker.
+        worker: usize,
+        /// Why.
+        source: PoolError,
+    },
+    /// A worker's packet I/O could not be set up.
+    #[error("worker {worker}: {source}")]
+    Io {
+        /// Which worker.
+        worker: usize,
+        /// Why.
+        source: sluice_io::live::LiveError,
+    },
+    /// No thread for a worker.
+    #[error("cannot start a thread: {0}; look at the limit of processes (ulimit -u, TasksMax)")]
+    Thread(#[from] std::io::Error),
+    /// The SRTP kernel fails its self-test.
+    #[error("no SRTP kernel can be trusted on this machine: {0:?}; unset SLUICE_KERNEL or report this")]
+    Kernel(sluice_srtp::SelectError),
+    /// A worker ended before it was ready.
+    #[error("worker {0} ended while it was being set up; see the log")]
+    WorkerLost(usize),
 }
+
+/// Running workers. Dropping it is the same as [`Engine::shutdown`].
+pub struct Engine {
+    workers: Vec<Handle>,
+    shared: Shared,
+    interfaces: Arc<Interfaces>,
+    nics: Vec<InterfaceReport>,
+    kernel: &'static str,
+    watch: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// What the engine keeps of a worker.
+struct Handle {
+    inbox: Arc<Inbox>,
+    stats: Arc<WorkerStats>,
+    alive: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    report: WorkerReport,
+}
+
+/// What a worker's thread tells when it is ready.
+struct Ready {
+    stats: Arc<WorkerStats>,
+    bound: Result<(), String>,
+    queues: Vec<(String, u32)>,
+    degraded: Vec<(String, String)>,
+}
+
 impl Engine {
-    /// Starts the workers.
-    pub fn start(_config: EngineConfig) -> Result<(Self, EventReceiver), EngineError> {
-        Err(EngineError::Other("not yet".into()))
+    /// Starts the workers, and XDP where it is wanted and can be had.
+    pub fn start(config: EngineConfig) -> Result<(Self, EventReceiver), EngineError> {
+        setup::check(&config)?;
+        let kernel = sluice_srtp::selected_kernel().map_err(EngineError::Kernel)?.name();
+        let (nics, interfaces, nic_reports) = setup::attach(&config)?;
+        let interfaces = Arc::new(interfaces);
+        let nic_node = nics.iter().find_map(|nic| nic.node);
+        let placement = Placement::choose(&config, nic_node);
+        let (events, receiver) = event::channel(config.limits.events.max(1));
+        let (requests, resolve) = watch::requests();
+        let watches = !interfaces.0.is_empty();
+        let inboxes = (0..placement.workers).map(|_| Arc::new(Inbox::new(&config.limits))).collect();
+        let shared = Shared {
+            guard: Arc::new(Guard::new(config.limits.parked_contexts)),
+            events,
+            steering: watches.then(|| Arc::clone(&interfaces) as Arc<dyn Steering>),
+            resolver: watches.then(|| Arc::new(requests) as Arc<dyn Resolver>),
+            inboxes,
+        };
+        // From here on, dropping the engine takes everything down again.
+        let mut engine =
+            Self { workers: Vec::new(), shared, interfaces, nics: nic_reports, kernel, watch: None };
+        engine.start_workers(&config, &nics, &placement)?;
+        if watches {
+            engine.start_watch(resolve)?;
+        }
+        Ok((engine, receiver))
     }
+
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        0
+        self.workers.len()
     }
-    /// Gives a command to a worker.
-    pub fn command(&self, worker: usize, _command: Command) -> Result<Ticket, QueueFull> {
-        Ok(Ticket::failed(CommandError::NoSuchWorker(worker)))
+
+    /// Gives a command to a worker. The ticket tells what came of it. A command to a worker that is not
+    /// there, or no longer, fails by its ticket; a full queue gives the command back.
+    pub fn command(&self, worker: usize, command: Command) -> Result<Ticket, QueueFull> {
+        let Some(handle) = self.workers.get(worker) else {
+            return Ok(Ticket::failed(CommandError::NoSuchWorker(worker)));
+        };
+        let (ticket, answer) = ticket();
+        let envelope = Envelope { command: Box::new(command), answer };
+        if let Err(envelope) = handle.inbox.commands.push(envelope) {
+            if handle.alive.load(Ordering::SeqCst) {
+                return Err(QueueFull(envelope.command));
+            }
+            return Ok(Ticket::failed(CommandError::WorkerStopped));
+        }
+        handle.inbox.wake();
+        if !handle.alive.load(Ordering::SeqCst) {
+            handle.refuse_commands();
+        }
+        Ok(ticket)
     }
+
     /// Statistics of each worker.
     pub fn stats(&self) -> Vec<WorkerSnapshot> {
-        Vec::new()
+        self.workers.iter().map(|worker| worker.stats.snapshot()).collect()
     }
-    /// How the engine runs.
+
+    /// Statistics of one worker, to be read at any time.
+    pub fn worker_stats(&self, worker: usize) -> Option<Arc<WorkerStats>> {
+        self.workers.get(worker).map(|worker| Arc::clone(&worker.stats))
+    }
+
+    /// The XDP program's counters of each interface that has it.
+    pub fn xdp_counters(&self) -> Vec<(String, sluice_io::xdp::Counters)> {
+        let counters =
+            |interface: &crate::steering::Interface| Some((interface.name.clone(), interface.counters()?));
+        self.interfaces.0.iter().filter_map(counters).collect()
+    }
+
+    /// How the engine runs, as of now.
     pub fn report(&self) -> EngineReport {
-        EngineReport { kernel: "", path: sluice_io::Path::IoUring, interfaces: vec![], workers: vec![] }
+        let mut interfaces = self.nics.clone();
+        for report in &mut interfaces {
+            let interface = self.interfaces.0.iter().find(|interface| interface.ifindex == report.ifindex);
+            report.attached = interface.is_some_and(crate::steering::Interface::is_attached);
+        }
+        let attached = |path| interfaces.iter().any(|nic| nic.attached && nic.queues > 0 && nic.path == path);
+        let path = [Path::XdpNative, Path::XdpGeneric].into_iter().find(|path| attached(*path));
+        let workers = self.workers.iter().map(|worker| WorkerReport {
+            alive: worker.alive.load(Ordering::SeqCst),
+            ..worker.report.clone()
+        });
+        EngineReport {
+            kernel: self.kernel,
+            path: path.unwrap_or(Path::IoUring),
+            workers: workers.collect(),
+            interfaces,
+        }
     }
-    /// Tells the two-time-pad guard that a key is gone for good.
-    pub fn forget_key(&self, _key: KeyId) -> bool {
-        true
+
+    /// Tells the two-time-pad guard that a master key is gone for good: it will never be installed again
+    /// under this name. Whether that was so; not while it is in use for sending.
+    pub fn forget_key(&self, key: KeyId) -> bool {
+        self.shared.guard.forget(key)
     }
-    /// Stops the workers and detaches XDP.
-    pub fn shutdown(self) {}
+
+    /// Detaches XDP and stops the workers. Media that comes from now on is the kernel's.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some((stop, thread)) = self.watch.take() {
+            drop(stop);
+            // If it panicked, there is nothing more to stop.
+            let _ = thread.join();
+        }
+        for interface in &self.interfaces.0 {
+            if let Err(error) = interface.detach() {
+                let reason = format!("cannot be detached: {error}");
+                self.shared
+                    .events
+                    .send(Event::DatapathDegraded { interface: interface.name.clone(), reason });
+            }
+        }
+        self.workers.iter().for_each(|worker| worker.inbox.stop());
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // A panic was reported when it happened.
+                let _ = thread.join();
+            }
+            worker.refuse_commands();
+        }
+    }
+
+    fn start_workers(
+        &mut self,
+        config: &EngineConfig,
+        nics: &[Nic],
+        placement: &Placement,
+    ) -> Result<(), EngineError> {
+        for worker in 0..placement.workers {
+            let (ready, is_ready) = crossbeam::channel::bounded(1);
+            let alive = Arc::new(AtomicBool::new(true));
+            let plan = Plan {
+                worker,
+                config: config.clone(),
+                shared: self.shared.clone(),
+                interfaces: Arc::clone(&self.interfaces),
+                queues: setup::queues_of(nics, worker, placement.workers),
+                place: placement.places.get(worker).copied(),
+                topology: placement.topology.clone(),
+            };
+            let (events, flag) = (self.shared.events.clone(), Arc::clone(&alive));
+            let inbox = Arc::clone(&self.shared.inboxes[worker]);
+            let (main_inbox, place) = (Arc::clone(&inbox), plan.place);
+            let thread = std::thread::Builder::new()
+                .name(format!("sluice-{worker}"))
+                .spawn(move || live(plan, &ready, &main_inbox, &flag, &events))?;
+            let report = WorkerReport { place, bound: Ok(()), alive: true, queues: Vec::new() };
+            let stats = Arc::default();
+            self.workers.push(Handle { inbox, stats, alive, thread: Some(thread), report });
+            let ready: Ready = is_ready.recv().map_err(|_| EngineError::WorkerLost(worker))??;
+            self.note_ready(worker, ready, placement);
+        }
+        Ok(())
+    }
+
+    fn note_ready(&mut self, worker: usize, ready: Ready, placement: &Placement) {
+        for (name, reason) in ready.degraded {
+            if let Some(nic) = self.nics.iter_mut().find(|nic| nic.name == name) {
+                nic.degraded.push(reason.clone());
+            }
+            self.shared.events.send(Event::DatapathDegraded { interface: name, reason });
+        }
+        for (name, _) in &ready.queues {
+            if let Some(nic) = self.nics.iter_mut().find(|nic| nic.name == *name) {
+                nic.queues += 1;
+            }
+        }
+        let Some(handle) = self.workers.get_mut(worker) else { return };
+        handle.stats = ready.stats;
+        handle.report.queues = ready.queues;
+        handle.report.bound = match &placement.failed {
+            Some(error) => Err(error.to_string()),
+            None => ready.bound,
+        };
+    }
+
+    fn start_watch(&mut self, requests: Receiver<crate::pipeline::Resolve>) -> Result<(), EngineError> {
+        let (stop, stopped) = crossbeam::channel::bounded(1);
+        let (inboxes, interfaces) = (Arc::clone(&self.shared.inboxes), Arc::clone(&self.interfaces));
+        let events = self.shared.events.clone();
+        let lookup = setup::lookup();
+        let mut watch = Watch::new(requests, stopped, lookup, inboxes, interfaces, events);
+        let thread = std::thread::Builder::new().name("sluice-watch".into()).spawn(move || watch.run())?;
+        self.watch = Some((stop, thread));
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Handle {
+    /// Answers what a worker that has ended left behind.
+    fn refuse_commands(&self) {
+        while self.inbox.commands.pop().is_some() {}
+    }
+}
+
+/// How many workers, and where.
+struct Placement {
+    workers: usize,
+    places: Vec<Place>,
+    topology: Option<Arc<Mutex<Topology>>>,
+    failed: Option<PlacementError>,
+}
+
+impl Placement {
+    fn choose(config: &EngineConfig, nic_node: Option<usize>) -> Self {
+        let (machine, topology, failed) = match Machine::detect() {
+            Ok((machine, topology)) => (machine, Some(Arc::new(Mutex::new(topology))), None),
+            Err(error) => (Machine::default(), None, Some(error)),
+        };
+        let workers = match config.workers {
+            WorkerCount::Exactly(count) => count,
+            WorkerCount::Auto => machine.cores().max(1),
+        };
+        let places = if config.pin { placement::decide(&machine, nic_node, workers) } else { Vec::new() };
+        Self { workers, places, topology, failed }
+    }
+}
+
+/// All that a worker's thread needs.
+struct Plan {
+    worker: usize,
+    config: EngineConfig,
+    shared: Shared,
+    interfaces: Arc<Interfaces>,
+    queues: Vec<(usize, u32)>,
+    place: Option<Place>,
+    topology: Option<Arc<Mutex<Topology>>>,
+}
+
+/// A worker's life. A panic is a fault of ours; it ends the worker, loudly, and nothing else.
+fn live(
+    plan: Plan,
+    ready: &Sender<Result<Ready, EngineError>>,
+    inbox: &Inbox,
+    alive: &AtomicBool,
+    events: &EventSender,
+) {
+    let worker = plan.worker;
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(plan, ready)));
+    alive.store(false, Ordering::SeqCst);
+    while inbox.commands.pop().is_some() {}
+    if let Err(panic) = outcome {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let reason = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        events.send(Event::WorkerDied { worker, reason: reason.into() });
+    }
+}
+
+/// Memory and packet I/O are made on the thread that uses them: on its NUMA node, and because an io_uring
+/// belongs to the thread that made it.
+fn work(plan: Plan, ready: &Sender<Result<Ready, EngineError>>) {
+    let bound = plan.bind();
+    let (mut pool, mut io) = match plan.resources() {
+        Ok(resources) => resources,
+        Err(error) => {
+            // Whoever started this thread waits for the answer.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let (queues, degraded) = match plan.open_queues(&mut io, &mut pool) {
+        Ok(opened) => opened,
+        Err(error) => {
+            io.close(&mut pool);
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let Plan { worker, config, shared, .. } = plan;
+    let inbox = Arc::clone(&shared.inboxes[worker]);
+    let pipeline = Pipeline::new(worker, config.limits, config.tuning, shared, sluice_io::clock::now);
+    let stats = Arc::clone(pipeline.stats());
+    let mut worker = Worker::new(pipeline, io, pool, inbox);
+    if ready.send(Ok(Ready { stats, bound, queues, degraded })).is_ok() {
+        worker.run();
+    }
+    let Worker { io, mut pool, .. } = worker;
+    io.close(&mut pool);
+}
+
+/// Queues opened, and those that could not be: interface and reason.
+type Opened = (Vec<(String, u32)>, Vec<(String, String)>);
+
+impl Plan {
+    fn bind(&self) -> Result<(), String> {
+        let (Some(place), Some(topology)) = (self.place, &self.topology) else { return Ok(()) };
+        let topology = topology.lock().unwrap_or_else(PoisonError::into_inner);
+        placement::bind(&topology, place).map_err(|error| error.to_string())
+    }
+
+    fn resources(&self) -> Result<(Pool, LiveIo), EngineError> {
+        let worker = self.worker;
+        let sizes = PoolConfig { small: self.config.small_chunks, large: self.config.large_chunks };
+        let mut pool = Pool::new(sizes).map_err(|source| EngineError::Pool { worker, source })?;
+        let io = LiveIo::new(&mut pool).map_err(|source| EngineError::Io { worker, source })?;
+        Ok((pool, io))
+    }
+
+    /// A queue without a socket is the kernel's, and still served: through the legs' own sockets.
+    fn open_queues(&self, io: &mut LiveIo, pool: &mut Pool) -> Result<Opened, EngineError> {
+        let (mut opened, mut degraded) = (Vec::new(), Vec::new());
+        for &(interface, queue) in &self.queues {
+            let Some(interface) = self.interfaces.0.get(interface) else { continue };
+            let wanted =
+                Queue { ifindex: interface.ifindex, queue, generic: interface.path == Path::XdpGeneric };
+            let socket = io.open_queue(pool, wanted).map_err(|error| error.to_string());
+            let given = socket.and_then(|socket| {
+                use std::os::fd::AsFd;
+                interface.set_socket(queue, socket.as_fd()).map_err(|error| error.to_string())
+            });
+            let name = interface.name.clone();
+            match given {
+                Ok(()) => opened.push((name, queue)),
+                Err(reason) if self.config.datapath == Mode::Auto => {
+                    degraded.push((name, format!("queue {queue} goes by kernel sockets: {reason}")));
+                }
+                Err(reason) => return Err(EngineError::Queue { name, queue, reason }),
+            }
+        }
+        Ok((opened, degraded))
+    }
 }

@@ -8,7 +8,7 @@ const SUB: usize = 1 << SUB_BITS;
 /// Values of 2^36 ns (about 69 s) and more share the last bucket.
 const MAX_BITS: u32 = 36;
 /// Number of buckets.
-pub const BUCKETS: usize = (MAX_BITS - SUB_BITS + 1) as usize * SUB;
+const BUCKETS: usize = (MAX_BITS - SUB_BITS + 1) as usize * SUB;
 
 /// Log-linear buckets of nanoseconds. One thread records, any thread reads.
 #[derive(Debug)]

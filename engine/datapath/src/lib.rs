@@ -24,13 +24,22 @@ mod engine;
 mod event;
 mod guard;
 mod handoff;
+mod inbox;
 mod latency;
+mod leg;
+mod pipeline;
 pub mod placement;
 mod probation;
 mod rate;
 mod report;
+mod route;
 mod rtcp;
+mod setup;
+mod steering;
+mod stream;
 mod table;
+mod watch;
+mod worker;
 
 pub use command::{
     Command, CommandError, Direction, Latching, LegId, LegSetup, OnSsrcClash, Protection, QueueFull, RouteId,
@@ -42,4 +51,5 @@ pub use drop_reason::DropReason;
 pub use engine::{Engine, EngineError};
 pub use event::{Event, EventReceiver};
 pub use latency::{Histogram, Latency};
+pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use report::{EngineReport, InterfaceReport, WorkerReport};

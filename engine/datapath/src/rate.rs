@@ -35,6 +35,11 @@ impl Bucket {
         within
     }
 
+    /// Takes back the last [`Bucket::take`].
+    pub(crate) fn give_back(&mut self) {
+        self.credit = SECOND.min(self.credit + self.cost());
+    }
+
     fn fill(&mut self, now: u64) {
         self.credit = SECOND.min(self.credit.saturating_add(now.saturating_sub(self.filled_at)));
         self.filled_at = now.max(self.filled_at);

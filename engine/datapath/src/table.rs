@@ -56,10 +56,6 @@ impl<T> Slab<T> {
     pub(crate) fn bound(&self) -> u32 {
         self.entries.len() as u32
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.entries.iter().enumerate().filter_map(|(index, entry)| Some((index as u32, entry.as_ref()?)))
-    }
 }
 
 /// A hash table of small keys to numbers, at most half full: open addressing, linear probing, deletion

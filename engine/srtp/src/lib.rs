@@ -16,7 +16,6 @@
 mod context;
 mod error;
 mod index;
-pub mod kdf;
 mod keys;
 mod protect;
 mod replay;
@@ -28,7 +27,7 @@ mod unprotect;
 
 pub use context::{Contexts, Inbound, Outbound, Position};
 pub use error::Error;
-pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys, SessionMaterial};
+pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys};
 pub use protect::protect;
 pub use replay::ReplayWindow;
 pub use suite::{Suite, UnknownSuite};

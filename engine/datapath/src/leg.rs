@@ -1,0 +1,223 @@
+//! What a worker knows of a leg.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use sluice_classifier::Policy;
+use sluice_io::{Component, NextHop, SocketToken};
+use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
+
+use crate::config::Tuning;
+use crate::counters::{LegCounters, LegStats};
+use crate::rate::{Bucket, Burst, PathTracker};
+use crate::{Direction, DropReason, Latching, LegId, LegSetup, Protection};
+
+/// One transport component of a leg: a local port and the peer's.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) local: SocketAddr,
+    pub(crate) policy: Policy,
+    pub(crate) remote: Option<SocketAddr>,
+    /// Whether `remote` comes from signalling.
+    pub(crate) signalled: bool,
+    pub(crate) next_hop: Option<NextHop>,
+    /// Whether the resolver has yet to hear of `remote`.
+    pub(crate) unresolved: bool,
+}
+
+impl Transport {
+    fn new(local: SocketAddr, policy: Policy, remote: Option<SocketAddr>) -> Self {
+        Self {
+            local,
+            policy,
+            remote,
+            signalled: remote.is_some(),
+            next_hop: None,
+            unresolved: remote.is_some(),
+        }
+    }
+
+    pub(crate) fn set_remote(&mut self, remote: SocketAddr, signalled: bool) {
+        if self.remote != Some(remote) {
+            (self.next_hop, self.unresolved) = (None, true);
+        }
+        (self.remote, self.signalled) = (Some(remote), signalled);
+    }
+
+    #[inline]
+    pub(crate) fn is_remote(&self, source: &SocketAddr) -> bool {
+        self.remote.is_some_and(|remote| same_endpoint(&remote, source))
+    }
+}
+
+/// Scope and flow label of IPv6 tell no peers apart, and AF_XDP does not know them.
+pub(crate) fn same_endpoint(one: &SocketAddr, other: &SocketAddr) -> bool {
+    one.port() == other.port() && one.ip() == other.ip()
+}
+
+/// IPv4 mapped into IPv6 is IPv4, so that there is one form of each address.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// A leg of this worker. What the packet path reads stands first.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) id: LegId,
+    pub(crate) inbound: Protection,
+    pub(crate) outbound: Protection,
+    pub(crate) latching: Latching,
+    pub(crate) dscp: u8,
+    /// Changes whenever the streams' bindings to routes must be looked at anew.
+    pub(crate) version: u32,
+    /// Egress contexts of this leg whose SSRC is not their source's.
+    pub(crate) rewrites: u32,
+    pub(crate) rtp: Transport,
+    pub(crate) rtcp: Option<Transport>,
+    pub(crate) stats: Arc<LegStats>,
+    pub(crate) path: PathTracker,
+    pub(crate) routes_out: Vec<u32>,
+    pub(crate) routes_in: Vec<u32>,
+    /// Oldest first.
+    pub(crate) inbound_keys: Vec<Arc<SessionKeys>>,
+    pub(crate) outbound_key: Option<Arc<SessionKeys>>,
+    /// Outbound keys that others have taken the place of, and that control did not retire yet.
+    pub(crate) superseded: Vec<KeyId>,
+    pub(crate) window: ReplayWindow,
+    pub(crate) max_streams: u16,
+    pub(crate) streams: Vec<u32>,
+    pub(crate) egress: Vec<u32>,
+    /// Wrong tags of unknown SSRCs, from the leg's remote address and from others: a flood from elsewhere
+    /// must not keep the peer's new streams out.
+    pub(crate) unknown_from_remote: Bucket,
+    pub(crate) unknown_from_elsewhere: Bucket,
+    pub(crate) negotiation: Bucket,
+    pub(crate) auth_failures: Burst,
+    pub(crate) replays: Burst,
+    expiring: [Option<KeyId>; 2],
+    expired: [Option<KeyId>; 2],
+}
+
+impl Leg {
+    pub(crate) fn new(setup: &LegSetup, rtcp_local: Option<SocketAddr>, tuning: &Tuning) -> Self {
+        let policy = policy(setup.inbound, setup.payload_types);
+        let rtcp = rtcp_local.map(|local| {
+            let remote = setup.rtcp_remote.or_else(|| setup.remote.and_then(next_port));
+            Transport::new(local, policy.rtcp_only(), remote.map(canonical))
+        });
+        Self {
+            id: setup.leg,
+            inbound: setup.inbound,
+            outbound: setup.outbound,
+            latching: setup.latching,
+            dscp: setup.dscp,
+            version: 1,
+            rewrites: 0,
+            rtp: Transport::new(canonical(setup.local), policy, setup.remote.map(canonical)),
+            rtcp,
+            stats: Arc::clone(&setup.stats),
+            path: PathTracker::default(),
+            routes_out: Vec::new(),
+            routes_in: Vec::new(),
+            inbound_keys: Vec::new(),
+            outbound_key: None,
+            superseded: Vec::new(),
+            window: setup.window,
+            max_streams: setup.max_streams,
+            streams: Vec::with_capacity(usize::from(setup.max_streams)),
+            egress: Vec::new(),
+            unknown_from_remote: Bucket::new(tuning.auth_failures_per_second),
+            unknown_from_elsewhere: Bucket::new(tuning.auth_failures_per_second),
+            negotiation: Bucket::new(tuning.negotiation_per_second),
+            auth_failures: Burst::default(),
+            replays: Burst::default(),
+            expiring: [None; 2],
+            expired: [None; 2],
+        }
+    }
+
+    /// The component's transport; that of RTP carries everything with rtcp-mux.
+    #[inline]
+    pub(crate) fn transport(&self, component: Component) -> &Transport {
+        match (component, &self.rtcp) {
+            (Component::Rtcp, Some(rtcp)) => rtcp,
+            _ => &self.rtp,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn transport_mut(&mut self, component: Component) -> &mut Transport {
+        match (component, &mut self.rtcp) {
+            (Component::Rtcp, Some(rtcp)) => rtcp,
+            _ => &mut self.rtp,
+        }
+    }
+
+    /// The components that the leg has.
+    pub(crate) fn components(&self) -> &'static [Component] {
+        if self.rtcp.is_some() { &[Component::Rtp, Component::Rtcp] } else { &[Component::Rtp] }
+    }
+
+    /// Where RTCP is sent from and to.
+    #[inline]
+    pub(crate) fn rtcp_component(&self) -> Component {
+        if self.rtcp.is_some() { Component::Rtcp } else { Component::Rtp }
+    }
+
+    /// Where a component's packets go. RTCP whose address nobody told goes to the port after that of RTP
+    /// (RFC 3550 §11).
+    #[inline]
+    pub(crate) fn destination(&self, component: Component) -> Option<SocketAddr> {
+        match (component, &self.rtcp) {
+            (Component::Rtcp, Some(rtcp)) => rtcp.remote.or_else(|| self.rtp.remote.and_then(next_port)),
+            _ => self.rtp.remote,
+        }
+    }
+
+    pub(crate) fn token(&self, component: Component) -> SocketToken {
+        SocketToken { leg: self.id, component }
+    }
+
+    pub(crate) fn set_payload_types(&mut self, payload_types: Option<[u64; 2]>) {
+        let policy = policy(self.inbound, payload_types);
+        self.rtp.policy = policy;
+        if let Some(rtcp) = &mut self.rtcp {
+            rtcp.policy = policy.rtcp_only();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn counters(&self) -> &LegCounters {
+        &self.stats.0
+    }
+
+    #[inline]
+    pub(crate) fn count_drop(&self, reason: DropReason) {
+        self.counters().dropped.count(reason);
+    }
+
+    /// Whether this is the first time that the key is found to be about to expire.
+    pub(crate) fn first_expiring(&mut self, direction: Direction, key: KeyId) -> bool {
+        self.expiring[direction as usize].replace(key) != Some(key)
+    }
+
+    /// Whether this is the first time that the key is found to have expired.
+    pub(crate) fn first_expired(&mut self, direction: Direction, key: KeyId) -> bool {
+        self.expired[direction as usize].replace(key) != Some(key)
+    }
+}
+
+fn policy(inbound: Protection, payload_types: Option<[u64; 2]>) -> Policy {
+    let policy = match inbound {
+        Protection::Plain => Policy::new().plain(),
+        Protection::Srtp => Policy::new(),
+    };
+    payload_types.map_or(policy, |set| policy.with_payload_types(set))
+}
+
+fn next_port(rtp: SocketAddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
+}

@@ -1,0 +1,348 @@
+//! Commands: each is applied whole or not at all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sluice_classifier::LocalKey;
+use sluice_io::{Component, FrameBatch, NextHop, PacketIo, Pool, TxMeta};
+use sluice_srtp::{KeyId, SessionKeys};
+
+use super::Pipeline;
+use crate::leg::{Leg, canonical, same_endpoint};
+use crate::route::Route;
+use crate::{Command, CommandError, Direction, LegId, LegSetup, Protection, RouteId, RouteOptions};
+
+/// Master keys that the SRTP library's contexts hold at a time.
+const MAX_KEYS: usize = 8;
+
+type Applied = Result<(), CommandError>;
+
+impl Pipeline {
+    /// Applies a command between batches.
+    pub fn apply(&mut self, command: Command, io: &mut impl PacketIo, pool: &mut Pool) -> Applied {
+        self.stats.commands.add(1);
+        self.now = (self.clock)();
+        match command {
+            Command::AddLeg(setup) => self.add_leg(&setup, io),
+            Command::RemoveLeg { leg } => {
+                let removed = self.remove_leg(leg, io, pool);
+                removed.then_some(()).ok_or(CommandError::UnknownLeg(leg))
+            }
+            Command::SetRemote { leg, rtp, rtcp } => self.set_remote(leg, rtp, rtcp),
+            Command::SetNextHop { leg, component, remote, next_hop } => {
+                self.set_next_hop(leg, component, remote, next_hop)
+            }
+            Command::InstallKeys { leg, direction, keys } => match direction {
+                Direction::Inbound => self.install_inbound(leg, keys),
+                Direction::Outbound => self.install_outbound(leg, keys),
+            },
+            Command::RetireKey { leg, direction, key } => match direction {
+                Direction::Inbound => self.retire_inbound(leg, key),
+                Direction::Outbound => self.retire_outbound(leg, key),
+            },
+            Command::SetPayloadTypes { leg, payload_types } => self.set_payload_types(leg, payload_types),
+            Command::SetDscp { leg, dscp } => {
+                check(leg, dscp < 64, "dscp", "is more than 63")?;
+                self.leg_mut(leg)?.1.dscp = dscp;
+                Ok(())
+            }
+            Command::AddRoute { route, from, to, options } => self.add_route(route, from, to, options),
+            Command::RemoveRoute { route } => {
+                self.remove_route(route).then_some(()).ok_or(CommandError::UnknownRoute(route))
+            }
+            Command::SendDatagram { leg, component, remote, bytes } => {
+                self.send_datagram(leg, component, remote, &bytes, io, pool)
+            }
+        }
+    }
+
+    fn leg_mut(&mut self, id: LegId) -> Result<(u32, &mut Leg), CommandError> {
+        let slot = self.leg_ids.get(&id);
+        let leg = slot.and_then(|slot| Some((slot, self.legs.get_mut(slot)?)));
+        leg.ok_or(CommandError::UnknownLeg(id))
+    }
+
+    fn add_leg(&mut self, setup: &LegSetup, io: &mut impl PacketIo) -> Applied {
+        let id = setup.leg;
+        if self.leg_ids.get(&id).is_some() {
+            return Err(CommandError::LegExists(id));
+        }
+        let rtcp_local = check_setup(setup)?;
+        for local in [Some(setup.local), rtcp_local].into_iter().flatten() {
+            if self.locals.get(&LocalKey::from(canonical(local))).is_some() {
+                return Err(CommandError::AddressTaken(local));
+            }
+        }
+        if self.legs.is_full() {
+            return Err(CommandError::TooManyLegs(self.legs.len()));
+        }
+        let leg = Leg::new(setup, rtcp_local.map(canonical), &self.tuning);
+        register(setup, &leg, io)?;
+        let locals = leg.components().iter().map(|c| (*c, LocalKey::from(leg.transport(*c).local)));
+        let locals: Vec<_> = locals.collect();
+        let slot = match self.legs.insert(leg) {
+            Ok(slot) => slot,
+            Err(leg) => {
+                leg.components().iter().for_each(|component| io.unregister(leg.token(*component)));
+                return Err(CommandError::TooManyLegs(self.legs.len()));
+            }
+        };
+        // Have room: as many places as legs.
+        self.leg_ids.insert(id, slot);
+        for (component, local) in locals {
+            self.locals.insert(local, slot << 1 | component as u32);
+        }
+        self.stats.legs.set(self.legs.len() as u64);
+        self.announce(slot);
+        self.request_resolution(slot);
+        Ok(())
+    }
+
+    fn set_remote(&mut self, id: LegId, rtp: SocketAddr, rtcp: Option<SocketAddr>) -> Applied {
+        let (slot, leg) = self.leg_mut(id)?;
+        let family = leg.rtp.local.is_ipv4();
+        for remote in [Some(rtp), rtcp].into_iter().flatten() {
+            check(id, canonical(remote).is_ipv4() == family, "remote", WRONG_FAMILY)?;
+        }
+        leg.rtp.set_remote(canonical(rtp), true);
+        if let Some(transport) = &mut leg.rtcp {
+            let default = rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
+            if let Some(remote) = rtcp.or(default) {
+                transport.set_remote(canonical(remote), true);
+            }
+        }
+        self.request_resolution(slot);
+        Ok(())
+    }
+
+    fn set_next_hop(
+        &mut self,
+        id: LegId,
+        component: Component,
+        remote: SocketAddr,
+        next_hop: Option<NextHop>,
+    ) -> Applied {
+        let (_, leg) = self.leg_mut(id)?;
+        let destination = leg.destination(component);
+        if destination.is_some_and(|destination| same_endpoint(&destination, &remote)) {
+            leg.transport_mut(component).next_hop = next_hop;
+        }
+        Ok(())
+    }
+
+    fn set_payload_types(&mut self, id: LegId, payload_types: Option<[u64; 2]>) -> Applied {
+        let (slot, leg) = self.leg_mut(id)?;
+        leg.set_payload_types(payload_types);
+        if let Some(leg) = self.legs.get(slot) {
+            for component in leg.components() {
+                let transport = leg.transport(*component);
+                self.steer(id, transport.local, transport.policy);
+            }
+        }
+        Ok(())
+    }
+
+    fn install_inbound(&mut self, id: LegId, keys: Vec<Arc<SessionKeys>>) -> Applied {
+        let limit = self.limits.keys.clamp(1, MAX_KEYS);
+        let (_, leg) = self.leg_mut(id)?;
+        let direction = Direction::Inbound;
+        check_new(id, direction, leg.inbound, &keys, leg.inbound_keys.iter().map(|keys| keys.id()))?;
+        if leg.inbound_keys.len() + keys.len() > limit {
+            return Err(CommandError::TooManyKeys { leg: id, direction, limit });
+        }
+        leg.inbound_keys.extend(keys.iter().cloned());
+        for index in leg.streams.clone() {
+            let stream = self.streams.get_mut(index);
+            if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
+                keys.iter().for_each(|keys| context.install(Arc::clone(keys)));
+            }
+        }
+        Ok(())
+    }
+
+    fn install_outbound(&mut self, id: LegId, keys: Vec<Arc<SessionKeys>>) -> Applied {
+        let limit = self.limits.keys.max(1);
+        let guard = Arc::clone(&self.shared.guard);
+        let (slot, leg) = self.leg_mut(id)?;
+        let direction = Direction::Outbound;
+        let known = leg.outbound_key.iter().map(|keys| keys.id()).chain(leg.superseded.iter().copied());
+        check_new(id, direction, leg.outbound, &keys, known)?;
+        if let Some(spent) = keys.iter().find(|keys| guard.is_spent(keys.id())) {
+            return Err(CommandError::KeySpent(spent.id()));
+        }
+        let Some(newest) = keys.last().cloned() else { return Err(CommandError::NoKeys(id)) };
+        if usize::from(leg.outbound_key.is_some()) + leg.superseded.len() + keys.len() > limit {
+            return Err(CommandError::TooManyKeys { leg: id, direction, limit });
+        }
+        let before = leg.outbound_key.replace(Arc::clone(&newest));
+        leg.superseded.extend(before.map(|keys| keys.id()));
+        leg.superseded.extend(keys[..keys.len() - 1].iter().map(|keys| keys.id()));
+        self.switch_key(slot, &newest);
+        Ok(())
+    }
+
+    fn retire_inbound(&mut self, id: LegId, key: KeyId) -> Applied {
+        let (_, leg) = self.leg_mut(id)?;
+        let before = leg.inbound_keys.len();
+        leg.inbound_keys.retain(|keys| keys.id() != key);
+        if leg.inbound_keys.len() == before {
+            return Err(CommandError::UnknownKey { leg: id, direction: Direction::Inbound, key });
+        }
+        for index in leg.streams.clone() {
+            let stream = self.streams.get_mut(index);
+            if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
+                context.retire(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Without its key in use, a leg sends nothing until it gets another.
+    fn retire_outbound(&mut self, id: LegId, key: KeyId) -> Applied {
+        let (slot, leg) = self.leg_mut(id)?;
+        if let Some(position) = leg.superseded.iter().position(|known| *known == key) {
+            leg.superseded.remove(position);
+            return Ok(());
+        }
+        if leg.outbound_key.take_if(|keys| keys.id() == key).is_none() {
+            return Err(CommandError::UnknownKey { leg: id, direction: Direction::Outbound, key });
+        }
+        for context in leg.egress.clone() {
+            self.unbind_source(context);
+        }
+        self.rebind_sources(slot);
+        Ok(())
+    }
+
+    fn add_route(&mut self, id: RouteId, from: LegId, to: LegId, options: RouteOptions) -> Applied {
+        if self.route_ids.get(&id).is_some() {
+            return Err(CommandError::RouteExists(id));
+        }
+        let from_slot = self.leg_mut(from)?.0;
+        let to_slot = self.leg_mut(to)?.0;
+        let routes = self.legs.get(from_slot).map(|leg| leg.routes_out.as_slice()).unwrap_or_default();
+        let same =
+            routes.iter().filter_map(|route| self.routes.get(*route)).find(|other| other.to == to_slot);
+        if let Some(Route { id: existing, .. }) = same.copied() {
+            return Err(CommandError::RouteDuplicate { existing, from, to });
+        }
+        let route = Route { id, from: from_slot, to: to_slot, options };
+        let slot = self.routes.insert(route).map_err(|_| CommandError::TooManyRoutes(self.routes.len()))?;
+        // Has room: as many places as routes.
+        self.route_ids.insert(id, slot);
+        self.leg_mut(to)?.1.routes_in.push(slot);
+        let (_, leg) = self.leg_mut(from)?;
+        leg.routes_out.push(slot);
+        leg.version = leg.version.wrapping_add(1);
+        self.stats.routes.set(self.routes.len() as u64);
+        Ok(())
+    }
+
+    fn send_datagram(
+        &mut self,
+        id: LegId,
+        component: Component,
+        remote: SocketAddr,
+        bytes: &[u8],
+        io: &mut impl PacketIo,
+        pool: &mut Pool,
+    ) -> Applied {
+        let (_, leg) = self.leg_mut(id)?;
+        if component == Component::Rtcp && leg.rtcp.is_none() {
+            return Err(CommandError::NoRtcpComponent(id));
+        }
+        let transport = leg.transport(component);
+        let next_hop = transport.next_hop.filter(|_| transport.is_remote(&remote));
+        let meta =
+            TxMeta { socket: leg.token(component), local: transport.local, remote, next_hop, dscp: leg.dscp };
+        let Some(mut frame) = pool.alloc(bytes.len()) else {
+            let too_large = bytes.len() > sluice_io::LARGE - sluice_io::HEADROOM;
+            let error = CommandError::DatagramTooLarge(bytes.len());
+            return Err(if too_large { error } else { CommandError::PoolEmpty });
+        };
+        frame.fill(bytes);
+        frame.set_egress(meta);
+        leg.counters().injected.add(1);
+        self.stats.injected.add(1);
+        self.stats.sent.add(1);
+        let mut tx = FrameBatch::new();
+        // Has room: it is empty.
+        if let Err(frame) = tx.push(frame) {
+            pool.free(frame);
+        }
+        io.transmit(pool, &mut tx);
+        Ok(())
+    }
+}
+
+const WRONG_FAMILY: &str = "is IPv4 where the local address is IPv6, or the other way round";
+
+fn check(leg: LegId, holds: bool, field: &'static str, problem: &'static str) -> Applied {
+    if holds { Ok(()) } else { Err(CommandError::InvalidLeg { leg, field, problem }) }
+}
+
+/// Refuses what cannot work; the local address of RTCP on its own port.
+fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
+    let id = setup.leg;
+    let family = canonical(setup.local).is_ipv4();
+    check(
+        id,
+        !setup.local.ip().is_unspecified(),
+        "local",
+        "is a wildcard; give the address that peers send to",
+    )?;
+    check(id, setup.local.port() != 0, "local", "has port 0; bind the socket first")?;
+    check(id, setup.dscp < 64, "dscp", "is more than 63")?;
+    check(id, setup.max_streams > 0, "max_streams", "is 0; the peer could send nothing")?;
+    for (remote, field) in [(setup.remote, "remote"), (setup.rtcp_remote, "rtcp_remote")] {
+        let Some(remote) = remote else { continue };
+        check(id, canonical(remote).is_ipv4() == family, field, WRONG_FAMILY)?;
+        check(id, remote.port() != 0, field, "has port 0")?;
+        check(id, !remote.ip().is_unspecified(), field, "is a wildcard")?;
+    }
+    let Some(socket) = &setup.rtcp else {
+        check(id, setup.rtcp_remote.is_none(), "rtcp_remote", "is given although rtcp-mux is in use")?;
+        return Ok(None);
+    };
+    let bound = socket.local_addr();
+    let bound = bound.map_err(|error| CommandError::Register { leg: id, error: error.to_string() })?;
+    check(id, canonical(bound).is_ipv4() == family, "rtcp", WRONG_FAMILY)?;
+    let local =
+        if bound.ip().is_unspecified() { SocketAddr::new(setup.local.ip(), bound.port()) } else { bound };
+    check(id, local != setup.local, "rtcp", "is the socket of RTP; leave it out for rtcp-mux")?;
+    Ok(Some(local))
+}
+
+/// Begins to receive on all sockets of the leg, or on none.
+fn register(setup: &LegSetup, leg: &Leg, io: &mut impl PacketIo) -> Applied {
+    let mut registered = io.register(leg.token(Component::Rtp), Arc::clone(&setup.rtp));
+    if let (Ok(()), Some(socket)) = (&registered, &setup.rtcp) {
+        registered = io.register(leg.token(Component::Rtcp), Arc::clone(socket));
+        if registered.is_err() {
+            io.unregister(leg.token(Component::Rtp));
+        }
+    }
+    registered.map_err(|error| CommandError::Register { leg: leg.id, error: error.to_string() })
+}
+
+fn check_new(
+    leg: LegId,
+    direction: Direction,
+    protection: Protection,
+    keys: &[Arc<SessionKeys>],
+    known: impl Iterator<Item = KeyId> + Clone,
+) -> Applied {
+    if protection == Protection::Plain {
+        return Err(CommandError::NotSrtp { leg, direction });
+    }
+    if keys.is_empty() {
+        return Err(CommandError::NoKeys(leg));
+    }
+    for (position, key) in keys.iter().map(|keys| keys.id()).enumerate() {
+        let twice = keys[..position].iter().any(|other| other.id() == key);
+        if twice || known.clone().any(|other| other == key) {
+            return Err(CommandError::KeyExists { leg, direction, key });
+        }
+    }
+    Ok(())
+}

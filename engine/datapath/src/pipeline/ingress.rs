@@ -1,0 +1,265 @@
+//! First stage: whose is the datagram, what is it, and may it come from there?
+
+use std::net::SocketAddr;
+
+use sluice_classifier::{LocalKey, Verdict, classify};
+use sluice_io::{Component, Frame, Ingress, Pool};
+use sluice_srtp::{Inbound, Kind};
+
+use super::{Origin, Pipeline, Received};
+use crate::handoff::Refused;
+use crate::leg::Leg;
+use crate::stream::{Phase, Stream};
+use crate::{DropReason, Event, Latching, Protection};
+
+impl Pipeline {
+    /// Sorts a datagram. Media of a leg goes on to the next stage; all else ends here.
+    pub(super) fn ingress(&mut self, frame: Frame, origin: Origin, pool: &mut Pool) -> Option<Received> {
+        match origin {
+            Origin::Io => self.stats.received.add(1),
+            Origin::Worker => self.stats.handed_in.add(1),
+        }
+        let Some(ingress) = frame.ingress().copied() else {
+            self.stats.dropped.count(DropReason::UnknownLeg);
+            pool.free(frame);
+            return None;
+        };
+        let Some((slot, component)) = self.locate(&ingress) else {
+            self.foreign(frame, &ingress, origin, pool);
+            return None;
+        };
+        let leg = self.legs.get(slot);
+        let verdict =
+            leg.map_or(Verdict::Unknown, |leg| classify(frame.payload(), &leg.transport(component).policy));
+        let admitted = match verdict {
+            Verdict::Rtp => self.admit(&frame, slot, component, Kind::Rtp, pool),
+            Verdict::Rtcp => self.admit(&frame, slot, component, Kind::Rtcp, pool),
+            Verdict::Stun | Verdict::Dtls | Verdict::Zrtp => {
+                self.negotiate(frame, slot, component, verdict, pool);
+                return None;
+            }
+            Verdict::TurnChannel => Err(DropReason::TurnChannel),
+            Verdict::Unknown => Err(DropReason::Unknown),
+            Verdict::Invalid(reason) => Err(reason.into()),
+        };
+        match admitted {
+            Ok(Admitted { stream, unknown }) => Some(Received {
+                leg: slot,
+                stream,
+                component,
+                kind: if verdict == Verdict::Rtp { Kind::Rtp } else { Kind::Rtcp },
+                source: ingress.remote,
+                wire_len: frame.len(),
+                unknown,
+                outcome: Ok(()),
+                frame,
+            }),
+            Err(reason) => {
+                self.discard(frame, slot, reason, pool);
+                None
+            }
+        }
+    }
+
+    /// The leg by the socket that the datagram was read from, else by its destination.
+    fn locate(&self, ingress: &Ingress) -> Option<(u32, Component)> {
+        if let Some(token) = ingress.socket {
+            return Some((self.leg_ids.get(&token.leg)?, token.component));
+        }
+        let found = self.locals.get(&LocalKey::from(ingress.local))?;
+        Some((found >> 1, if found & 1 == 0 { Component::Rtp } else { Component::Rtcp }))
+    }
+
+    /// Hands a datagram to the worker that owns its local address. What was handed over once is not
+    /// handed on: its leg is gone.
+    fn foreign(&mut self, frame: Frame, ingress: &Ingress, origin: Origin, pool: &mut Pool) {
+        let owner = match origin {
+            Origin::Io => self.directory.get(&LocalKey::from(ingress.local)).copied(),
+            Origin::Worker => None,
+        };
+        let handed = match owner.and_then(|owner| Some((owner, self.shared.inboxes.get(owner)?))) {
+            None => Err(DropReason::UnknownLeg),
+            Some((owner, inbox)) => match inbox.handoff.put(ingress, frame.payload()) {
+                Ok(()) => Ok(owner),
+                Err(Refused::Full) => Err(DropReason::HandoffFull),
+                Err(Refused::TooLarge) => Err(DropReason::HandoffTooLarge),
+            },
+        };
+        match handed {
+            Ok(owner) => {
+                self.stats.handed_out.add(1);
+                if !self.to_wake.contains(&owner) {
+                    self.to_wake.push(owner);
+                }
+            }
+            Err(reason) => self.stats.dropped.count(reason),
+        }
+        pool.free(frame);
+    }
+
+    /// Gives a negotiation datagram to control.
+    fn negotiate(
+        &mut self,
+        frame: Frame,
+        slot: u32,
+        component: Component,
+        verdict: Verdict,
+        pool: &mut Pool,
+    ) {
+        let now = self.now;
+        let (Some(leg), Some(ingress)) = (self.legs.get_mut(slot), frame.ingress()) else {
+            return self.discard(frame, slot, DropReason::UnknownLeg, pool);
+        };
+        let remote = ingress.remote;
+        let refused = if frame.len() > self.tuning.negotiation_bytes {
+            Some(DropReason::NegotiationTooLarge)
+        } else if !leg.negotiation.take(now) {
+            Some(DropReason::NegotiationRate)
+        } else if self.shared.events.is_full() {
+            Some(DropReason::NegotiationQueueFull)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            return self.discard(frame, slot, reason, pool);
+        }
+        let event =
+            Event::Negotiation { leg: leg.id, component, remote, verdict, bytes: frame.payload().into() };
+        if self.shared.events.send(event) {
+            self.stats.negotiation.add(1);
+            leg.counters().negotiation.add(1);
+            pool.free(frame);
+        } else {
+            self.discard(frame, slot, DropReason::NegotiationQueueFull, pool);
+        }
+    }
+
+    /// Finds the packet's stream, or makes room for a new one.
+    fn admit(
+        &mut self,
+        frame: &Frame,
+        slot: u32,
+        component: Component,
+        kind: Kind,
+        pool: &mut Pool,
+    ) -> Result<Admitted, DropReason> {
+        let source = frame.ingress().ok_or(DropReason::UnknownLeg)?.remote;
+        let ssrc = ssrc_of(frame.payload(), kind).ok_or(DropReason::TooShort)?;
+        let leg = self.legs.get_mut(slot).ok_or(DropReason::UnknownLeg)?;
+        let from_remote = leg.transport(component).is_remote(&source);
+        if !from_remote && !may_be_elsewhere(leg, component, kind, &source) {
+            return Err(DropReason::UnexpectedSource);
+        }
+        let is_srtp = leg.inbound == Protection::Srtp;
+        if is_srtp && leg.inbound_keys.is_empty() {
+            return Err(DropReason::NoInboundKey);
+        }
+        let found = self.stream_ids.get(&(slot, ssrc));
+        if let Some(stream) = found.and_then(|found| self.streams.get_mut(found)) {
+            stream.batch = self.batch;
+            if !is_srtp || stream.phase != Phase::Provisional {
+                return Ok(Admitted { stream: found.unwrap_or_default(), unknown: None });
+            }
+        }
+        // Forged packets of unknown SSRCs cost a MAC each: only so many per second.
+        let bucket = if from_remote { &mut leg.unknown_from_remote } else { &mut leg.unknown_from_elsewhere };
+        if is_srtp && !bucket.take(self.now) {
+            return Err(DropReason::AuthRateLimited);
+        }
+        let stream = match found {
+            Some(stream) => stream,
+            None => self.add_stream(slot, ssrc, pool)?,
+        };
+        Ok(Admitted { stream, unknown: is_srtp.then_some(from_remote) })
+    }
+
+    /// A stream that has to prove itself: on an SRTP leg within this batch, by authenticating.
+    fn add_stream(&mut self, slot: u32, ssrc: u32, pool: &mut Pool) -> Result<u32, DropReason> {
+        self.make_room(slot, pool)?;
+        let leg = self.legs.get_mut(slot).ok_or(DropReason::UnknownLeg)?;
+        let inbound = match leg.inbound {
+            Protection::Plain => None,
+            Protection::Srtp => Some(new_context(leg, ssrc).ok_or(DropReason::NoInboundKey)?),
+        };
+        let is_srtp = inbound.is_some();
+        let mut stream = Stream::new(slot, ssrc, inbound);
+        (stream.batch, stream.last_seen) = (self.batch, self.now);
+        let index = self.streams.insert(stream).map_err(|_| DropReason::StreamTableFull)?;
+        if !self.stream_ids.insert((slot, ssrc), index) {
+            self.streams.remove(index);
+            return Err(DropReason::StreamTableFull);
+        }
+        leg.streams.push(index);
+        if is_srtp {
+            // Has room: at most one per frame of the batch.
+            let _ = self.provisional.try_push(index);
+        }
+        Ok(index)
+    }
+
+    /// Lets the leg's longest idle stream go, where a new one would be one too many.
+    fn make_room(&mut self, slot: u32, pool: &mut Pool) -> Result<(), DropReason> {
+        let leg = self.legs.get(slot).ok_or(DropReason::UnknownLeg)?;
+        let full = if leg.streams.len() >= usize::from(leg.max_streams) {
+            DropReason::StreamLimit
+        } else if self.streams.is_full() {
+            DropReason::StreamTableFull
+        } else {
+            return Ok(());
+        };
+        let evictable = |index: &&u32| {
+            self.streams.get(**index).is_some_and(|stream| {
+                let unproven = stream.phase == Phase::Provisional && stream.inbound.is_none();
+                stream.batch != self.batch && (stream.phase == Phase::Stopped || unproven)
+            })
+        };
+        let last_seen = |index: &&u32| self.streams.get(**index).map_or(0, |stream| stream.last_seen);
+        let victim = leg.streams.iter().filter(evictable).min_by_key(last_seen).copied().ok_or(full)?;
+        self.evict(victim, DropReason::ProbationExpired, pool);
+        Ok(())
+    }
+}
+
+struct Admitted {
+    stream: u32,
+    unknown: Option<bool>,
+}
+
+/// Whether a packet from another address than the leg's remote one may be looked at.
+fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &SocketAddr) -> bool {
+    let transport = leg.transport(component);
+    match (leg.inbound, transport.remote) {
+        // Authentication decides.
+        (Protection::Srtp, None) => true,
+        (Protection::Srtp, Some(_)) => leg.latching == Latching::FirstAuthenticated,
+        (Protection::Plain, Some(_)) => false,
+        // Probation decides; RTCP has none, and must come from the host from which RTP comes.
+        (Protection::Plain, None) => match kind {
+            Kind::Rtp => leg.latching == Latching::FirstAuthenticated,
+            Kind::Rtcp => {
+                leg.latching == Latching::FirstAuthenticated
+                    && leg.rtcp.is_some()
+                    && leg.rtp.remote.is_some_and(|rtp| rtp.ip() == source.ip())
+            }
+        },
+    }
+}
+
+/// A context that holds all of the leg's keys, the newest first.
+fn new_context(leg: &Leg, ssrc: u32) -> Option<Inbound> {
+    let (oldest, newer) = leg.inbound_keys.split_first()?;
+    let mut context = Inbound::new(ssrc, oldest.clone(), leg.window, 0);
+    for keys in newer {
+        context.install(keys.clone());
+    }
+    Some(context)
+}
+
+/// RFC 3550 §5.1 and §6.4.1; both in the clear in SRTP.
+fn ssrc_of(packet: &[u8], kind: Kind) -> Option<u32> {
+    let at = match kind {
+        Kind::Rtp => 8,
+        Kind::Rtcp => 4,
+    };
+    Some(u32::from_be_bytes(*packet.get(at..)?.first_chunk()?))
+}

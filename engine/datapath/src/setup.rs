@@ -1,0 +1,192 @@
+//! From the configuration to interfaces that have the XDP program.
+
+use std::fs;
+
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+use sluice_io::Path;
+use sluice_io::xdp::{self, Attached, XdpError};
+
+use crate::config::{EngineConfig, InterfaceConfig, Mode, WorkerCount};
+use crate::engine::EngineError;
+use crate::report::InterfaceReport;
+use crate::steering::{Interface, Interfaces};
+
+/// An interface that has the program: what placement and queues need to know.
+pub(crate) struct Nic {
+    /// Its place in [`Interfaces`].
+    interface: usize,
+    queues: u32,
+    pub(crate) node: Option<usize>,
+}
+
+/// Refuses settings that cannot work.
+pub(crate) fn check(config: &EngineConfig) -> Result<(), EngineError> {
+    let refuse = |field, problem: &str| Err(EngineError::Config { field, problem: problem.into() });
+    let limits = &config.limits;
+    if config.workers == WorkerCount::Exactly(0) {
+        return refuse("workers", "is 0; give at least 1, or auto");
+    }
+    if matches!(config.workers, WorkerCount::Exactly(count) if count > 1024) {
+        return refuse("workers", "is more than 1024; more workers than CPUs are of no use");
+    }
+    if config.large_chunks == 0 {
+        return refuse("large_chunks", "is 0; io_uring needs them to receive into");
+    }
+    if [limits.legs, limits.routes, limits.streams, limits.egress_contexts, limits.keys].contains(&0) {
+        return refuse("limits", "has a 0; a worker without room for legs, routes, streams or keys is none");
+    }
+    if limits.legs > 1 << 24 || limits.streams > 1 << 28 || limits.egress_contexts > 1 << 28 {
+        return refuse("limits", "are beyond 2^24 legs or 2^28 streams; use more workers");
+    }
+    if config.tuning.key_expiring_percent > 100 {
+        return refuse("key_expiring_percent", "is more than 100");
+    }
+    for (position, interface) in config.interfaces.iter().enumerate() {
+        if config.interfaces[..position].iter().any(|other| other.name == interface.name) {
+            return refuse("interfaces", &format!("{:?} is listed twice", interface.name));
+        }
+        if interface.queues == Some(0) {
+            return refuse("interfaces", &format!("{:?} is to use 0 queues; leave it out", interface.name));
+        }
+        // The name becomes part of a path below.
+        let odd = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+        if interface.name.is_empty() || interface.name.starts_with('.') || interface.name.contains(odd) {
+            return refuse("interfaces", &format!("{:?} is not a name of an interface", interface.name));
+        }
+    }
+    if config.interfaces.is_empty() && matches!(config.datapath, Mode::XdpNative | Mode::XdpGeneric) {
+        return refuse(
+            "interfaces",
+            "none is given, but the datapath asks for XDP; name one, or use io_uring",
+        );
+    }
+    Ok(())
+}
+
+/// Attaches the program to every interface, as far as wanted and possible.
+pub(crate) fn attach(
+    config: &EngineConfig,
+) -> Result<(Vec<Nic>, Interfaces, Vec<InterfaceReport>), EngineError> {
+    let (mut nics, mut interfaces, mut reports) = (Vec::new(), Interfaces::default(), Vec::new());
+    for wanted in &config.interfaces {
+        let mut report = look_at(wanted)?;
+        if config.datapath == Mode::IoUring {
+            reports.push(report);
+            continue;
+        }
+        let queues = receive_queues(&wanted.name, report.ifindex);
+        if queues.is_none() && wanted.queues.is_none() {
+            let reason = "its receive queues cannot be counted, since /sys shows another network namespace; \
+                          only queue 0 is used: say how many there are (queues)";
+            report.degraded.push(reason.into());
+        }
+        let queues = queues.or(wanted.queues).unwrap_or(1);
+        match attach_one(config, wanted, queues) {
+            Ok(attached) => {
+                note(&attached, &mut report);
+                nics.push(Nic {
+                    interface: interfaces.0.len(),
+                    queues: wanted.queues.unwrap_or(queues).min(queues),
+                    node: numa_node(&wanted.name),
+                });
+                interfaces.0.push(Interface::new(attached));
+            }
+            Err(error) if config.datapath == Mode::Auto => {
+                report.degraded.push(format!("XDP is not used: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
+        reports.push(report);
+    }
+    Ok((nics, interfaces, reports))
+}
+
+/// The queues of a worker: each interface's are dealt out in turn.
+pub(crate) fn queues_of(nics: &[Nic], worker: usize, workers: usize) -> Vec<(usize, u32)> {
+    let mine = |nic: &Nic| {
+        let interface = nic.interface;
+        (0..nic.queues).filter(move |queue| *queue as usize % workers == worker).map(move |q| (interface, q))
+    };
+    nics.iter().flat_map(mine).collect()
+}
+
+fn attach_one(config: &EngineConfig, wanted: &InterfaceConfig, queues: u32) -> Result<Attached, EngineError> {
+    let name = wanted.name.clone();
+    if queues == 0 {
+        return Err(EngineError::NoQueues { name });
+    }
+    let mode = match config.datapath {
+        Mode::XdpNative => xdp::Mode::Native,
+        Mode::XdpGeneric => xdp::Mode::Generic,
+        Mode::Auto | Mode::IoUring => xdp::Mode::Auto,
+    };
+    let workers = match config.workers {
+        WorkerCount::Exactly(count) => count,
+        WorkerCount::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    // Two local ports per leg, without rtcp-mux.
+    let ports = (2 * config.limits.legs * workers).clamp(1 << 10, 1 << 20) as u32;
+    let options = xdp::Options { mode, max_legs: ports, ..xdp::Options::default() };
+    Attached::attach(&name, &options).map_err(|source| match source {
+        XdpError::NoSuchInterface { name } => EngineError::NoInterface { name },
+        source => EngineError::Xdp { name, source },
+    })
+}
+
+fn look_at(wanted: &InterfaceConfig) -> Result<InterfaceReport, EngineError> {
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).map_err(std::io::Error::from)?;
+    let missing = |_| EngineError::NoInterface { name: wanted.name.clone() };
+    Ok(InterfaceReport {
+        name: wanted.name.clone(),
+        ifindex: netdevice::name_to_index(&any, &wanted.name).map_err(missing)?,
+        path: Path::IoUring,
+        queues: 0,
+        took_over: false,
+        attached: false,
+        degraded: Vec::new(),
+    })
+}
+
+fn note(attached: &Attached, report: &mut InterfaceReport) {
+    report.path = match attached.mode() {
+        xdp::AttachedMode::Native => Path::XdpNative,
+        xdp::AttachedMode::Generic => Path::XdpGeneric,
+    };
+    report.took_over = attached.took_over();
+    if let Some(reason) = attached.native_refused() {
+        report.degraded.push(format!("the driver does not take XDP ({reason}); generic XDP is used"));
+    }
+    if let Some(reason) = attached.unpinned() {
+        report.degraded.push(format!("the program cannot be pinned ({reason}); a crash detaches it"));
+    }
+}
+
+/// The interface's receive queues, by sysfs; `None` if that shows another network namespace than ours, as it
+/// does after `nsenter --net`.
+fn receive_queues(interface: &str, ifindex: u32) -> Option<u32> {
+    let directory = format!("/sys/class/net/{interface}");
+    let seen = fs::read_to_string(format!("{directory}/ifindex")).ok()?;
+    let entries = fs::read_dir(format!("{directory}/queues")).ok()?;
+    let is_receive = |name: std::ffi::OsString| name.to_string_lossy().starts_with("rx-");
+    let queues = entries.flatten().filter(|entry| is_receive(entry.file_name())).count() as u32;
+    (seen.trim().parse() == Ok(ifindex)).then_some(queues)
+}
+
+/// `None` for interfaces without a device, and on machines with one node (the kernel says -1).
+fn numa_node(interface: &str) -> Option<usize> {
+    fs::read_to_string(format!("/sys/class/net/{interface}/device/numa_node")).ok()?.trim().parse().ok()
+}
+
+/// x
+pub(crate) struct NoLookup;
+impl crate::watch::Lookup for NoLookup {
+    fn next_hop(&mut self, _: std::net::SocketAddr, _: std::net::SocketAddr) -> Option<sluice_io::NextHop> {
+        None
+    }
+    fn changed(&mut self) -> bool {
+        false
+    }
+}
+pub(crate) fn lookup() -> NoLookup {
+    NoLookup
+}

@@ -1,0 +1,132 @@
+//! What a worker knows of a stream that it receives, and of one that it sends.
+
+use std::net::SocketAddr;
+
+use sluice_io::Frame;
+use sluice_srtp::{Contexts, Inbound, KeyId, Outbound};
+
+use crate::DropReason;
+use crate::probation::Probation;
+use crate::table::Slab;
+
+/// An SSRC that a leg receives.
+pub(crate) struct Stream {
+    /// The leg's place in its table.
+    pub(crate) leg: u32,
+    pub(crate) ssrc: u32,
+    pub(crate) phase: Phase,
+    /// `None` on a plain leg.
+    pub(crate) inbound: Option<Inbound>,
+    /// Of a plain leg; `None` until the first RTP packet.
+    pub(crate) probation: Option<Probation>,
+    /// The packet that waits for its successor.
+    pub(crate) held: Option<Held>,
+    /// Where plain RTP comes from.
+    pub(crate) source: Option<SocketAddr>,
+    /// The leg's `version` that `bindings` are for.
+    pub(crate) version: u32,
+    pub(crate) bindings: Vec<Binding>,
+    /// Whether any RTP was accepted since the stream began or came back.
+    pub(crate) started: bool,
+    pub(crate) last_seen: u64,
+    /// The batch that last had a packet of the stream: while it is under way, the stream stays.
+    pub(crate) batch: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A stream's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing has authenticated yet, or passed probation: gone after this batch, or soon.
+    Provisional,
+    /// Known to be the peer's.
+    Active,
+    /// Idle for long. Its context stays, since the ROC and the replay list must outlast a pause; it makes
+    /// room when others need it.
+    Stopped,
+}
+
+/// A packet on probation.
+pub(crate) struct Held {
+    pub(crate) frame: Frame,
+    pub(crate) since: u64,
+}
+
+impl Stream {
+    pub(crate) const fn new(leg: u32, ssrc: u32, inbound: Option<Inbound>) -> Self {
+        Self {
+            leg,
+            ssrc,
+            phase: Phase::Provisional,
+            inbound,
+            probation: None,
+            held: None,
+            source: None,
+            version: 0,
+            bindings: Vec::new(),
+            started: false,
+            last_seen: 0,
+            batch: 0,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// Where a route takes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// The route's place in its table.
+    pub(crate) route: u32,
+    /// The egress leg's place in its table.
+    pub(crate) to: u32,
+    pub(crate) target: Target,
+    /// The SSRC under which the stream is sent, if not its own.
+    pub(crate) rewrite: Option<u32>,
+}
+
+/// How a stream is sent along a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// As it is.
+    Plain,
+    /// By a context for sending: its place in the table.
+    Context(u32),
+    /// Not at all.
+    Refused(DropReason),
+}
+
+/// An SSRC that a leg sends under a key.
+pub(crate) struct Egress {
+    /// The egress leg's place in its table.
+    pub(crate) leg: u32,
+    /// The SSRC as sent.
+    pub(crate) ssrc: u32,
+    /// The SSRC as received, and the leg that receives it.
+    pub(crate) source: (u32, u32),
+    pub(crate) key: KeyId,
+    pub(crate) outbound: Outbound,
+    /// The key is about to expire once fewer packets than these remain (RTP, RTCP).
+    pub(crate) expiring: (u64, u64),
+}
+
+impl Contexts<Inbound> for Slab<Stream> {
+    fn get(&self, index: usize) -> Option<&Inbound> {
+        Self::get(self, index as u32)?.inbound.as_ref()
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut Inbound> {
+        Self::get_mut(self, index as u32)?.inbound.as_mut()
+    }
+}
+
+impl Contexts<Outbound> for Slab<Egress> {
+    fn get(&self, index: usize) -> Option<&Outbound> {
+        Some(&Self::get(self, index as u32)?.outbound)
+    }
+
+    fn get_mut(&mut self, index: usize) -> Option<&mut Outbound> {
+        Some(&mut Self::get_mut(self, index as u32)?.outbound)
+    }
+}
