@@ -1,14 +1,14 @@
 //! From a master key to expanded session keys (RFC 3711 §4.3, RFC 7714 §11).
 
-use sluice_kernels::{CtrJob, CtrKey, GcmKey, Kernel, MacKey, SelectError, ctr, selected};
+use sluice_kernels::{CtrKey, GcmKey, Kernel, MacKey, SelectError, selected};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::Suite;
+use crate::kdf::{Label, Prf, SALT_BLOCK};
 use crate::suite::Transform;
+use crate::{Kind, Suite};
 
 /// Longest MKI in octets (RFC 4568 §6.1: 1 to 128).
 pub const MAX_MKI: usize = 128;
-const SALT_BLOCK: usize = 14;
 const MAC_KEY: usize = 20;
 
 /// Why key material was refused.
@@ -54,6 +54,12 @@ pub enum KeyError {
     /// A lifetime of nothing, or longer than RFC 3711 §9.2 allows.
     #[error("a key's lifetime is 1 to 2^48 RTP packets and 1 to 2^31 RTCP packets")]
     Lifetime,
+    /// The key is not one of AES.
+    #[error("AES takes a key of 16, 24 or 32 bytes, not {got}")]
+    AesKey {
+        /// Bytes given.
+        got: usize,
+    },
     /// No kernel can be trusted on this machine.
     #[error("no SRTP kernel: see the log of the start-up self-test")]
     NoKernel,
@@ -194,12 +200,56 @@ pub struct SessionKeys {
     pub(crate) rtcp: Direction,
 }
 
-/// Session keys of RTP or of RTCP.
+/// Session keys of RTP or of RTCP as the key derivation gives them (RFC 3711 §4.3.1). Zeroized on
+/// drop, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SessionMaterial {
+    key: [u8; 32],
+    salt: [u8; SALT_BLOCK],
+    auth: [u8; MAC_KEY],
+}
+
+impl SessionMaterial {
+    /// Takes encryption key and salt of the suite's lengths; the 20-byte authentication key is of no
+    /// account in AEAD suites.
+    pub fn new(suite: Suite, key: &[u8], salt: &[u8], auth: [u8; MAC_KEY]) -> Result<Self, KeyError> {
+        let master = MasterKey::new(suite, key, salt)?;
+        Ok(Self { key: master.key, salt: master.salt, auth })
+    }
+
+    fn derive(suite: Suite, prf: &Prf, kind: Kind) -> Self {
+        let [cipher, auth, salt] = Label::of(kind);
+        let mut material = Self { key: [0; 32], salt: [0; SALT_BLOCK], auth: [0; MAC_KEY] };
+        prf.derive(cipher, 0, &mut material.key[..suite.key_len()]);
+        prf.derive(salt, 0, &mut material.salt[..suite.salt_len()]);
+        if suite.parameters().transform == Transform::CounterHmac {
+            prf.derive(auth, 0, &mut material.auth);
+        }
+        material
+    }
+}
+
+/// Session keys of RTP or of RTCP, expanded.
 pub(crate) struct Direction {
     pub(crate) cipher: Cipher,
     pub(crate) salt: Zeroizing<[u8; SALT_BLOCK]>,
     pub(crate) tag: usize,
     pub(crate) encrypt: bool,
+}
+
+impl Direction {
+    fn expand(suite: Suite, material: &SessionMaterial, tag: usize) -> Result<Self, KeyError> {
+        let key = &material.key[..suite.key_len()];
+        let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
+        let cipher = match suite.parameters().transform {
+            Transform::CounterHmac => Cipher::CounterHmac {
+                key: CtrKey::new(key).map_err(length)?,
+                mac: MacKey::new(&material.auth),
+            },
+            Transform::Gcm => Cipher::Gcm(GcmKey::new(key).map_err(length)?),
+        };
+        Ok(Self { cipher, salt: Zeroizing::new(material.salt), tag, encrypt: true })
+    }
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per master key, behind an Arc")]
@@ -214,17 +264,34 @@ impl SessionKeys {
     /// # Errors
     /// [`KeyError::NoKernel`] if no kernel passed its self-test.
     pub fn derive(id: KeyId, master: &MasterKey, mki: Mki, lifetime: Lifetime) -> Result<Self, KeyError> {
-        let kernel = selected()?;
         let suite = master.suite;
-        let kdf = Kdf { kernel, master, key: expand_ctr(master, &master.key[..suite.key_len()])? };
+        let prf = Prf::new(&master.key[..suite.key_len()], &master.salt)?;
+        let rtp = SessionMaterial::derive(suite, &prf, Kind::Rtp);
+        let rtcp = SessionMaterial::derive(suite, &prf, Kind::Rtcp);
+        Self::expand(id, suite, [&rtp, &rtcp], mki, lifetime)
+    }
+
+    /// Expands session keys, of RTP and of RTCP, that were derived elsewhere.
+    ///
+    /// # Errors
+    /// [`KeyError::NoKernel`] if no kernel passed its self-test.
+    pub fn expand(
+        id: KeyId,
+        suite: Suite,
+        [rtp, rtcp]: [&SessionMaterial; 2],
+        mki: Mki,
+        lifetime: Lifetime,
+    ) -> Result<Self, KeyError> {
+        let kernel = selected()?;
+        let parameters = suite.parameters();
         Ok(Self {
             id,
             suite,
             mki,
             lifetime,
             kernel,
-            rtp: kdf.direction(0, suite.parameters().rtp_tag)?,
-            rtcp: kdf.direction(3, suite.parameters().rtcp_tag)?,
+            rtp: Direction::expand(suite, rtp, parameters.rtp_tag)?,
+            rtcp: Direction::expand(suite, rtcp, parameters.rtcp_tag)?,
         })
     }
 
@@ -272,47 +339,4 @@ impl std::fmt::Debug for SessionKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SessionKeys({:?}, {}, secret)", self.id, self.suite)
     }
-}
-
-/// RFC 3711 §4.3.1 with §4.3.3's AES-CM PRF; key derivation rate 0, so that index DIV kdr is 0.
-struct Kdf<'a> {
-    kernel: Kernel,
-    master: &'a MasterKey,
-    key: CtrKey,
-}
-
-impl Kdf<'_> {
-    /// Labels `first`, `first + 1` and `first + 2` are cipher key, authentication key and salt.
-    fn direction(&self, first: u8, tag: usize) -> Result<Direction, KeyError> {
-        let suite = self.master.suite;
-        let mut key = Zeroizing::new([0; 32]);
-        let key = &mut key[..suite.key_len()];
-        self.derive(first, key);
-        let mut salt = Zeroizing::new([0; SALT_BLOCK]);
-        self.derive(first + 2, &mut salt[..suite.salt_len()]);
-        let cipher = match suite.parameters().transform {
-            Transform::CounterHmac => {
-                let mut mac = Zeroizing::new([0; MAC_KEY]);
-                self.derive(first + 1, &mut *mac);
-                Cipher::CounterHmac { key: expand_ctr(self.master, key)?, mac: MacKey::new(&*mac) }
-            }
-            Transform::Gcm => {
-                Cipher::Gcm(GcmKey::new(key).map_err(|e| KeyError::KeyLength { suite, got: e.given })?)
-            }
-        };
-        Ok(Direction { cipher, salt, tag, encrypt: true })
-    }
-
-    fn derive(&self, label: u8, out: &mut [u8]) {
-        // x = key_id XOR master_salt, key_id = label || r with r = 0 of 48 bits; IV = x * 2^16.
-        let mut iv = Zeroizing::new([0; 16]);
-        iv[..SALT_BLOCK].copy_from_slice(&self.master.salt);
-        iv[7] ^= label;
-        out.fill(0);
-        ctr(self.kernel, &mut [CtrJob { key: &self.key, iv: *iv, data: out }]);
-    }
-}
-
-fn expand_ctr(master: &MasterKey, key: &[u8]) -> Result<CtrKey, KeyError> {
-    CtrKey::new(key).map_err(|e| KeyError::KeyLength { suite: master.suite, got: e.given })
 }

@@ -16,6 +16,7 @@
 mod context;
 mod error;
 mod index;
+pub mod kdf;
 mod keys;
 mod protect;
 mod replay;
@@ -27,7 +28,7 @@ mod unprotect;
 
 pub use context::{Contexts, Inbound, Outbound, Position};
 pub use error::Error;
-pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys};
+pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys, SessionMaterial};
 pub use protect::protect;
 pub use replay::ReplayWindow;
 pub use suite::{Suite, UnknownSuite};

@@ -1,0 +1,68 @@
+//! Key derivation: AES in counter mode as a pseudo-random function (RFC 3711 §4.3, RFC 6188 §3).
+
+use sluice_kernels::{CtrJob, CtrKey, Kernel, ctr, selected};
+use zeroize::Zeroizing;
+
+use crate::{KeyError, Kind};
+
+/// Octets of the master salt that the PRF takes. The shorter salts of RFC 7714 are padded with zeros
+/// on the right.
+pub const SALT_BLOCK: usize = 14;
+
+/// What a derived key is for (RFC 3711 §4.3.1, §4.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Label {
+    /// SRTP encryption key.
+    RtpEncryption = 0,
+    /// SRTP authentication key.
+    RtpAuthentication = 1,
+    /// SRTP salt.
+    RtpSalt = 2,
+    /// SRTCP encryption key.
+    RtcpEncryption = 3,
+    /// SRTCP authentication key.
+    RtcpAuthentication = 4,
+    /// SRTCP salt.
+    RtcpSalt = 5,
+}
+
+impl Label {
+    /// Encryption key, authentication key and salt.
+    pub(crate) const fn of(kind: Kind) -> [Self; 3] {
+        match kind {
+            Kind::Rtp => [Self::RtpEncryption, Self::RtpAuthentication, Self::RtpSalt],
+            Kind::Rtcp => [Self::RtcpEncryption, Self::RtcpAuthentication, Self::RtcpSalt],
+        }
+    }
+}
+
+/// The PRF of one master key: AES_CM of RFC 3711 §4.3.3 for 128 bits; AES_192_CM_PRF and
+/// AES_256_CM_PRF of RFC 6188 §3 for longer ones, which RFC 7714 §11 prescribes for AEAD_AES_256_GCM.
+pub struct Prf {
+    kernel: Kernel,
+    key: CtrKey,
+    salt: Zeroizing<[u8; SALT_BLOCK]>,
+}
+
+impl Prf {
+    /// Expands a master key of 16, 24 or 32 bytes.
+    pub fn new(key: &[u8], salt: &[u8; SALT_BLOCK]) -> Result<Self, KeyError> {
+        let key = CtrKey::new(key).map_err(|e| KeyError::AesKey { got: e.given })?;
+        Ok(Self { kernel: selected()?, key, salt: Zeroizing::new(*salt) })
+    }
+
+    /// Fills `out` with the key for `label`; `r` is the packet index divided by the key derivation
+    /// rate, of which 48 bits count, and 0 for a rate of 0.
+    pub fn derive(&self, label: Label, r: u64, out: &mut [u8]) {
+        // x = (label ‖ r) XOR master salt, aligned at their right ends; IV = x * 2^16.
+        let mut iv = Zeroizing::new([0; 16]);
+        iv[..SALT_BLOCK].copy_from_slice(&*self.salt);
+        iv[7] ^= label as u8;
+        for (byte, r) in iv[8..SALT_BLOCK].iter_mut().zip(&r.to_be_bytes()[2..]) {
+            *byte ^= r;
+        }
+        out.fill(0);
+        ctr(self.kernel, &mut [CtrJob { key: &self.key, iv: *iv, data: out }]);
+    }
+}

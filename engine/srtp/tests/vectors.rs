@@ -1,0 +1,217 @@
+//! The RFCs' own test vectors, read from their text: `tests/vectors/RFC/SECTION.txt`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sluice_kernels::{CtrJob, CtrKey, GcmJob, GcmKey, Kernel, ctr, gcm_open, gcm_seal, selected};
+use sluice_srtp::kdf::{Label, Prf};
+use sluice_srtp::{
+    Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, Mki, Outbound, Position, ReplayWindow, SessionKeys,
+    SessionMaterial, Suite, protect, unprotect,
+};
+
+/// The text of one section.
+struct Section(String);
+
+impl Section {
+    fn read(rfc: &str, section: &str) -> Self {
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors");
+        let path = vectors.join(rfc).join(format!("{section}.txt"));
+        Self(std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    }
+
+    /// The octets after the first `label:`, on its line and on those that follow up to a blank one.
+    fn octets(&self, label: &str) -> Vec<u8> {
+        let mut lines = self.0.lines().map(str::trim);
+        let first = lines
+            .by_ref()
+            .find_map(|line| line.strip_prefix(label)?.strip_prefix(':'))
+            .unwrap_or_else(|| panic!("no {label:?} in the section"));
+        let mut octets = leading_hex(first);
+        let blank_first = octets.is_empty();
+        for line in lines.skip_while(|line| line.is_empty() && blank_first) {
+            let more = leading_hex(line);
+            if more.is_empty() {
+                break;
+            }
+            octets.extend(more);
+        }
+        assert!(!octets.is_empty(), "no octets after {label:?}");
+        octets
+    }
+
+    /// Lines of two blocks: counter and keystream.
+    fn keystream(&self) -> Vec<(u128, u128)> {
+        let block = |text: &str| (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok())?;
+        let pair = |line: &str| {
+            let mut words = line.split_whitespace();
+            Some((block(words.next()?)?, block(words.next()?)?))
+        };
+        self.0.lines().filter_map(pair).collect()
+    }
+}
+
+fn leading_hex(line: &str) -> Vec<u8> {
+    line.split_whitespace().map_while(hex).flatten().collect()
+}
+
+fn hex(word: &str) -> Option<Vec<u8>> {
+    if !word.len().is_multiple_of(2) || !word.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..word.len()).step_by(2).map(|i| u8::from_str_radix(&word[i..i + 2], 16).ok()).collect()
+}
+
+fn kernel() -> Kernel {
+    selected().unwrap()
+}
+
+#[test]
+fn vectors_of_rfc3711_b2_and_rfc6188_7_aes_counter_mode() {
+    for (rfc, section, key_len) in [("rfc3711", "B.2", 16), ("rfc6188", "7.3", 24), ("rfc6188", "7.1", 32)] {
+        let section = Section::read(rfc, section);
+        let key = section.octets("Session Key");
+        assert_eq!(key.len(), key_len);
+        let iv: [u8; 16] = section.octets("Offset").try_into().unwrap();
+        let mut stream = vec![0; 1_044_512];
+        ctr(kernel(), &mut [CtrJob { key: &CtrKey::new(&key).unwrap(), iv, data: &mut stream }]);
+        let expected = section.keystream();
+        assert_eq!(expected.len(), 6);
+        for (counter, block) in expected {
+            let at = (counter - u128::from_be_bytes(iv)) as usize * 16;
+            assert_eq!(stream[at..at + 16], block.to_be_bytes(), "{rfc}: counter {counter:032x}");
+        }
+    }
+}
+
+#[test]
+fn vectors_of_rfc3711_b3_and_rfc6188_7_key_derivation() {
+    for (rfc, section, auth_len) in [("rfc3711", "B.3", 94), ("rfc6188", "7.4", 20), ("rfc6188", "7.2", 20)] {
+        let section = Section::read(rfc, section);
+        let salt = section.octets("master salt").try_into().unwrap();
+        let prf = Prf::new(&section.octets("master key"), &salt).unwrap();
+        let mut key = section.octets("cipher key");
+        let mut salt = section.octets("cipher salt");
+        // Each line of the table begins with a block of the key; RFC 3711 has no line with all of it.
+        let table = section.0.split_once("input blocks\n").expect("the table of the auth key").1;
+        let lines = table.trim_start().lines().take_while(|line| !line.trim().is_empty());
+        let mut auth: Vec<u8> =
+            lines.flat_map(|line| line.split_whitespace().next().and_then(hex).unwrap()).collect();
+        assert_eq!((salt.len(), auth.len()), (14, auth_len));
+
+        for (label, expected) in [
+            (Label::RtpEncryption, &mut key),
+            (Label::RtpSalt, &mut salt),
+            (Label::RtpAuthentication, &mut auth),
+        ] {
+            let mut derived = vec![0xff; expected.len()];
+            prf.derive(label, 0, &mut derived);
+            assert_eq!(&derived, expected, "{rfc}: {label:?}");
+        }
+    }
+}
+
+/// Contexts whose session keys are the section's.
+fn contexts(section: &Section, suite: Suite, kind: Kind, clear_rtcp: bool) -> (Outbound, Inbound) {
+    let salt = section.octets("salt");
+    let material = SessionMaterial::new(suite, &section.octets("Key"), &salt, [0; 20]).unwrap();
+    let materials = [&material, &material];
+    let mut keys = SessionKeys::expand(KeyId(1), suite, materials, Mki::NONE, Lifetime::MAX).unwrap();
+    if clear_rtcp {
+        keys = keys.with_clear_rtcp();
+    }
+    let keys = Arc::new(keys);
+    let ssrc = if kind == Kind::Rtp { 0x5501_a0b2 } else { 0x4d61_7273 };
+    // RFC 7714 §16: ROC 0. §17: SRTCP index 0x5d4.
+    let position = Position { rtp: None, rtcp: Some(0x5d3) };
+    let outbound = Outbound::resume(ssrc, keys.clone(), position, 0);
+    (outbound, Inbound::new(ssrc, keys, ReplayWindow::default(), 0))
+}
+
+fn check_protect(outbound: &mut Outbound, kind: Kind, plain: &[u8], expected: &[u8]) {
+    let mut buffer = [plain, &[0; MAX_OVERHEAD]].concat();
+    let mut jobs = [Job::new(0, kind, &mut buffer, plain.len())];
+    protect(std::slice::from_mut(outbound), &mut jobs);
+    assert_eq!(jobs[0].result, Ok(()));
+    let len = jobs[0].len;
+    assert_eq!(buffer[..len], *expected);
+}
+
+fn check_unprotect(inbound: &mut Inbound, kind: Kind, packet: &[u8], expected: &[u8]) {
+    let mut buffer = packet.to_vec();
+    let mut jobs = [Job::new(0, kind, &mut buffer, packet.len())];
+    unprotect(std::slice::from_mut(inbound), &mut jobs);
+    assert_eq!(jobs[0].result, Ok(()));
+    let len = jobs[0].len;
+    assert_eq!(buffer[..len], *expected);
+}
+
+#[test]
+fn vectors_of_rfc7714_16_srtp_gcm_encryption_and_decryption() {
+    for (suite, encryption, decryption) in
+        [(Suite::AeadAes128Gcm, "16.1.1", "16.1.2"), (Suite::AeadAes256Gcm, "16.2.1", "16.2.2")]
+    {
+        let section = Section::read("rfc7714", encryption);
+        let plain = section.octets("Encrypting the following packet");
+        let protected = section.octets("Encrypted and tagged packet");
+        let (mut outbound, _) = contexts(&section, suite, Kind::Rtp, false);
+        check_protect(&mut outbound, Kind::Rtp, &plain, &protected);
+
+        let section = Section::read("rfc7714", decryption);
+        let protected = section.octets("Decrypting the following packet");
+        // The RFC shows the payload only.
+        let plain = [section.octets("AAD"), section.octets("Verified and tagged packet")].concat();
+        let (_, mut inbound) = contexts(&section, suite, Kind::Rtp, false);
+        check_unprotect(&mut inbound, Kind::Rtp, &protected, &plain);
+    }
+}
+
+/// SRTP has no tagging only; the sections exercise the kernel.
+#[test]
+fn vectors_of_rfc7714_16_gcm_tagging_and_verification() {
+    for number in ["16.1.3", "16.1.4", "16.2.3", "16.2.4"] {
+        let section = Section::read("rfc7714", number);
+        let key = GcmKey::new(&section.octets("Key")).unwrap();
+        let iv = section.octets("IV").try_into().unwrap();
+        let aad = section.octets("AAD");
+        let tag: [u8; 16] = section.octets("full GMAC").try_into().unwrap();
+        let mut job = GcmJob { key: &key, iv, aad: &aad, data: &mut [], tag: [0; 16], ok: false };
+        gcm_seal(kernel(), std::slice::from_mut(&mut job));
+        assert_eq!(job.tag, tag, "{number}");
+        job.ok = false;
+        gcm_open(kernel(), std::slice::from_mut(&mut job));
+        assert!(job.ok, "{number}");
+        job.tag[0] ^= 1;
+        gcm_open(kernel(), std::slice::from_mut(&mut job));
+        assert!(!job.ok, "{number}");
+    }
+}
+
+#[test]
+fn vectors_of_rfc7714_17_srtcp_gcm() {
+    let tagged = "Tagged packet";
+    for (number, suite, plain, protected, clear) in [
+        (
+            "17.1",
+            Suite::AeadAes128Gcm,
+            "Encrypting the following packet",
+            "Encrypted and tagged packet",
+            false,
+        ),
+        (
+            "17.2",
+            Suite::AeadAes256Gcm,
+            "Verified and decrypted packet",
+            "Decrypting the following packet",
+            false,
+        ),
+        ("17.3", Suite::AeadAes128Gcm, "Tagging the following packet", tagged, true),
+        ("17.4", Suite::AeadAes256Gcm, "Verified packet", "Verifying the following packet", true),
+    ] {
+        let section = Section::read("rfc7714", number);
+        let (plain, protected) = (section.octets(plain), section.octets(protected));
+        let (mut outbound, mut inbound) = contexts(&section, suite, Kind::Rtcp, clear);
+        check_protect(&mut outbound, Kind::Rtcp, &plain, &protected);
+        check_unprotect(&mut inbound, Kind::Rtcp, &protected, &plain);
+    }
+}
