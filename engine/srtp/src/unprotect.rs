@@ -1,7 +1,7 @@
 //! Receiving: SRTP to RTP, SRTCP to RTCP.
 
 use arrayvec::ArrayVec;
-use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_open, hmac_sha1};
+use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_open, gcm_seal, hmac_sha1};
 use subtle::ConstantTimeEq;
 
 use crate::keys::{Cipher, Direction};
@@ -39,7 +39,7 @@ struct Progress {
 }
 
 /// Unprotects every job's packet in place; each gets its own result. A job that fails leaves its
-/// packet as it was, but for a duplicate of another in the same batch, which is found out last.
+/// packet as it was.
 ///
 /// Keys without MKI are tried newest first. A context that has not seen a packet yet decides on its
 /// first one before it looks at the next, whose index depends on it.
@@ -81,17 +81,19 @@ fn pass<C: Contexts<Inbound> + ?Sized>(
             Err(error) => (job.result, state.done) = (Err(error), true),
         }
     }
-    open_counter(kernel, contexts, jobs, &mut tries);
+    authenticate_counter(kernel, contexts, jobs, &mut tries);
     open_gcm(kernel, contexts, jobs, &mut tries);
     for ((job, state), attempt) in jobs.iter_mut().zip(progress).zip(&tries) {
         let Some(attempt) = attempt else { continue };
         if attempt.authentic {
-            finish(contexts, job, attempt);
+            commit(contexts, job, attempt);
             state.done = true;
         } else {
             (state.key, state.tried) = (attempt.key + 1, true);
         }
     }
+    decrypt_counter(kernel, contexts, jobs, &tries);
+    restore_gcm(kernel, contexts, jobs, &tries);
 }
 
 /// Estimate the index, check for replay, find the parts under the next key that may fit.
@@ -173,11 +175,11 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Tag check in constant time, then decryption of what is authentic.
-fn open_counter<C: Contexts<Inbound> + ?Sized>(
+/// Tag check in constant time.
+fn authenticate_counter<C: Contexts<Inbound> + ?Sized>(
     kernel: Kernel,
     contexts: &C,
-    jobs: &mut [Job<'_>],
+    jobs: &[Job<'_>],
     tries: &mut Tries,
 ) {
     let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
@@ -187,22 +189,35 @@ fn open_counter<C: Contexts<Inbound> + ?Sized>(
             macs.push(MacJob { key: mac, data: [&job.packet[..attempt.end], &attempt.word], tag: [0; 20] });
         }
     }
-    if macs.is_empty() {
-        return;
-    }
     hmac_sha1(kernel, &mut macs);
     let tags: ArrayVec<[u8; 20], MAX_BATCH> = macs.iter().map(|mac| mac.tag).collect();
     drop(macs);
 
     let mut tags = tags.iter();
-    let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for (job, attempt) in jobs.iter_mut().zip(tries.iter_mut()) {
+    for (job, attempt) in jobs.iter().zip(tries.iter_mut()) {
         let Some((_, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
-        let (Cipher::CounterHmac { key, .. }, Some(attempt)) = (&direction.cipher, attempt) else { continue };
+        let (Cipher::CounterHmac { .. }, Some(attempt)) = (&direction.cipher, attempt) else { continue };
         let Some(tag) = tags.next() else { continue };
         let given = &job.packet[attempt.tag..attempt.tag + direction.tag];
         attempt.authentic = bool::from(tag[..direction.tag].ct_eq(given));
-        if attempt.authentic && direction.encrypt {
+    }
+}
+
+/// Decryption of what the commit has accepted.
+fn decrypt_counter<C: Contexts<Inbound> + ?Sized>(
+    kernel: Kernel,
+    contexts: &C,
+    jobs: &mut [Job<'_>],
+    tries: &Tries,
+) {
+    let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
+    for (job, attempt) in jobs.iter_mut().zip(tries) {
+        let Some((attempt, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
+        if let Cipher::CounterHmac { key, .. } = &direction.cipher
+            && attempt.authentic
+            && job.result.is_ok()
+            && direction.encrypt
+        {
             let iv = counter_iv(&direction.salt, attempt.ssrc, attempt.index);
             runs.push(CtrJob { key, iv, data: &mut job.packet[attempt.clear..attempt.end] });
         }
@@ -210,6 +225,7 @@ fn open_counter<C: Contexts<Inbound> + ?Sized>(
     ctr(kernel, &mut runs);
 }
 
+/// Tag check and decryption in one (RFC 7714 §8, §9).
 fn open_gcm<C: Contexts<Inbound> + ?Sized>(
     kernel: Kernel,
     contexts: &C,
@@ -258,8 +274,27 @@ fn open_gcm<C: Contexts<Inbound> + ?Sized>(
     }
 }
 
-/// Commit: the final verdict on replay.
-fn finish<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, attempt: &Try) {
+/// Puts back the ciphertext of what was opened and then refused as a replay: a copy in the same batch.
+/// The same plaintext under the same IV gives the same octets; the tag was never touched.
+fn restore_gcm<C: Contexts<Inbound> + ?Sized>(
+    kernel: Kernel,
+    contexts: &C,
+    jobs: &mut [Job<'_>],
+    tries: &Tries,
+) {
+    for (job, attempt) in jobs.iter_mut().zip(tries) {
+        let Some((attempt, direction)) = attempted(contexts, job, attempt.as_ref()) else { continue };
+        let Cipher::Gcm(key) = &direction.cipher else { continue };
+        if attempt.authentic && job.result.is_err() && direction.encrypt {
+            let iv = gcm_iv(&direction.salt, attempt.ssrc, attempt.index);
+            let data = &mut job.packet[attempt.clear..attempt.end];
+            gcm_seal(kernel, &mut [GcmJob { key, iv, aad: &[], data, tag: [0; 16], ok: false }]);
+        }
+    }
+}
+
+/// The final verdict on replay.
+fn commit<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, attempt: &Try) {
     let Some(context) = contexts.get_mut(job.context) else { return };
     job.result = context.commit(job.kind, attempt.index, attempt.key);
     if job.result.is_ok() {

@@ -1,0 +1,110 @@
+//! Shared by the tests of this crate.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::Arc;
+
+use sluice_srtp::{
+    Error, Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, SessionKeys, Suite,
+    protect, unprotect,
+};
+
+pub(crate) mod libsrtp;
+
+/// A small deterministic generator (xorshift64*): the same packets in every run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 11) % end
+    }
+
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next() as u8).collect()
+    }
+
+    /// An RTP packet with a random number of CSRCs, extension words and payload bytes.
+    pub(crate) fn rtp(&mut self, ssrc: u32, sequence: u16, max_payload: u64) -> Vec<u8> {
+        let csrcs = if self.one_in(4) { self.below(16) as u8 } else { 0 };
+        let extension = self.one_in(3).then(|| self.below(20) as u16);
+        let mut packet = vec![0x80 | csrcs | if extension.is_some() { 0x10 } else { 0 }, self.next() as u8];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend(self.bytes(4));
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend(self.bytes(4 * usize::from(csrcs)));
+        if let Some(words) = extension {
+            packet.extend([0xbe, 0xde]);
+            packet.extend(words.to_be_bytes());
+            packet.extend(self.bytes(4 * usize::from(words)));
+        }
+        let payload = self.below(max_payload + 1) as usize;
+        packet.extend(self.bytes(payload));
+        packet
+    }
+
+    /// A sender report with an application packet of random size behind it.
+    pub(crate) fn rtcp(&mut self, ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x80, 200, 0, 6];
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend(self.bytes(20));
+        let words = self.below(60) as u16;
+        packet.extend([0x80, 204]);
+        packet.extend((words + 2).to_be_bytes());
+        packet.extend(self.bytes(8 + 4 * usize::from(words)));
+        packet
+    }
+}
+
+/// Session keys from key ‖ salt.
+pub(crate) fn keys(suite: Suite, material: &[u8], mki: &[u8], clear_rtcp: bool) -> Arc<SessionKeys> {
+    let master = MasterKey::from_concatenated(suite, material).unwrap();
+    let keys = SessionKeys::derive(KeyId(1), &master, Mki::new(mki).unwrap(), Lifetime::MAX).unwrap();
+    Arc::new(if clear_rtcp { keys.with_clear_rtcp() } else { keys })
+}
+
+/// A batch of one.
+pub(crate) fn send(context: &mut Outbound, kind: Kind, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut buffer = [plain, &[0; MAX_OVERHEAD]].concat();
+    let mut jobs = [Job::new(0, kind, &mut buffer, plain.len())];
+    protect(std::slice::from_mut(context), &mut jobs);
+    let (result, len) = (jobs[0].result, jobs[0].len);
+    result.map(|()| buffer[..len].to_vec())
+}
+
+/// What became of a packet.
+pub(crate) type Verdict = Result<Vec<u8>, Error>;
+
+/// A batch of any size. Packets that are refused must be unchanged.
+pub(crate) fn receive_all(context: &mut Inbound, packets: &[(Kind, Vec<u8>)]) -> Vec<Verdict> {
+    let mut buffers: Vec<Vec<u8>> = packets.iter().map(|(_, packet)| packet.clone()).collect();
+    let mut jobs: Vec<Job<'_>> = buffers
+        .iter_mut()
+        .zip(packets)
+        .map(|(buffer, (kind, packet))| Job::new(0, *kind, buffer, packet.len()))
+        .collect();
+    unprotect(std::slice::from_mut(context), &mut jobs);
+    let mut verdicts = Vec::new();
+    for (job, (_, packet)) in jobs.iter().zip(packets) {
+        if job.result.is_err() {
+            assert_eq!(job.packet, packet, "a refused packet is left as it was: {:?}", job.result);
+        }
+        verdicts.push(job.result.map(|()| job.packet[..job.len].to_vec()));
+    }
+    verdicts
+}
+
+/// A batch of one.
+pub(crate) fn receive(context: &mut Inbound, kind: Kind, packet: &[u8]) -> Verdict {
+    receive_all(context, &[(kind, packet.to_vec())]).remove(0)
+}
