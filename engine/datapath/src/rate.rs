@@ -80,7 +80,7 @@ impl Burst {
         let reported = (is_burst && !self.active).then_some(self.count);
         // A whole second without events lies between this one's end and now, or not.
         self.active = is_burst && passed < 2 * SECOND;
-        self.count = 0;
+        (self.began, self.count) = (now, 0);
         reported
     }
 }

@@ -40,7 +40,9 @@ impl Pipeline {
     }
 
     fn forward_authenticated(&mut self, packet: Received, pool: &mut Pool, transmit: &mut impl Transmit) {
-        self.prove(&packet);
+        if let Err(reason) = self.prove(&packet, pool) {
+            return self.discard(packet.frame, packet.leg, reason, pool);
+        }
         self.follow_authenticated(&packet);
         let media = Media::new(packet.frame, packet.kind, packet.wire_len);
         self.pass_on(packet.leg, packet.stream, media, pool, transmit);

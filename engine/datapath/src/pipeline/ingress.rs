@@ -173,10 +173,11 @@ impl Pipeline {
         Ok(Admitted { stream, unknown: is_srtp.then_some(from_remote) })
     }
 
-    /// A stream that has to prove itself: on an SRTP leg within this batch, by authenticating.
+    /// A stream that has to prove itself: on an SRTP leg within this batch, by authenticating, and until
+    /// then nothing has to make room for it.
     fn add_stream(&mut self, slot: u32, ssrc: u32, pool: &mut Pool) -> Result<u32, DropReason> {
-        self.make_room(slot, pool)?;
-        let leg = self.legs.get_mut(slot).ok_or(DropReason::UnknownLeg)?;
+        let victim = self.victim(slot)?;
+        let leg = self.legs.get(slot).ok_or(DropReason::UnknownLeg)?;
         let inbound = match leg.inbound {
             Protection::Plain => None,
             Protection::Srtp => Some(new_context(leg, ssrc).ok_or(DropReason::NoInboundKey)?),
@@ -189,34 +190,40 @@ impl Pipeline {
             self.streams.remove(index);
             return Err(DropReason::StreamTableFull);
         }
-        leg.streams.push(index);
         if is_srtp {
             // Has room: at most one per frame of the batch.
             let _ = self.provisional.try_push(index);
+            return Ok(index);
+        }
+        if let Some(victim) = victim {
+            self.evict(victim, DropReason::ProbationExpired, pool);
+        }
+        if let Some(leg) = self.legs.get_mut(slot) {
+            leg.streams.push(index);
         }
         Ok(index)
     }
 
-    /// Lets the leg's longest idle stream go, where a new one would be one too many.
-    fn make_room(&mut self, slot: u32, pool: &mut Pool) -> Result<(), DropReason> {
+    /// Whether a leg may have another stream, and which of its idle ones would have to go.
+    pub(super) fn victim(&self, slot: u32) -> Result<Option<u32>, DropReason> {
         let leg = self.legs.get(slot).ok_or(DropReason::UnknownLeg)?;
+        let proven = self.streams.len() - self.provisional.len();
         let full = if leg.streams.len() >= usize::from(leg.max_streams) {
             DropReason::StreamLimit
-        } else if self.streams.is_full() {
+        } else if proven >= self.limits.streams {
             DropReason::StreamTableFull
         } else {
-            return Ok(());
+            return Ok(None);
         };
         let evictable = |index: &&u32| {
             self.streams.get(**index).is_some_and(|stream| {
-                let unproven = stream.phase == Phase::Provisional && stream.inbound.is_none();
+                let unproven = stream.phase == Phase::Provisional;
                 stream.batch != self.batch && (stream.phase == Phase::Stopped || unproven)
             })
         };
         let last_seen = |index: &&u32| self.streams.get(**index).map_or(0, |stream| stream.last_seen);
-        let victim = leg.streams.iter().filter(evictable).min_by_key(last_seen).copied().ok_or(full)?;
-        self.evict(victim, DropReason::ProbationExpired, pool);
-        Ok(())
+        let victim = leg.streams.iter().filter(evictable).min_by_key(last_seen);
+        victim.copied().map(Some).ok_or(full)
     }
 }
 

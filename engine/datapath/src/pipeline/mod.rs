@@ -182,8 +182,9 @@ impl Pipeline {
             locals: Index::new(2 * limits.legs),
             routes: Slab::new(limits.routes),
             route_ids: Index::new(limits.routes),
-            streams: Slab::new(limits.streams),
-            stream_ids: Index::new(limits.streams),
+            // Beside the streams there is room for a batch of those that still have to prove themselves.
+            streams: Slab::new(limits.streams + BATCH),
+            stream_ids: Index::new(limits.streams + BATCH),
             egress: Slab::new(limits.egress_contexts),
             egress_ids: Index::new(limits.egress_contexts),
             directory: HashMap::new(),

@@ -65,8 +65,8 @@ impl Pipeline {
         }
     }
 
-    /// A packet of the stream authenticated: it is the peer's.
-    pub(super) fn prove(&mut self, packet: &Received) {
+    /// A packet of the stream authenticated: it is the peer's, and now something else may have to go.
+    pub(super) fn prove(&mut self, packet: &Received, pool: &mut Pool) -> Result<(), DropReason> {
         if let Some(from_remote) = packet.unknown
             && let Some(leg) = self.legs.get_mut(packet.leg)
         {
@@ -74,22 +74,28 @@ impl Pipeline {
                 if from_remote { &mut leg.unknown_from_remote } else { &mut leg.unknown_from_elsewhere };
             bucket.give_back();
         }
-        if let Some(stream) = self.streams.get_mut(packet.stream)
-            && stream.phase == Phase::Provisional
-        {
-            stream.phase = Phase::Active;
-            self.count_streams(packet.leg, true);
+        if self.streams.get(packet.stream).is_none_or(|stream| stream.phase != Phase::Provisional) {
+            return Ok(());
         }
+        if let Some(victim) = self.victim(packet.leg)? {
+            self.evict(victim, DropReason::StreamLimit, pool);
+        }
+        self.provisional.retain(|other| *other != packet.stream);
+        if let Some(stream) = self.streams.get_mut(packet.stream) {
+            stream.phase = Phase::Active;
+        }
+        if let Some(leg) = self.legs.get_mut(packet.leg) {
+            leg.streams.push(packet.stream);
+        }
+        self.count_streams(packet.leg, true);
+        Ok(())
     }
 
     /// Forgets the streams of this batch of which nothing authenticated (RFC 5479 A.4.3: a context is
     /// bound to an SSRC late, by the first packet that authenticates).
     pub(super) fn discard_provisional(&mut self, pool: &mut Pool) {
         for index in std::mem::take(&mut self.provisional) {
-            let proven = self.streams.get(index).is_none_or(|stream| stream.phase != Phase::Provisional);
-            if !proven {
-                self.evict(index, DropReason::AuthFailed, pool);
-            }
+            self.evict(index, DropReason::AuthFailed, pool);
         }
     }
 }

@@ -1,0 +1,9 @@
+//! What the pipeline does with datagrams, over memory.
+
+mod attack;
+mod clash;
+mod latching;
+mod lifecycle;
+mod media;
+mod property;
+mod support;
