@@ -117,3 +117,80 @@ impl Replay {
 fn clear(words: &mut [u64], bit: u64) {
     words[(bit / 64) as usize] &= !(1 << (bit % 64));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 3711 §3.3.2 without a bitmap: everything ever accepted.
+    #[derive(Default)]
+    struct Model(BTreeSet<u64>);
+
+    impl Model {
+        fn commit(&mut self, window: u32, index: u64) -> Result<(), Error> {
+            let highest = self.0.last().copied().unwrap_or(index);
+            if highest >= index + u64::from(window) {
+                Err(Error::TooOld)
+            } else if self.0.insert(index) {
+                Ok(())
+            } else {
+                Err(Error::Replayed)
+            }
+        }
+    }
+
+    /// Steps around the edges of a window: small ones, and some that leap over it.
+    fn steps() -> impl Strategy<Value = Vec<i64>> {
+        let step = prop_oneof![
+            6 => -3_i64..6,
+            3 => -200_i64..200,
+            2 => -33_000_i64..33_000,
+            1 => prop_oneof![Just(63), Just(64), Just(65), Just(127), Just(128), Just(129), Just(32_768)],
+        ];
+        prop::collection::vec(step, 1..400)
+    }
+
+    proptest! {
+        #[test]
+        fn window_decides_as_the_set_of_all_indices_does(
+            start in prop_oneof![0_u64..300, Just((1 << 48) - 40_000)],
+            packets in prop_oneof![Just(64_u32), Just(128), Just(192), Just(1024), Just(32_768)],
+            steps in steps(),
+        ) {
+            let mut window = Replay::new(ReplayWindow::new(packets).unwrap());
+            let mut model = Model::default();
+            let size = if packets <= 128 { 128 } else { packets };
+            let mut index = start;
+            for step in steps {
+                index = index.saturating_add_signed(step);
+                let expected = model.commit(size, index);
+                prop_assert_eq!(window.check(index), expected);
+                prop_assert_eq!(window.commit(index), expected);
+            }
+            prop_assert_eq!(window.highest(), model.0.last().copied());
+        }
+    }
+
+    #[test]
+    fn sizes_outside_the_rfc_and_half_the_sequence_space_are_refused() {
+        for packets in [0, 63, 32_769, u32::MAX] {
+            assert_eq!(ReplayWindow::new(packets), Err(KeyError::ReplayWindow { got: packets }));
+        }
+        assert_eq!(ReplayWindow::new(64).unwrap().packets(), 64);
+        assert_eq!(ReplayWindow::new(32_768).unwrap().packets(), 32_768);
+    }
+
+    #[test]
+    fn closed_window_takes_only_what_is_new() {
+        let mut window = Replay::new(ReplayWindow::default());
+        window.close(1000);
+        assert_eq!(window.commit(1000), Err(Error::Replayed));
+        assert_eq!(window.commit(873), Err(Error::Replayed));
+        assert_eq!(window.commit(872), Err(Error::TooOld));
+        assert_eq!(window.commit(1001), Ok(()));
+    }
+}

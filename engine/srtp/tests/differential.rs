@@ -233,18 +233,25 @@ impl Seen {
                 self.unknown_mki += 1;
                 true
             }
-            // By a packet before it in our batch, its index was taken or left the window: what is
-            // wrong twice over is refused for the first reason.
-            (Err(Status(9 | 10)), Err(Error::AuthFailed)) => !alone && datagram.damaged,
-            (Err(Status(10)), Err(Error::Replayed)) => !alone,
-            // The E flag is not as agreed; libsrtp looks there first.
-            (Err(Status(14)), Err(Error::NotEncrypted)) => true,
-            (Err(Status(14)), Err(Error::Replayed | Error::TooOld)) => datagram.damaged,
-            // A damaged copy of what was received before: libsrtp looks at the MKI later.
-            (Err(Status(9 | 10)), Err(Error::UnknownMki)) => datagram.damaged,
-            (Err(_), Err(_)) => datagram.bad_header,
+            (Err(theirs), Err(ours)) => {
+                datagram.bad_header || excused(*theirs, *ours, datagram.damaged, alone)
+            }
             _ => false,
         };
         assert!(agree, "libsrtp {theirs:?}\nsluice {ours:?}\n{datagram:02x?}");
+    }
+}
+
+/// Whether both refusals are right, of a packet that is wrong twice over.
+fn excused(theirs: Status, ours: Error, damaged: bool, alone: bool) -> bool {
+    match (theirs, ours) {
+        // The E flag is not as agreed.
+        (Status(14), Error::NotEncrypted) => true,
+        // libsrtp looks for replays after it looks at the E flag, and before it looks at the MKI.
+        (Status(14), Error::Replayed | Error::TooOld) | (Status(9 | 10), Error::UnknownMki) => damaged,
+        // A packet before it in our batch took its index, or moved the window past it.
+        (Status(9 | 10), Error::AuthFailed) => !alone && damaged,
+        (Status(10), Error::Replayed) => !alone,
+        _ => false,
     }
 }
