@@ -1,2 +1,44 @@
-//! The `sluice` binary.
-fn main() {}
+//! The `sluice` binary: one subcommand per module.
+#![forbid(unsafe_code)]
+
+mod ctl;
+mod doctor;
+mod pcap;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A kernel-bypass SRTP gateway.
+#[derive(Parser)]
+#[command(name = "sluice", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run(run::Arguments),
+    /// Control a running gateway: sessions, legs, routes, keys, statistics, events.
+    Ctl(ctl::Arguments),
+    /// Say what this host can do, and what to do about what it cannot.
+    Doctor(doctor::Arguments),
+    /// Decrypt or encrypt the SRTP streams of a capture file.
+    Pcap(pcap::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Ctl(arguments) => ctl::execute(&arguments),
+        Command::Doctor(arguments) => doctor::execute(&arguments),
+        Command::Pcap(arguments) => pcap::execute(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("sluice: {error:#}");
+        ExitCode::FAILURE
+    })
+}
