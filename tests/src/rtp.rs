@@ -42,3 +42,13 @@ impl Source {
 pub fn sequence(packet: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]))
 }
+
+/// An RTCP sender report without report blocks (RFC 3550 §6.4.1).
+pub fn sender_report(ssrc: u32, packets: u32) -> Vec<u8> {
+    let mut report = vec![0x80, 200, 0, 6];
+    report.extend(ssrc.to_be_bytes());
+    report.extend([0x11; 12]);
+    report.extend(packets.to_be_bytes());
+    report.extend((packets * 160).to_be_bytes());
+    report
+}
