@@ -64,7 +64,7 @@ fn processes_in_a_namespace_die_with_their_owner() -> Result<()> {
 fn the_wire_sees_what_crosses_it() -> Result<()> {
     needs_root!();
     let logs = tempfile::tempdir()?;
-    let world = World::namespaces()?;
+    let world = World::namespaces(1500)?;
     let wire = Wire::default();
     let interface = world.peers_interface.as_deref().expect("a veth end");
     let _capture = Capture::start(&world.peers, interface, &wire, logs.path())?;

@@ -3,6 +3,7 @@
 pub mod peer;
 pub mod raw;
 pub mod rtp;
+pub mod site;
 
 /// Whether this process may make network namespaces; says so on standard error if it may not.
 pub fn may_make_namespaces(test: &str) -> bool {

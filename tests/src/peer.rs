@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sluice_demo::gateway::Key;
 use sluice_srtp::{
-    Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow,
-    SessionKeys, protect, unprotect,
+    Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys,
+    protect, unprotect,
 };
 
 /// A peer of one leg.
@@ -83,9 +83,8 @@ impl Peer {
         let Some((keys, contexts)) = &mut self.receives else { return Ok(packet) };
         let (kind, ssrc) = kind_and_ssrc(&packet).context("neither RTP nor RTCP")?;
         let (keys, roc) = (Arc::clone(keys), self.roc);
-        let context = contexts
-            .entry(ssrc)
-            .or_insert_with(|| Inbound::new(ssrc, keys, ReplayWindow::default(), roc));
+        let context =
+            contexts.entry(ssrc).or_insert_with(|| Inbound::new(ssrc, keys, ReplayWindow::default(), roc));
         let length = packet.len();
         let mut jobs = [Job::new(0, kind, &mut packet, length)];
         unprotect(slice::from_mut(context), &mut jobs);
@@ -97,10 +96,7 @@ impl Peer {
 }
 
 /// The next datagram on a socket and where it came from; `None` if none comes in time.
-pub fn receive_raw(
-    socket: &UdpSocket,
-    limit: Duration,
-) -> Result<Option<(Vec<u8>, SocketAddr)>> {
+pub fn receive_raw(socket: &UdpSocket, limit: Duration) -> Result<Option<(Vec<u8>, SocketAddr)>> {
     let deadline = Instant::now() + limit;
     let mut buffer = vec![0; 65_536];
     loop {
@@ -118,7 +114,7 @@ pub fn receive_raw(
 
 fn session_keys(key: &Key) -> Result<Arc<SessionKeys>> {
     let master = MasterKey::from_concatenated(key.suite, &key.material)?;
-    Ok(Arc::new(SessionKeys::derive(KeyId(0), &master, Mki::default(), Lifetime::default())?))
+    Ok(Arc::new(SessionKeys::derive(KeyId(0), &master, Mki::NONE, Lifetime::default())?))
 }
 
 /// RFC 5761 §4 tells RTP from RTCP; their SSRCs are in different places.

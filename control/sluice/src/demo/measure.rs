@@ -48,12 +48,12 @@ pub fn added_latency(packets: &[Observed], crossings: &[Crossing]) -> Quantiles 
         for packet in packets {
             let Some(name) = rtp_name(&packet.payload) else { continue };
             if packet.destination == crossing.into {
-                // Only the first of its name: replays come later.
-                entered.entry(name).or_insert(packet.at);
+                // The newest of its name: a forgery may have been before it, replays come later.
+                entered.insert(name, packet.at);
             } else if packet.source == crossing.out
-                && let Some(at) = entered.get(&name)
+                && let Some(at) = entered.remove(&name)
             {
-                taken.push(packet.at.saturating_sub(*at));
+                taken.push(packet.at.saturating_sub(at));
             }
         }
     }
@@ -90,10 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn latency_is_taken_from_the_first_sight_of_a_packet_not_from_its_replay() {
+    fn latency_is_the_packet_s_own_not_that_of_a_forgery_before_or_a_replay_after_it() {
         let (sender, receiver) = ("10.0.0.2:1000", "10.0.0.2:2000");
         let (into, out) = ("10.0.0.1:1", "10.0.0.1:2");
         let packets = [
+            packet(50, sender, into, 1),
             packet(100, sender, into, 1),
             packet(130, out, receiver, 1),
             packet(500, sender, into, 1),

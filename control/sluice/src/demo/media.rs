@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
@@ -29,6 +30,8 @@ pub struct Speech {
     pub mulaw: PathBuf,
     /// 16-bit big-endian, 44.1 kHz (RFC 3551 L16).
     pub linear: PathBuf,
+    /// How long it is.
+    pub duration: Duration,
 }
 
 impl Speech {
@@ -37,10 +40,11 @@ impl Speech {
     pub fn prepare(directory: &Path, audio: Option<&Path>, seconds: f32) -> Result<Self> {
         let list = directory.join("recordings.txt");
         fs::write(&list, concat_list(&recordings(audio)?)?)?;
-        let speech = Self {
+        let mut speech = Self {
             wav: directory.join("speech.wav"),
             mulaw: directory.join("speech.mulaw"),
             linear: directory.join("speech.s16be"),
+            duration: Duration::ZERO,
         };
         let linear_rate = LINEAR_RATE.to_string();
         let seconds = seconds.to_string();
@@ -51,6 +55,8 @@ impl Speech {
         let wav = ["-i", path(&speech.wav)?];
         convert(&wav, &["-ar", "8000", "-c:a", "pcm_mulaw", "-f", "mulaw", path(&speech.mulaw)?])?;
         convert(&wav, &["-ar", &linear_rate, "-c:a", "pcm_s16be", "-f", "s16be", path(&speech.linear)?])?;
+        // One byte for a sample, 8000 samples a second.
+        speech.duration = Duration::from_millis(fs::metadata(&speech.mulaw)?.len() / 8);
         Ok(speech)
     }
 }

@@ -1,16 +1,20 @@
 //! Network namespaces, veth pairs between them, and threads and sockets inside them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Where daemons pin their XDP links.
+const PINS: &str = "/sys/fs/bpf/sluice";
 
 /// A network namespace under `/run/netns`; dropping it ends what runs inside and removes it.
 #[derive(Debug)]
@@ -69,6 +73,25 @@ impl Namespace {
         self.run(|| UdpSocket::bind(local))?
     }
 
+    /// Where a daemon inside the namespace pins the XDP link of `interface`.
+    pub fn pin_of(&self, interface: &str) -> io::Result<PathBuf> {
+        let inode = fs::metadata(self.path())?.ino();
+        let name = format!("{inode}-{}", interface.replace('.', ":"));
+        Ok(Path::new(PINS).join(name).join("link"))
+    }
+
+    /// Removes what a killed daemon left in the BPF file system: its inode number is all that it has
+    /// to do with the namespace, and will be another's.
+    fn remove_pins(&self) {
+        let Ok(inode) = fs::metadata(self.path()).map(|metadata| metadata.ino()) else { return };
+        for entry in fs::read_dir(PINS).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_name().to_string_lossy().starts_with(&format!("{inode}-")) {
+                let _ = fs::remove_file(entry.path().join("link"));
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
     fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }
@@ -84,6 +107,7 @@ impl Drop for Namespace {
                 }
             }
         }
+        self.remove_pins();
         let _ = ip(&["netns", "del", &self.name]);
     }
 }

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -76,7 +76,7 @@ impl Process {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            thread::sleep(POLL);
+            interrupt::sleep(POLL)?;
         }
     }
 
@@ -117,7 +117,7 @@ impl Process {
             if Instant::now() >= deadline {
                 bail!("{} did not open UDP port {port} in {limit:?}", self.name);
             }
-            thread::sleep(POLL);
+            interrupt::sleep(POLL)?;
         }
         Ok(())
     }

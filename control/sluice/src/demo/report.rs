@@ -7,44 +7,44 @@ use crate::measure::Quantiles;
 
 /// One claim of the demo and whether it held.
 #[derive(Clone, Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// What was claimed.
-    pub claim: &'static str,
+    pub(crate) claim: &'static str,
     /// Whether it held.
-    pub held: bool,
+    pub(crate) held: bool,
     /// What was seen.
-    pub seen: String,
+    pub(crate) seen: String,
 }
 
 /// Everything the demo found out.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// How packets travelled: XDP native, XDP generic or io_uring, and where.
-    pub path: String,
+    pub(crate) path: String,
     /// The cryptographic kernel that the daemon chose.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Packets received and sent by the gateway.
-    pub packets: (u64, u64),
+    pub(crate) packets: (u64, u64),
     /// Packets dropped, by reason; only reasons that occurred.
-    pub drops: Vec<(String, u64)>,
+    pub(crate) drops: Vec<(String, u64)>,
     /// From the peers' packet leaving to its coming back, on the wire.
-    pub wire_latency: Quantiles,
+    pub(crate) wire_latency: Quantiles,
     /// From the worker's reading a packet to its handing it on, by the worker's own clock.
-    pub worker_latency: Option<Quantiles>,
+    pub(crate) worker_latency: Option<Quantiles>,
     /// The checks, in order.
-    pub checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
     /// How long it all took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Report {
     /// Adds a check.
-    pub fn check(&mut self, claim: &'static str, held: bool, seen: impl Into<String>) {
+    pub(crate) fn check(&mut self, claim: &'static str, held: bool, seen: impl Into<String>) {
         self.checks.push(Check { claim, held, seen: seen.into() });
     }
 
     /// Whether every check held, and there was at least one.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|check| check.held)
     }
 }

@@ -8,6 +8,11 @@ use anyhow::Result;
 
 use crate::namespace::{self, End, Namespace, address, interface_name, orphan_proof};
 
+/// The gateway's addresses, and its peers', where both have namespaces.
+pub const GATEWAY: [&str; 2] = ["192.0.2.1/24", "2001:db8::1/64"];
+/// The peers' addresses.
+pub const PEERS: [&str; 2] = ["192.0.2.2/24", "2001:db8::2/64"];
+
 /// Somewhere processes and sockets live.
 #[derive(Debug)]
 pub enum Place {
@@ -53,22 +58,20 @@ pub struct World {
 }
 
 impl World {
-    /// Two namespaces joined by veth; needs root.
-    pub fn namespaces() -> Result<Self> {
-        const GATEWAY: &str = "192.0.2.1/24";
-        const PEERS: &str = "192.0.2.2/24";
+    /// Two namespaces joined by veth of the given MTU; needs root.
+    pub fn namespaces(mtu: u32) -> Result<Self> {
         namespace::sweep();
         let gateway = Namespace::create("gateway")?;
         let peers = Namespace::create("peers")?;
         let near = End { namespace: &gateway, interface: interface_name("g") };
         let far = End { namespace: &peers, interface: interface_name("p") };
-        namespace::join((&near, &[GATEWAY]), (&far, &[PEERS]), 1500)?;
+        namespace::join((&near, &GATEWAY), (&far, &PEERS), mtu)?;
         let (interface, peers_interface) = (Some(near.interface), Some(far.interface));
         Ok(Self {
             gateway: Place::Inside(gateway),
             peers: Place::Inside(peers),
-            gateway_address: address(GATEWAY)?,
-            peers_address: address(PEERS)?,
+            gateway_address: address(GATEWAY[0])?,
+            peers_address: address(PEERS[0])?,
             interface,
             peers_interface,
         })
