@@ -12,7 +12,13 @@ use clap::{Parser, Subcommand};
 
 /// A kernel-bypass SRTP gateway.
 #[derive(Parser)]
-#[command(name = "sluice", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,11 +39,16 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(arguments) => run::execute(&arguments),
-        Command::Ctl(arguments) => ctl::execute(&arguments),
+        Command::Ctl(arguments) => ctl::execute(arguments),
         Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Pcap(arguments) => pcap::execute(&arguments),
     };
     done.unwrap_or_else(|error| {
+        // A reader that has gone (`sluice … | head`) is no error.
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("sluice: {error:#}");
         ExitCode::FAILURE
     })

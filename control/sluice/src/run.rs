@@ -1,17 +1,85 @@
 //! `sluice run`: the daemon.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What `sluice run` may be told.
-#[derive(clap::Args)]
+use anyhow::{Context, Result};
+use clap::Args;
+use sluice_server::{Config, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Run the gateway.
+#[derive(Args)]
 pub(crate) struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "/etc/sluice/sluice.toml")]
+    /// Configuration file (TOML); `docs/sluice.example.toml` shows every key.
+    #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// Only check the configuration.
+    #[arg(long)]
+    check: bool,
 }
 
-/// Runs the gateway until it is told to stop.
-pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("{}: the daemon is not part of this build", arguments.config.display())
+pub(crate) fn execute(args: &Arguments) -> Result<ExitCode> {
+    let config = Config::load(&args.config)?;
+    if args.check {
+        println!("{}: correct", args.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    log_to_stderr(config.log.level.name())?;
+    // Two threads: the API is quiet, and the workers have the cores.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("sluice-api")
+        .enable_all()
+        .build()
+        .context("cannot start the API's threads")?;
+    runtime.block_on(serve(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let socket = config.api.socket.0.clone();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let server = Server::start(config).await?;
+    let info = server.info();
+    for interface in &info.interfaces {
+        info!(interface.name, interface.path, interface.queues, interface.took_over, "interface");
+        for reason in &interface.degraded {
+            warn!(interface.name, reason, "degraded");
+        }
+    }
+    for worker in info.workers.iter().filter(|worker| !worker.unbound_reason.is_empty()) {
+        warn!(worker.index, worker.unbound_reason, "worker is not bound to a CPU");
+    }
+    info!(version = info.version, kernel = info.kernel, workers = info.workers.len(), "started");
+    // The one line that supervisors and tests wait for.
+    println!("ready: api unix:{} path {} kernel {}", socket.display(), info.path, info.kernel);
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: shutting down"),
+            _ = interrupt.recv() => info!("SIGINT: shutting down"),
+        }
+    };
+    server.run(shutdown).await?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Log lines go to standard error; `SLUICE_LOG` overrides the configured level.
+fn log_to_stderr(level: &str) -> Result<()> {
+    let filter = match std::env::var("SLUICE_LOG") {
+        Ok(directives) => EnvFilter::try_new(&directives)
+            .with_context(|| format!("SLUICE_LOG={directives:?} is no log filter; try SLUICE_LOG=debug"))?,
+        Err(_) => EnvFilter::new(level),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
 }

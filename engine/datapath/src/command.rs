@@ -400,11 +400,13 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.lock();
-        if let Some(result) = &state.result {
-            return Poll::Ready(result.clone());
+        match &state.result {
+            Some(result) => Poll::Ready(result.clone()),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
         }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
     }
 }
 

@@ -53,3 +53,5 @@ pub use event::{Event, EventReceiver};
 pub use latency::{Histogram, Latency};
 pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use report::{EngineReport, InterfaceReport, WorkerReport};
+
+pub use sluice_io::{Component, Path};

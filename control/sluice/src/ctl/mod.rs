@@ -1,12 +1,22 @@
-//! `sluice ctl`.
+//! `sluice ctl`: the API from the command line.
+
+mod args;
+mod call;
+mod client;
+mod key;
+mod print;
 
 use std::process::ExitCode;
 
-/// What `sluice ctl` may be told.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {}
+use anyhow::Result;
 
-/// Runs it.
-pub(crate) fn execute(_: &Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not part of this build")
+pub(crate) use args::Arguments;
+
+/// Makes one call and prints the answer.
+pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut client = client::connect(&arguments.target).await?;
+        call::call(&mut client, arguments.command, print::Printer { json: arguments.json }).await
+    })
 }

@@ -6,5 +6,4 @@ mod latching;
 mod lifecycle;
 mod media;
 mod property;
-mod steering;
 mod support;

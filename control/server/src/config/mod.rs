@@ -1,0 +1,366 @@
+//! The configuration file: TOML, every key checked, errors with line and reason.
+
+mod fields;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use sluice_datapath::{EngineConfig, InterfaceConfig, Limits, Tuning, WorkerCount};
+
+pub use fields::{AbsolutePath, Bounded, FileMode, LatchingMode, MediaAddress, PathMode, PortRange, Workers};
+
+/// Where the API listens unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A key or value is wrong; the text names line and column and shows the line.
+    #[error("{path}: {problem}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, column, the line itself and what is wrong with it.
+        problem: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the gRPC API listens.
+    pub api: Api,
+    /// Addresses and ports for media.
+    pub media: Media,
+    /// How packets travel.
+    pub datapath: Datapath,
+    /// Interfaces that get the XDP program.
+    #[serde(rename = "interface")]
+    pub interfaces: Vec<Interface>,
+    /// What legs get that do not say otherwise.
+    pub defaults: Defaults,
+    /// Bounds of each worker.
+    pub limits: LimitsConfig,
+    /// Timers and thresholds.
+    pub timers: Timers,
+    /// Logging.
+    pub log: Log,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Path of the Unix socket.
+    pub socket: AbsolutePath,
+    /// Its mode.
+    pub socket_mode: FileMode,
+    /// TCP with mutual TLS, beside the Unix socket.
+    pub tcp: Option<Tcp>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { socket: AbsolutePath(DEFAULT_SOCKET.into()), socket_mode: FileMode(0o660), tcp: None }
+    }
+}
+
+/// `[api.tcp]`: all four keys are needed; there is no TCP without mutual TLS.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// The server's certificate chain, PEM.
+    pub certificate: AbsolutePath,
+    /// Its private key, PEM.
+    pub key: AbsolutePath,
+    /// The authority that clients' certificates must come from, PEM.
+    pub client_ca: AbsolutePath,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Local addresses; the first is the default. None: a leg must name its address.
+    pub addresses: Vec<MediaAddress>,
+    /// Ports that legs get which name none.
+    pub ports: PortRange,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), ports: PortRange { first: 16_384, last: 32_767 } }
+    }
+}
+
+impl Media {
+    /// The address of legs that name none.
+    pub fn default_address(&self) -> Option<IpAddr> {
+        self.addresses.first().map(|address| address.0)
+    }
+}
+
+/// `[datapath]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Datapath {
+    /// Which way packets take.
+    pub mode: PathMode,
+    /// How many workers.
+    pub workers: Workers,
+    /// Whether to bind each worker to a CPU.
+    pub pin: bool,
+    /// 4 KiB chunks per worker.
+    pub small_chunks: Bounded<64, 1_048_576>,
+    /// 16 KiB chunks per worker.
+    pub large_chunks: Bounded<32, 65_536>,
+}
+
+impl Default for Datapath {
+    fn default() -> Self {
+        let engine = EngineConfig::default();
+        Self {
+            mode: PathMode::Auto,
+            workers: Workers(WorkerCount::Auto),
+            pin: true,
+            small_chunks: Bounded(engine.small_chunks.into()),
+            large_chunks: Bounded(engine.large_chunks.into()),
+        }
+    }
+}
+
+/// `[[interface]]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// How many of its queues to use, from queue 0; all if absent.
+    pub queues: Option<Bounded<1, 256>>,
+}
+
+/// `[defaults]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    /// Packets.
+    pub replay_window: Bounded<64, 32_768>,
+    /// Whether remote addresses may be learnt.
+    pub latching: LatchingMode,
+    /// How long older keys verify after a rekey.
+    pub rekey_grace_ms: Bounded<0, 600_000>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            replay_window: Bounded(128),
+            latching: LatchingMode::FirstAuthenticated,
+            rekey_grace_ms: Bounded(5_000),
+        }
+    }
+}
+
+/// `[limits]`, of each worker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Legs.
+    pub legs: Bounded<1, 1_000_000>,
+    /// Routes.
+    pub routes: Bounded<1, 4_000_000>,
+    /// Streams received.
+    pub streams: Bounded<1, 4_000_000>,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            legs: Bounded(limits.legs as u64),
+            routes: Bounded(limits.routes as u64),
+            streams: Bounded(limits.streams as u64),
+        }
+    }
+}
+
+/// `[timers]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timers {
+    /// A stream without packets for so long has stopped.
+    pub stream_idle_seconds: Bounded<1, 86_400>,
+    /// Wrong tags per second and leg beyond which unknown SSRCs are not looked at.
+    pub auth_failures_per_second: Bounded<1, 1_000_000>,
+    /// Negotiation datagrams per second and leg.
+    pub negotiation_per_second: Bounded<1, 1_000_000>,
+    /// Wrong tags or replays per second that are reported as a burst.
+    pub burst_threshold: Bounded<1, 1_000_000>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        let tuning = Tuning::default();
+        Self {
+            stream_idle_seconds: Bounded(tuning.stream_idle.as_secs()),
+            auth_failures_per_second: Bounded(tuning.auth_failures_per_second.into()),
+            negotiation_per_second: Bounded(tuning.negotiation_per_second.into()),
+            burst_threshold: Bounded(tuning.burst_threshold.into()),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: Level,
+}
+
+/// Severity of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Only what stops something.
+    Error,
+    /// And what degrades something.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// And everything.
+    Trace,
+}
+
+impl Level {
+    /// The level as `tracing` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks a file's text; `path` is for messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let invalid = |problem: String| ConfigError::Invalid { path: path.to_owned(), problem };
+        let config: Self = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        let mut names: Vec<_> = config.interfaces.iter().map(|interface| &interface.name).collect();
+        names.sort();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(invalid(format!("interface {:?} is configured twice; keep one of them", twice[0])));
+        }
+        Ok(config)
+    }
+
+    /// What the engine is told.
+    pub fn engine(&self) -> EngineConfig {
+        let limits = Limits {
+            legs: self.limits.legs.0 as usize,
+            routes: self.limits.routes.0 as usize,
+            streams: self.limits.streams.0 as usize,
+            egress_contexts: (self.limits.streams.0 * 2) as usize,
+            ..Limits::default()
+        };
+        let tuning = Tuning {
+            stream_idle: Duration::from_secs(self.timers.stream_idle_seconds.0),
+            auth_failures_per_second: self.timers.auth_failures_per_second.0 as u32,
+            negotiation_per_second: self.timers.negotiation_per_second.0 as u32,
+            burst_threshold: self.timers.burst_threshold.0 as u32,
+            ..Tuning::default()
+        };
+        let interfaces = self.interfaces.iter().map(|interface| InterfaceConfig {
+            name: interface.name.clone(),
+            queues: interface.queues.map(|queues| queues.0 as u32),
+        });
+        EngineConfig {
+            interfaces: interfaces.collect(),
+            workers: self.datapath.workers.0,
+            datapath: self.datapath.mode.into(),
+            small_chunks: self.datapath.small_chunks.0 as u32,
+            large_chunks: self.datapath.large_chunks.0 as u32,
+            pin: self.datapath.pin,
+            limits,
+            tuning,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        Config::parse(Path::new("sluice.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_example_is_valid_and_shows_the_defaults() {
+        let example = include_str!("../../../../docs/sluice.example.toml");
+        let config = Config::parse(Path::new("docs/sluice.example.toml"), example).unwrap();
+        let shown = Config { media: Media::default(), interfaces: Vec::new(), ..config.clone() };
+        assert_eq!(shown, Config::default(), "the example shows the default of every optional key");
+        assert!(!config.media.addresses.is_empty() && !config.interfaces.is_empty());
+    }
+
+    #[test]
+    fn an_empty_file_is_valid() {
+        assert_eq!(Config::parse(Path::new("x"), "").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn errors_name_line_and_reason() {
+        for (text, line, reason) in [
+            ("[media]\nports = \"1-2\"", "line 2", "1024"),
+            ("[media]\naddresses = [\"0.0.0.0\"]", "line 2", "interface"),
+            ("[media]\naddresses = [\"here\"]", "line 2", "no IP address"),
+            ("[api]\nsocket = \"relative\"", "line 2", "absolute"),
+            ("[api]\nsocket_mode = \"999\"", "line 2", "octal"),
+            ("[datapath]\n\nmode = \"dpdk\"", "line 3", "xdp-native"),
+            ("[datapath]\nworkers = 0", "line 2", "1 to 256"),
+            ("[datapath]\nwrokers = 1", "line 2", "expected one of"),
+            ("[datapath]\nlarge_chunks = 3", "line 2", "32 to"),
+            ("[defaults]\nreplay_window = 63", "line 2", "64 to 32768"),
+            ("[log]\nlevel = \"loud\"", "line 2", "expected one of"),
+            ("[[interface]]\nqueues = 1", "line 1", "name"),
+            ("[api.tcp]\naddress = \"127.0.0.1:1\"", "line 1", "certificate"),
+            ("[media", "line 1", ""),
+        ] {
+            let problem = problem(text);
+            assert!(problem.contains(line) && problem.contains(reason), "{text}\n→ {problem}");
+        }
+    }
+
+    #[test]
+    fn an_interface_twice_is_an_error() {
+        assert!(problem("[[interface]]\nname=\"a\"\n[[interface]]\nname=\"a\"").contains("twice"));
+    }
+}

@@ -1,0 +1,374 @@
+//! Legs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use sluice_datapath::{Command, Latching, LegSetup, LegStats, Protection};
+use sluice_proto::v1;
+use sluice_srtp::ReplayWindow;
+
+use super::directory::LegNames;
+use super::state::{Leg, State};
+use super::{Gateway, path_name};
+use crate::error::check_id;
+use crate::ports::{Sockets, bind_exactly};
+use crate::{ApiError, Config};
+
+/// A leg whose command is on its way.
+enum Begun {
+    /// It was there before, with the same contents.
+    Same,
+    Sent(sluice_datapath::Ticket),
+}
+
+impl Gateway {
+    /// Creates legs: all commands first, then all answers. What fails leaves nothing behind.
+    pub(crate) async fn create_legs(
+        &self,
+        requests: Vec<v1::CreateLegRequest>,
+    ) -> Vec<Result<v1::Leg, ApiError>> {
+        let mut state = self.state.lock().await;
+        let mut begun = Vec::with_capacity(requests.len());
+        for request in requests {
+            let started = self.begin_leg(&mut state, &request).await;
+            begun.push((request, started));
+        }
+        let mut results = Vec::with_capacity(begun.len());
+        for (request, started) in begun {
+            let done = match started {
+                Ok(Begun::Sent(ticket)) => ticket.await.map_err(|error| {
+                    self.forget_leg(&mut state, &request.session, &request.leg);
+                    ApiError::from(error)
+                }),
+                Ok(Begun::Same) => Ok(()),
+                Err(error) => Err(error),
+            };
+            results.push(done.and_then(|()| self.shown(&mut state, &request.session, &request.leg)));
+        }
+        results
+    }
+
+    async fn begin_leg(&self, state: &mut State, request: &v1::CreateLegRequest) -> Result<Begun, ApiError> {
+        check_id("leg", &request.leg)?;
+        let config = request.config.clone().unwrap_or_default();
+        let worker = state.session(&request.session)?.worker;
+        if let Some(existing) = state.session(&request.session)?.legs.get(&request.leg) {
+            return match difference(&existing.config, &config) {
+                Some(field) => Err(ApiError::exists("leg", &request.leg, field)),
+                None => Ok(Begun::Same),
+            };
+        }
+        let wanted = Wanted::read(&config, &self.config)?;
+        let sockets = match wanted.port {
+            Some(port) => bind_exactly(SocketAddr::new(wanted.address, port), config.rtcp_mux)?,
+            None => state.ports.allocate(wanted.address, config.rtcp_mux)?,
+        };
+        let number = state.leg_number();
+        let leg = open_leg(number, config, &sockets)?;
+        let setup = wanted.setup(&leg, sockets);
+        // Events may come before the answer does.
+        self.directory.add_leg(
+            number,
+            LegNames { session: request.session.clone(), leg: request.leg.clone(), worker, learnt: None },
+        );
+        let ticket = match self.send(worker, Command::AddLeg(Box::new(setup))).await {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                self.directory.remove_leg(number);
+                return Err(error);
+            }
+        };
+        state.session(&request.session)?.legs.insert(request.leg.clone(), leg);
+        state.count_legs(worker, 1);
+        Ok(Begun::Sent(ticket))
+    }
+
+    fn forget_leg(&self, state: &mut State, session: &str, id: &str) {
+        let Ok(found) = state.session(session) else { return };
+        let worker = found.worker;
+        if let Some(leg) = found.legs.remove(id) {
+            self.directory.remove_leg(leg.number);
+            state.count_legs(worker, -1);
+        }
+    }
+
+    pub(crate) async fn update_leg(&self, request: v1::UpdateLegRequest) -> Result<v1::Leg, ApiError> {
+        let mut state = self.state.lock().await;
+        let session = state.session(&request.session)?;
+        let worker = session.worker;
+        let leg = session.leg("leg", &request.leg)?;
+        let mut config = leg.config.clone();
+        let number = leg.number;
+        let local = leg.local_rtp;
+        let moved = request.remote.is_some() || request.remote_rtcp.is_some();
+        config.remote = request.remote.unwrap_or(config.remote);
+        config.remote_rtcp = request.remote_rtcp.unwrap_or(config.remote_rtcp);
+        config.dscp = request.dscp.unwrap_or(config.dscp);
+        let types_changed = request.payload_types.is_some();
+        config.payload_types = request.payload_types.map_or(config.payload_types, |types| types.values);
+        let remotes = Remotes::read(&config, local.ip())?;
+        let payload_types = payload_types(&config.payload_types)?;
+        let dscp = dscp(config.dscp)?;
+        if moved {
+            let Some(rtp) = remotes.rtp else {
+                let remedy = "give the address, or leave the field out";
+                return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
+            };
+            self.command(worker, Command::SetRemote { leg: number, rtp, rtcp: remotes.rtcp }).await?;
+            self.directory.learnt(number, None);
+        }
+        if types_changed {
+            self.command(worker, Command::SetPayloadTypes { leg: number, payload_types }).await?;
+        }
+        if request.dscp.is_some() {
+            self.command(worker, Command::SetDscp { leg: number, dscp }).await?;
+        }
+        state.session(&request.session)?.leg("leg", &request.leg)?.config = config;
+        self.shown(&mut state, &request.session, &request.leg)
+    }
+
+    pub(crate) async fn get_leg(&self, session: &str, leg: &str) -> Result<v1::Leg, ApiError> {
+        self.shown(&mut *self.state.lock().await, session, leg)
+    }
+
+    pub(crate) async fn list_legs(&self, session: &str) -> Result<Vec<v1::Leg>, ApiError> {
+        let mut state = self.state.lock().await;
+        let sessions = match session {
+            "" => state.sessions.keys().cloned().collect(),
+            one => state.session(one).map(|_| vec![one.to_owned()])?,
+        };
+        let mut legs = Vec::new();
+        for session in sessions {
+            let ids: Vec<_> = state.session(&session)?.legs.keys().cloned().collect();
+            for id in ids {
+                legs.push(self.shown(&mut state, &session, &id)?);
+            }
+        }
+        Ok(legs)
+    }
+
+    pub(crate) async fn delete_leg(&self, session: &str, id: &str) -> Result<bool, ApiError> {
+        let mut state = self.state.lock().await;
+        let found = state.session(session)?;
+        let worker = found.worker;
+        let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
+        self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
+        for key in &leg.keys {
+            state.fingerprints.release(key.fingerprint);
+        }
+        // The engine removed the leg's routes with it.
+        let found = state.session(session)?;
+        let routes = std::mem::take(&mut found.routes);
+        for (route_id, route) in routes {
+            if route.route.from == id || route.route.to == id {
+                self.directory.remove_route(route.number);
+            } else {
+                found.routes.insert(route_id, route);
+            }
+        }
+        self.forget_leg(&mut state, session, id);
+        Ok(true)
+    }
+
+    fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
+        let leg = state.session(session)?.leg("leg", id)?;
+        let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt);
+        let remote_in_use = learnt.map_or_else(|| leg.config.remote.clone(), |remote| remote.to_string());
+        Ok(v1::Leg {
+            session: session.to_owned(),
+            id: id.to_owned(),
+            config: Some(leg.config.clone()),
+            local_rtp: leg.local_rtp.to_string(),
+            local_rtcp: leg.local_rtcp.to_string(),
+            remote_in_use,
+            keys: leg.keys.iter().map(super::state::Key::shown).collect(),
+        })
+    }
+
+    /// The path of a leg's newest media, as the API names it.
+    pub(super) fn path_of(stats: &LegStats) -> String {
+        stats.snapshot().path.map_or_else(String::new, |path| path_name(path).to_owned())
+    }
+}
+
+fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
+    let address = |socket: &std::net::UdpSocket| {
+        socket.local_addr().map_err(|error| ApiError::precondition("BIND", error.to_string(), "retry"))
+    };
+    let local_rtp = address(&sockets.rtp)?;
+    let local_rtcp = sockets.rtcp.as_deref().map_or(Ok(local_rtp), address)?;
+    let stats = Arc::new(LegStats::new());
+    Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new() })
+}
+
+/// The first field in which two configurations differ.
+fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
+    let same = [
+        ("local", a.local == b.local),
+        ("remote", a.remote == b.remote),
+        ("remote_rtcp", a.remote_rtcp == b.remote_rtcp),
+        ("rtcp_mux", a.rtcp_mux == b.rtcp_mux),
+        ("inbound", a.inbound == b.inbound),
+        ("outbound", a.outbound == b.outbound),
+        ("latching", a.latching == b.latching),
+        ("payload_types", a.payload_types == b.payload_types),
+        ("replay_window", a.replay_window == b.replay_window),
+        ("max_streams", a.max_streams == b.max_streams),
+        ("dscp", a.dscp == b.dscp),
+    ];
+    same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+}
+
+/// A leg's configuration, checked.
+struct Wanted {
+    address: IpAddr,
+    port: Option<u16>,
+    remotes: Remotes,
+    inbound: Protection,
+    outbound: Protection,
+    latching: Latching,
+    payload_types: Option<[u64; 2]>,
+    window: ReplayWindow,
+    max_streams: u16,
+    dscp: u8,
+}
+
+impl Wanted {
+    fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
+        let (address, port) = local(&config.local, defaults)?;
+        let window = match config.replay_window {
+            0 => defaults.defaults.replay_window.0 as u32,
+            packets => packets,
+        };
+        let max_streams = match config.max_streams {
+            0 => LegSetup::DEFAULT_MAX_STREAMS,
+            streams => u16::try_from(streams).map_err(|_| {
+                ApiError::invalid("max_streams", format!("{streams} is too many"), "give at most 65535")
+            })?,
+        };
+        Ok(Self {
+            address,
+            port,
+            remotes: Remotes::read(config, address)?,
+            inbound: protection("inbound", config.inbound())?,
+            outbound: protection("outbound", config.outbound())?,
+            latching: match config.latching() {
+                v1::Latching::Unspecified => defaults.defaults.latching.into(),
+                v1::Latching::Never => Latching::Never,
+                v1::Latching::FirstAuthenticated => Latching::FirstAuthenticated,
+            },
+            payload_types: payload_types(&config.payload_types)?,
+            window: ReplayWindow::new(window)?,
+            max_streams,
+            dscp: dscp(config.dscp)?,
+        })
+    }
+
+    fn setup(self, leg: &Leg, sockets: Sockets) -> LegSetup {
+        LegSetup {
+            leg: leg.number,
+            local: leg.local_rtp,
+            rtp: sockets.rtp,
+            rtcp: sockets.rtcp,
+            remote: self.remotes.rtp,
+            rtcp_remote: self.remotes.rtcp,
+            latching: self.latching,
+            inbound: self.inbound,
+            outbound: self.outbound,
+            window: self.window,
+            payload_types: self.payload_types,
+            max_streams: self.max_streams,
+            dscp: self.dscp,
+            stats: leg.stats.clone(),
+        }
+    }
+}
+
+fn local(text: &str, config: &Config) -> Result<(IpAddr, Option<u16>), ApiError> {
+    let remedy = "give \"ip\" or \"ip:port\"; IPv6 with a port as \"[ip]:port\"";
+    let (address, port) = if text.is_empty() {
+        let Some(address) = config.media.default_address() else {
+            let message = "is empty, and the configuration has no media.addresses";
+            return Err(ApiError::invalid("local", message, "name the leg's address"));
+        };
+        (address, None)
+    } else if let Ok(address) = text.parse::<IpAddr>() {
+        (address, None)
+    } else {
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| ApiError::invalid("local", format!("{text:?} is no address"), remedy))?;
+        (address.ip(), (address.port() != 0).then_some(address.port()))
+    };
+    if address.is_unspecified() || address.is_multicast() {
+        let message = format!("{address} is no address of one interface");
+        return Err(ApiError::invalid("local", message, "name the address that media is sent to"));
+    }
+    Ok((address, port))
+}
+
+/// The peer's addresses.
+struct Remotes {
+    rtp: Option<SocketAddr>,
+    rtcp: Option<SocketAddr>,
+}
+
+impl Remotes {
+    fn read(config: &v1::LegConfig, local: IpAddr) -> Result<Self, ApiError> {
+        let rtp = remote("remote", &config.remote, local)?;
+        let rtcp = remote("remote_rtcp", &config.remote_rtcp, local)?;
+        if rtcp.is_some() && (config.rtcp_mux || rtp.is_none()) {
+            let message = "means something only beside remote and without rtcp_mux";
+            return Err(ApiError::invalid("remote_rtcp", message, "leave it out"));
+        }
+        Ok(Self { rtp, rtcp })
+    }
+}
+
+fn remote(field: &'static str, text: &str, local: IpAddr) -> Result<Option<SocketAddr>, ApiError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let remedy = "give \"ip:port\" or \"[ip]:port\" of the leg's address family";
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| ApiError::invalid(field, format!("{text:?} is no transport address"), remedy))?;
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(ApiError::invalid(field, format!("{address} cannot be sent to"), remedy));
+    }
+    if address.is_ipv4() != local.is_ipv4() {
+        let message = format!("{address} and the local address {local} are of different families");
+        return Err(ApiError::invalid(field, message, remedy));
+    }
+    Ok(Some(address))
+}
+
+fn protection(field: &'static str, protection: v1::Protection) -> Result<Protection, ApiError> {
+    match protection {
+        v1::Protection::Plain => Ok(Protection::Plain),
+        v1::Protection::Srtp => Ok(Protection::Srtp),
+        v1::Protection::Unspecified => Err(ApiError::invalid(
+            field,
+            "is not specified",
+            "say PROTECTION_SRTP or PROTECTION_PLAIN; plain media is never a default",
+        )),
+    }
+}
+
+fn payload_types(values: &[u32]) -> Result<Option<[u64; 2]>, ApiError> {
+    let mut set = [0_u64; 2];
+    for value in values {
+        let word = set.get_mut((value / 64) as usize).ok_or_else(|| {
+            ApiError::invalid("payload_types", format!("{value} is no payload type"), "give 0 to 127")
+        })?;
+        *word |= 1 << (value % 64);
+    }
+    Ok((!values.is_empty()).then_some(set))
+}
+
+fn dscp(value: u32) -> Result<u8, ApiError> {
+    match u8::try_from(value) {
+        Ok(dscp @ 0..=63) => Ok(dscp),
+        _ => Err(ApiError::invalid("dscp", format!("{value} is no code point"), "give 0 to 63")),
+    }
+}

@@ -1,0 +1,151 @@
+//! What the API acts on: sessions with their legs, routes and keys, and the engine that carries them.
+//!
+//! One lock guards the whole state, so that calls see each other whole. Everything slow (key
+//! derivation) is done before it is taken; commands of a batch are all given before the first answer
+//! is awaited.
+
+mod directory;
+mod keys;
+mod legs;
+mod routes;
+mod sessions;
+mod state;
+mod statistics;
+
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use sluice_datapath::{Command, CommandError, Engine, QueueFull, Ticket};
+use sluice_proto::v1;
+use tokio::sync::{Mutex, broadcast};
+
+pub(crate) use self::directory::Directory;
+use self::state::State;
+use crate::{ApiError, Config};
+
+/// Events that a slow watcher may lag behind before it loses some.
+const EVENT_BACKLOG: usize = 4096;
+const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The state behind the API.
+pub(crate) struct Gateway {
+    /// Gone once the daemon shuts down.
+    engine: RwLock<Option<Engine>>,
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+    pub(crate) events: broadcast::Sender<v1::Event>,
+    state: Mutex<State>,
+    started: Instant,
+}
+
+impl Gateway {
+    /// An empty gateway over a running engine.
+    pub(crate) fn new(engine: Engine, config: Config) -> Self {
+        let state = State::new(engine.workers(), config.media.ports);
+        Self {
+            engine: RwLock::new(Some(engine)),
+            config,
+            directory: Directory::default(),
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            state: Mutex::new(state),
+            started: Instant::now(),
+        }
+    }
+
+    /// Gives a command to a worker, with some patience if its queue is full.
+    async fn send(&self, worker: usize, command: Command) -> Result<Ticket, ApiError> {
+        let patience = Instant::now() + QUEUE_PATIENCE;
+        let mut command = command;
+        loop {
+            match self.try_send(worker, command)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(QueueFull(back)) if Instant::now() < patience => {
+                    command = *back;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(QueueFull(_)) => {
+                    let remedy = "send smaller batches";
+                    return Err(ApiError::exhausted("WORKER_BUSY", "the worker is too busy", remedy));
+                }
+            }
+        }
+    }
+
+    /// Gives a command and waits for its answer.
+    async fn command(&self, worker: usize, command: Command) -> Result<(), ApiError> {
+        Ok(self.send(worker, command).await?.await?)
+    }
+
+    /// Like [`Self::command`] for something that shall be gone: not being there is fine.
+    async fn remove(&self, worker: usize, command: Command) -> Result<(), ApiError> {
+        match self.send(worker, command).await?.await {
+            Err(CommandError::UnknownLeg(_) | CommandError::UnknownRoute(_)) | Ok(()) => Ok(()),
+            Err(CommandError::UnknownKey { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How the daemon runs.
+    pub(crate) fn info(&self) -> Result<v1::Info, ApiError> {
+        let report = self.with_engine(Engine::report).ok_or_else(stopping)?;
+        let interfaces = report.interfaces.into_iter().map(|interface| v1::Interface {
+            name: interface.name,
+            ifindex: interface.ifindex,
+            path: path_name(interface.path).to_owned(),
+            queues: interface.queues,
+            took_over: interface.took_over,
+            attached: interface.attached,
+            degraded: interface.degraded,
+        });
+        let workers = report.workers.into_iter().enumerate().map(|(index, worker)| v1::Worker {
+            index: index as u32,
+            cpu: worker.place.map(|place| place.cpu as u32),
+            numa_node: worker.place.map(|place| place.node as u32),
+            unbound_reason: worker.bound.err().unwrap_or_default(),
+            alive: worker.alive,
+            queues: worker.queues.into_iter().map(|(name, queue)| format!("{name}:{queue}")).collect(),
+        });
+        Ok(v1::Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            path: path_name(report.path).to_owned(),
+            kernel: report.kernel.to_owned(),
+            interfaces: interfaces.collect(),
+            workers: workers.collect(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+        })
+    }
+
+    /// Ends the engine: media stops and XDP is detached. Blocks until the workers have ended.
+    pub(crate) fn shutdown(&self) {
+        let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(engine);
+    }
+
+    /// Gives a command to a worker without waiting for anything.
+    pub(crate) fn try_send(
+        &self,
+        worker: usize,
+        command: Command,
+    ) -> Result<Result<Ticket, QueueFull>, ApiError> {
+        self.with_engine(|engine| engine.command(worker, command)).ok_or_else(stopping)
+    }
+
+    fn with_engine<T>(&self, look: impl FnOnce(&Engine) -> T) -> Option<T> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+fn stopping() -> ApiError {
+    ApiError::unavailable("the daemon is shutting down")
+}
+
+/// How the API names a path.
+pub(crate) const fn path_name(path: sluice_datapath::Path) -> &'static str {
+    use sluice_datapath::Path;
+    match path {
+        Path::XdpNative => "xdp-native",
+        Path::XdpGeneric => "xdp-generic",
+        Path::IoUring => "io_uring",
+        Path::Memory => "memory",
+    }
+}

@@ -1,0 +1,293 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use sluice_proto::v1;
+
+/// Control a running gateway.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Where the gateway listens.
+#[derive(Args)]
+pub(super) struct Target {
+    /// Unix socket of the gateway.
+    #[arg(long, global = true, env = "SLUICE_SOCKET", value_name = "PATH",
+          default_value = sluice_server::config::DEFAULT_SOCKET)]
+    pub(super) socket: PathBuf,
+    /// TCP address of the gateway, "https://host:port"; needs --ca, --certificate and --key.
+    #[arg(long, global = true, value_name = "URL", requires_all = ["ca", "certificate", "tls_key"])]
+    pub(super) address: Option<String>,
+    /// Authority of the server's certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// The client's certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) certificate: Option<PathBuf>,
+    /// The client's private key, PEM.
+    #[arg(long = "tls-key", global = true, value_name = "FILE")]
+    pub(super) tls_key: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// How the gateway runs: paths, kernel, workers.
+    Info,
+    /// Calls and rooms.
+    #[command(subcommand, alias = "session")]
+    Sessions(Sessions),
+    /// Media peers.
+    #[command(subcommand, alias = "leg")]
+    Legs(Legs),
+    /// What goes from which leg to which.
+    #[command(subcommand, alias = "route")]
+    Routes(Routes),
+    /// Master keys; they go in and never come out.
+    #[command(subcommand, alias = "key")]
+    Keys(Keys),
+    /// Counters of workers and legs, drops by reason, latency.
+    Stats {
+        /// Legs of this session only.
+        session: Option<String>,
+    },
+    /// Print events as they happen.
+    Watch {
+        /// Events of this session only.
+        session: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Sessions {
+    /// Create a session.
+    Create {
+        session: String,
+        /// Free text to remember with it.
+        #[arg(long, value_name = "NAME=TEXT", value_parser = label)]
+        label: Vec<(String, String)>,
+    },
+    /// List all sessions.
+    List,
+    /// Show one session.
+    Show { session: String },
+    /// Delete a session with all that belongs to it.
+    Delete { session: String },
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=TEXT")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Subcommand)]
+pub(super) enum Legs {
+    /// Create a leg.
+    Create(CreateLeg),
+    /// Change a leg's remote address, DSCP or payload types.
+    Update {
+        session: String,
+        leg: String,
+        /// The peer's RTP address.
+        #[arg(long, value_name = "IP:PORT")]
+        remote: Option<String>,
+        /// The peer's RTCP address.
+        #[arg(long, value_name = "IP:PORT")]
+        remote_rtcp: Option<String>,
+        /// DSCP code point of what is sent, 0 to 63.
+        #[arg(long)]
+        dscp: Option<u32>,
+        /// Payload types that are accepted.
+        #[arg(long, value_delimiter = ',', value_name = "PT,…")]
+        payload_types: Option<Vec<u32>>,
+    },
+    /// List legs.
+    List {
+        /// Of this session only.
+        session: Option<String>,
+    },
+    /// Show one leg.
+    Show { session: String, leg: String },
+    /// Delete a leg with its keys and routes.
+    Delete { session: String, leg: String },
+}
+
+#[derive(Args)]
+pub(super) struct CreateLeg {
+    pub(super) session: String,
+    pub(super) leg: String,
+    /// What the peer sends.
+    #[arg(long)]
+    pub(super) inbound: Protection,
+    /// What the peer gets.
+    #[arg(long)]
+    pub(super) outbound: Protection,
+    /// Local address; without a port one is chosen.
+    #[arg(long, value_name = "IP[:PORT]", default_value = "")]
+    pub(super) local: String,
+    /// The peer's RTP address.
+    #[arg(long, value_name = "IP:PORT", default_value = "")]
+    pub(super) remote: String,
+    /// The peer's RTCP address, if it is not the RTP port plus one.
+    #[arg(long, value_name = "IP:PORT", default_value = "")]
+    pub(super) remote_rtcp: String,
+    /// RTP and RTCP on one port.
+    #[arg(long)]
+    pub(super) rtcp_mux: bool,
+    /// Whether the peer's address may be learnt from its packets.
+    #[arg(long)]
+    pub(super) latching: Option<Latching>,
+    /// Payload types that are accepted; all if absent.
+    #[arg(long, value_delimiter = ',', value_name = "PT,…")]
+    pub(super) payload_types: Vec<u32>,
+    /// Replay window in packets, 64 to 32768.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(super) replay_window: u32,
+    /// SSRCs that the peer may use at a time.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(super) max_streams: u32,
+    /// DSCP code point of what is sent, 0 to 63.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(super) dscp: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Protection {
+    /// RTP and RTCP in the clear.
+    Plain,
+    /// SRTP and SRTCP.
+    Srtp,
+}
+
+impl From<Protection> for v1::Protection {
+    fn from(protection: Protection) -> Self {
+        match protection {
+            Protection::Plain => Self::Plain,
+            Protection::Srtp => Self::Srtp,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Latching {
+    /// Only the signalled address counts.
+    Never,
+    /// The source of authenticated packets.
+    FirstAuthenticated,
+}
+
+impl From<Latching> for v1::Latching {
+    fn from(latching: Latching) -> Self {
+        match latching {
+            Latching::Never => Self::Never,
+            Latching::FirstAuthenticated => Self::FirstAuthenticated,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum Routes {
+    /// Send what one leg receives to another leg.
+    Create {
+        session: String,
+        route: String,
+        /// The leg that receives.
+        #[arg(long)]
+        from: String,
+        /// The leg that sends.
+        #[arg(long)]
+        to: String,
+        /// Send a source whose SSRC is taken under another SSRC instead of refusing it.
+        #[arg(long)]
+        rewrite_ssrc: bool,
+    },
+    /// List routes.
+    List {
+        /// Of this session only.
+        session: Option<String>,
+    },
+    /// Delete a route.
+    Delete { session: String, route: String },
+}
+
+#[derive(Subcommand)]
+pub(super) enum Keys {
+    /// Install a key.
+    Install(KeyArgs),
+    /// Install a key and retire the older ones of the same leg and direction.
+    Rekey {
+        #[command(flatten)]
+        key: KeyArgs,
+        /// How long older inbound keys still verify; 0: the gateway's default.
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "MS")]
+        grace: u32,
+    },
+    /// End the use of a key.
+    Retire {
+        session: String,
+        leg: String,
+        key: String,
+        #[arg(long)]
+        direction: Direction,
+    },
+    /// List names and suites of keys.
+    List { session: String, leg: Option<String> },
+}
+
+#[derive(Args)]
+pub(super) struct KeyArgs {
+    pub(super) session: String,
+    pub(super) leg: String,
+    /// Name of the key, to be chosen.
+    pub(super) key: String,
+    #[arg(long)]
+    pub(super) direction: Direction,
+    /// AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32, AEAD_AES_128_GCM or AEAD_AES_256_GCM.
+    #[arg(long)]
+    pub(super) suite: String,
+    #[command(flatten)]
+    pub(super) material: Material,
+    /// MKI in hex.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) mki: String,
+    /// Packets that the key may protect in each stream.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(super) lifetime: u64,
+}
+
+/// Master key and salt in hex or base64.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Material {
+    /// Master key and salt. Others can see it in the list of processes: prefer the next two.
+    #[arg(long, value_name = "HEX|BASE64")]
+    pub(super) key_salt: Option<String>,
+    /// A file that holds master key and salt; "-" is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Direction {
+    /// For what the peer sends.
+    Inbound,
+    /// For what the peer gets.
+    Outbound,
+}
+
+impl From<Direction> for v1::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Inbound => Self::Inbound,
+            Direction::Outbound => Self::Outbound,
+        }
+    }
+}

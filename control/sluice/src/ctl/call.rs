@@ -1,0 +1,171 @@
+//! From what was asked to the call, and from the answer to what is printed.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use sluice_proto::v1;
+use tonic::{Response, Status};
+
+use super::args::{Command, CreateLeg, Keys, Legs, Routes, Sessions};
+use super::client::{Client, explain};
+use super::key::install;
+use super::print::Printer;
+
+pub(super) async fn call(client: &mut Client, command: Command, print: Printer) -> Result<ExitCode> {
+    match command {
+        Command::Info => print.info(&answer(client.get_info(v1::GetInfoRequest {}).await)?)?,
+        Command::Sessions(command) => sessions(client, command, print).await?,
+        Command::Legs(command) => legs(client, command, print).await?,
+        Command::Routes(command) => routes(client, command, print).await?,
+        Command::Keys(command) => keys(client, command, print).await?,
+        Command::Stats { session } => {
+            let session = session.unwrap_or_default();
+            let request = v1::GetStatisticsRequest { session, workers_only: false };
+            print.statistics(&answer(client.get_statistics(request).await)?)?;
+        }
+        Command::Watch { session } => watch(client, session.unwrap_or_default(), print).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer<T>(result: Result<Response<T>, Status>) -> Result<T> {
+    result.map(Response::into_inner).map_err(|status| explain(&status))
+}
+
+async fn watch(client: &mut Client, session: String, print: Printer) -> Result<()> {
+    let mut events = answer(client.watch_events(v1::WatchEventsRequest { session }).await)?;
+    while let Some(event) = events.message().await.map_err(|status| explain(&status))? {
+        print.event(&event)?;
+    }
+    Err(anyhow!("the gateway ended the stream of events: it has stopped"))
+}
+
+async fn sessions(client: &mut Client, command: Sessions, print: Printer) -> Result<()> {
+    match command {
+        Sessions::Create { session, label } => {
+            let request = v1::CreateSessionRequest { session, labels: label.into_iter().collect() };
+            print.sessions(&[answer(client.create_session(request).await)?])
+        }
+        Sessions::List => {
+            let mut all = Vec::new();
+            let mut page_token = String::new();
+            loop {
+                let request = v1::ListSessionsRequest { page_size: 10_000, page_token };
+                let page = answer(client.list_sessions(request).await)?;
+                all.extend(page.sessions);
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    return print.sessions(&all);
+                }
+            }
+        }
+        Sessions::Show { session } => {
+            print.sessions(&[answer(client.get_session(v1::GetSessionRequest { session }).await)?])
+        }
+        Sessions::Delete { session } => {
+            let request = v1::DeleteSessionRequest { session };
+            print.deleted("session", answer(client.delete_session(request).await)?.existed)
+        }
+    }
+}
+
+async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> {
+    match command {
+        Legs::Create(create) => print.legs(&[answer(client.create_leg(create_leg(create)).await)?]),
+        Legs::Update { session, leg, remote, remote_rtcp, dscp, payload_types } => {
+            let payload_types = payload_types.map(|values| v1::PayloadTypes { values });
+            let request = v1::UpdateLegRequest { session, leg, remote, remote_rtcp, dscp, payload_types };
+            print.legs(&[answer(client.update_leg(request).await)?])
+        }
+        Legs::List { session } => {
+            let request = v1::ListLegsRequest { session: session.unwrap_or_default() };
+            print.legs(&answer(client.list_legs(request).await)?.legs)
+        }
+        Legs::Show { session, leg } => {
+            print.legs(&[answer(client.get_leg(v1::GetLegRequest { session, leg }).await)?])
+        }
+        Legs::Delete { session, leg } => {
+            let request = v1::DeleteLegRequest { session, leg };
+            print.deleted("leg", answer(client.delete_leg(request).await)?.existed)
+        }
+    }
+}
+
+fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
+    let latching = create.latching.map_or(v1::Latching::Unspecified, Into::into);
+    let config = v1::LegConfig {
+        local: create.local,
+        remote: create.remote,
+        remote_rtcp: create.remote_rtcp,
+        rtcp_mux: create.rtcp_mux,
+        inbound: v1::Protection::from(create.inbound).into(),
+        outbound: v1::Protection::from(create.outbound).into(),
+        latching: latching.into(),
+        payload_types: create.payload_types,
+        replay_window: create.replay_window,
+        max_streams: create.max_streams,
+        dscp: create.dscp,
+    };
+    v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
+}
+
+async fn routes(client: &mut Client, command: Routes, print: Printer) -> Result<()> {
+    match command {
+        Routes::Create { session, route, from, to, rewrite_ssrc } => {
+            let policy =
+                if rewrite_ssrc { v1::SsrcClashPolicy::Rewrite } else { v1::SsrcClashPolicy::Refuse };
+            let route = v1::Route { session, id: route, from, to, on_ssrc_clash: policy.into() };
+            let request = v1::CreateRouteRequest { route: Some(route) };
+            print.routes(&[answer(client.create_route(request).await)?])
+        }
+        Routes::List { session } => {
+            let request = v1::ListRoutesRequest { session: session.unwrap_or_default() };
+            print.routes(&answer(client.list_routes(request).await)?.routes)
+        }
+        Routes::Delete { session, route } => {
+            let request = v1::DeleteRouteRequest { session, route };
+            print.deleted("route", answer(client.delete_route(request).await)?.existed)
+        }
+    }
+}
+
+async fn keys(client: &mut Client, command: Keys, print: Printer) -> Result<()> {
+    match command {
+        Keys::Install(key) => {
+            let leg = key.leg.clone();
+            let request = v1::InstallKeysRequest { keys: vec![install(key)?] };
+            let results = answer(client.install_keys(request).await)?.results;
+            print.keys(&[v1::LegKeys { leg, keys: succeeded(results)? }])
+        }
+        Keys::Rekey { key, grace } => {
+            let leg = key.leg.clone();
+            let request = v1::RekeyRequest { keys: vec![install(key)?], grace_milliseconds: grace };
+            let results = answer(client.rekey(request).await)?.results;
+            print.keys(&[v1::LegKeys { leg, keys: succeeded(results)? }])
+        }
+        Keys::Retire { session, leg, key, direction } => {
+            let direction = v1::Direction::from(direction).into();
+            let key = v1::KeyRef { session, leg, key, direction };
+            let request = v1::RetireKeysRequest { keys: vec![key] };
+            succeeded(answer(client.retire_keys(request).await)?.results)?;
+            print.deleted("key", true)
+        }
+        Keys::List { session, leg } => {
+            let request = v1::ListKeysRequest { session, leg: leg.unwrap_or_default() };
+            print.keys(&answer(client.list_keys(request).await)?.legs)
+        }
+    }
+}
+
+/// The keys of a batch, or the first refusal.
+fn succeeded(results: Vec<v1::KeyResult>) -> Result<Vec<v1::Key>> {
+    let each = results.into_iter().map(|result| match result.result {
+        Some(v1::key_result::Result::Key(key)) => Ok(key),
+        Some(v1::key_result::Result::Failure(failure)) => {
+            let at = if failure.field.is_empty() { String::new() } else { format!("{}: ", failure.field) };
+            Err(anyhow!("{at}{}: {}", failure.message, failure.remedy))
+        }
+        None => Err(anyhow!("the gateway gave no answer for a key; is it of another version?")),
+    });
+    each.collect()
+}

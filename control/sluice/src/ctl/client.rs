@@ -1,0 +1,70 @@
+//! Reaching the gateway, and saying in words why it cannot be reached or what it refused.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use sluice_proto::v1::sluice_client::SluiceClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
+
+use super::args::Target;
+
+/// A client of the API.
+pub(super) type Client = SluiceClient<Channel>;
+
+/// Batches of thousands of legs have answers larger than the default limit of 4 MiB.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+pub(super) async fn connect(target: &Target) -> Result<Client> {
+    let channel = match &target.address {
+        Some(address) => over_tls(address, target).await?,
+        None => over_socket(&target.socket).await?,
+    };
+    Ok(SluiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
+}
+
+async fn over_socket(socket: &Path) -> Result<Channel> {
+    let unreachable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow!("{} does not exist: is sluice running? Another socket: --socket", socket.display())
+        }
+        std::io::ErrorKind::ConnectionRefused => {
+            anyhow!("nobody answers on {}: sluice has stopped; start it again", socket.display())
+        }
+        std::io::ErrorKind::PermissionDenied => anyhow!(
+            "{} may not be opened: run as root or as a member of its group, or set api.socket_mode",
+            socket.display()
+        ),
+        _ => anyhow!("{}: {error}", socket.display()),
+    };
+    // tonic's own error would not say why.
+    std::os::unix::net::UnixStream::connect(socket).map_err(unreachable)?;
+    let Some(path) = socket.to_str() else { bail!("{} is not UTF-8", socket.display()) };
+    let endpoint = Endpoint::try_from(format!("unix:{path}"))?;
+    endpoint.connect().await.with_context(|| format!("cannot reach sluice at {path}"))
+}
+
+async fn over_tls(address: &str, target: &Target) -> Result<Channel> {
+    let read = |path: &Option<std::path::PathBuf>| {
+        let path = path.as_deref().context("--ca, --certificate and --tls-key go with --address")?;
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let identity = Identity::from_pem(read(&target.certificate)?, read(&target.tls_key)?);
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&target.ca)?));
+    let endpoint = Endpoint::from_shared(address.to_owned())?.tls_config(tls.identity(identity))?;
+    endpoint.connect().await.with_context(|| format!("cannot reach sluice at {address}"))
+}
+
+/// A refusal in words: what was wrong, where, and what to do.
+pub(super) fn explain(status: &Status) -> anyhow::Error {
+    let kind = match status.code() {
+        Code::InvalidArgument => "invalid",
+        Code::NotFound => "not found",
+        Code::AlreadyExists => "exists already",
+        Code::FailedPrecondition => "not possible",
+        Code::ResourceExhausted => "limit reached",
+        Code::Unavailable => "unavailable",
+        _ => "failed",
+    };
+    anyhow!("{kind}: {}", status.message())
+}

@@ -1,0 +1,315 @@
+//! Tables for people, JSON for programs.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use sluice_proto::v1;
+use sluice_proto::v1::event::Kind;
+
+#[derive(Clone, Copy)]
+pub(super) struct Printer {
+    pub(super) json: bool,
+}
+
+impl Printer {
+    pub(super) fn info(self, info: &v1::Info) -> Result<()> {
+        if self.json {
+            return json(info);
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "sluice {}, up {} s", info.version, info.uptime_seconds)?;
+        writeln!(out, "path {}, kernel {}", info.path, info.kernel)?;
+        let mut interfaces = table(&["interface", "path", "queues", "attached", "remarks"]);
+        for interface in &info.interfaces {
+            interfaces.add_row([
+                interface.name.clone(),
+                interface.path.clone(),
+                interface.queues.to_string(),
+                yes(interface.attached).to_owned(),
+                interface.degraded.join("\n"),
+            ]);
+        }
+        let mut workers = table(&["worker", "cpu", "numa node", "alive", "queues"]);
+        for worker in &info.workers {
+            let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+            workers.add_row([
+                worker.index.to_string(),
+                if worker.unbound_reason.is_empty() {
+                    number(worker.cpu)
+                } else {
+                    worker.unbound_reason.clone()
+                },
+                number(worker.numa_node),
+                yes(worker.alive).to_owned(),
+                worker.queues.join(" "),
+            ]);
+        }
+        show(&mut out, &interfaces)?;
+        show(&mut out, &workers)
+    }
+
+    pub(super) fn sessions(self, sessions: &[v1::Session]) -> Result<()> {
+        if self.json {
+            return sessions.iter().try_for_each(json);
+        }
+        let mut rows = table(&["session", "worker", "legs", "routes", "labels"]);
+        for session in sessions {
+            let mut labels: Vec<_> =
+                session.labels.iter().map(|(name, text)| format!("{name}={text}")).collect();
+            labels.sort();
+            rows.add_row([
+                session.id.clone(),
+                session.worker.to_string(),
+                session.legs.join(" "),
+                session.routes.join(" "),
+                labels.join(" "),
+            ]);
+        }
+        finish(&rows, "no sessions")
+    }
+
+    pub(super) fn legs(self, legs: &[v1::Leg]) -> Result<()> {
+        if self.json {
+            return legs.iter().try_for_each(json);
+        }
+        let header = ["session", "leg", "local", "rtcp", "remote in use", "inbound", "outbound", "keys"];
+        let mut rows = table(&header);
+        for leg in legs {
+            let config = leg.config.clone().unwrap_or_default();
+            let rtcp = if config.rtcp_mux { "mux".to_owned() } else { leg.local_rtcp.clone() };
+            let remote = if leg.remote_in_use.is_empty() { "-" } else { &leg.remote_in_use };
+            rows.add_row([
+                leg.session.clone(),
+                leg.id.clone(),
+                leg.local_rtp.clone(),
+                rtcp,
+                remote.to_owned(),
+                protection(config.inbound()).to_owned(),
+                protection(config.outbound()).to_owned(),
+                leg.keys.iter().map(key_line).collect::<Vec<_>>().join("\n"),
+            ]);
+        }
+        finish(&rows, "no legs")
+    }
+
+    pub(super) fn routes(self, routes: &[v1::Route]) -> Result<()> {
+        if self.json {
+            return routes.iter().try_for_each(json);
+        }
+        let mut rows = table(&["session", "route", "from", "to", "on SSRC clash"]);
+        for route in routes {
+            let clash = match route.on_ssrc_clash() {
+                v1::SsrcClashPolicy::Rewrite => "rewrite",
+                _ => "refuse",
+            };
+            rows.add_row([&route.session, &route.id, &route.from, &route.to, clash]);
+        }
+        finish(&rows, "no routes")
+    }
+
+    pub(super) fn keys(self, legs: &[v1::LegKeys]) -> Result<()> {
+        if self.json {
+            return legs.iter().try_for_each(json);
+        }
+        let mut rows = table(&["leg", "key", "direction", "suite", "MKI", "state"]);
+        for leg in legs {
+            for key in &leg.keys {
+                let mki =
+                    if key.mki_length == 0 { "-".to_owned() } else { format!("{} bytes", key.mki_length) };
+                let state = if key.retiring { "retiring" } else { "in use" };
+                rows.add_row([&leg.leg, &key.id, direction(key.direction()), &key.suite, &mki, state]);
+            }
+        }
+        finish(&rows, "no keys")
+    }
+
+    pub(super) fn deleted(self, what: &str, existed: bool) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{{\"existed\":{existed}}}")?;
+        } else if existed {
+            writeln!(out, "{what} gone")?;
+        } else {
+            writeln!(out, "{what} did not exist")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn statistics(self, statistics: &v1::Statistics) -> Result<()> {
+        if self.json {
+            return json(statistics);
+        }
+        let mut out = std::io::stdout().lock();
+        let header = [
+            "worker",
+            "received",
+            "sent",
+            "dropped",
+            "streams",
+            "legs",
+            "latency p50",
+            "p99",
+            "paths (in/out)",
+        ];
+        let mut workers = table(&header);
+        for worker in &statistics.workers {
+            let paths =
+                worker.paths.iter().map(|path| format!("{} {}/{}", path.path, path.received, path.sent));
+            workers.add_row([
+                worker.index.to_string(),
+                worker.received.to_string(),
+                worker.sent.to_string(),
+                total(&worker.drops).to_string(),
+                worker.streams.to_string(),
+                worker.legs.to_string(),
+                microseconds(worker.latency_p50_nanoseconds),
+                microseconds(worker.latency_p99_nanoseconds),
+                paths.collect::<Vec<_>>().join("\n"),
+            ]);
+        }
+        show(&mut out, &workers)?;
+        let mut legs =
+            table(&["session", "leg", "RTP in", "RTP out", "RTCP in", "RTCP out", "path", "dropped"]);
+        for leg in &statistics.legs {
+            let drops = leg.drops.iter().map(|drop| format!("{} {}", drop.packets, drop.reason));
+            legs.add_row([
+                leg.session.clone(),
+                leg.leg.clone(),
+                leg.received_rtp_packets.to_string(),
+                leg.sent_rtp_packets.to_string(),
+                leg.received_rtcp_packets.to_string(),
+                leg.sent_rtcp_packets.to_string(),
+                leg.path.clone(),
+                drops.collect::<Vec<_>>().join("\n"),
+            ]);
+        }
+        show(&mut out, &legs)?;
+        let mut drops = table(&["worker", "dropped", "reason", "meaning"]);
+        for worker in &statistics.workers {
+            for drop in &worker.drops {
+                let row = [worker.index.to_string(), drop.packets.to_string()];
+                drops.add_row(row.into_iter().chain([drop.reason.clone(), drop.description.clone()]));
+            }
+        }
+        show(&mut out, &drops)
+    }
+
+    pub(super) fn event(self, event: &v1::Event) -> Result<()> {
+        if self.json {
+            return json(event);
+        }
+        let mut out = std::io::stdout().lock();
+        let seconds = event.time_unix_nanoseconds / 1_000_000_000;
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let millis = event.time_unix_nanoseconds / 1_000_000 % 1000;
+        let place = match (event.session.as_str(), event.leg.as_str()) {
+            ("", _) => "-".to_owned(),
+            (session, leg) => format!("{session}/{leg}"),
+        };
+        let what = event.kind.as_ref().map_or_else(|| "event of a newer version".to_owned(), sentence);
+        writeln!(out, "{hour:02}:{minute:02}:{second:02}.{millis:03}Z  {place}  {what}")?;
+        out.flush()?;
+        Ok(())
+    }
+}
+
+fn sentence(kind: &Kind) -> String {
+    match kind {
+        Kind::StreamStarted(e) => format!("stream {:#010x} started", e.ssrc),
+        Kind::StreamStopped(e) => {
+            format!("stream {:#010x} stopped after {} packets, {} bytes", e.ssrc, e.packets, e.bytes)
+        }
+        Kind::FirstMedia(e) => format!("first media: stream {:#010x} by {}", e.ssrc, e.path),
+        Kind::AuthFailureBurst(e) => format!("{} wrong tags in a second: forgery, or a wrong key", e.count),
+        Kind::ReplayBurst(e) => format!("{} replayed packets in a second", e.count),
+        Kind::KeyExpiring(e) => {
+            format!("{} key {} expires after {} packets", direction(e.direction()), e.key, e.remaining)
+        }
+        Kind::KeyExpired(e) => format!("{} key {} has expired", direction(e.direction()), e.key),
+        Kind::SsrcClash(e) => match e.rewritten {
+            Some(to) => format!("SSRC {:#010x} clashed on route {}: sent as {to:#010x}", e.ssrc, e.route),
+            None => format!("SSRC {:#010x} clashed on route {}: not sent", e.ssrc, e.route),
+        },
+        Kind::PathChange(e) => format!("path changed from {} to {}", e.from, e.to),
+        Kind::RemoteChanged(e) => {
+            let from = if e.from.is_empty() { "nothing" } else { &e.from };
+            format!("{} address changed from {from} to {}", if e.rtcp { "RTCP" } else { "remote" }, e.to)
+        }
+        Kind::Negotiation(e) => {
+            let answered = if e.answered { ", answered" } else { "" };
+            format!("{} datagram of {} bytes from {}{answered}", e.protocol, e.length, e.remote)
+        }
+        Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
+        Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),
+    }
+}
+
+/// The message in the canonical JSON form of protocol buffers, on one line.
+fn json<M: prost::Message + prost::Name>(message: &M) -> Result<()> {
+    let pool = DescriptorPool::decode(v1::FILE_DESCRIPTOR_SET)?;
+    let name = M::full_name();
+    let descriptor = pool.get_message_by_name(&name).with_context(|| format!("no descriptor of {name}"))?;
+    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
+    let options = SerializeOptions::new().skip_default_fields(false).use_proto_field_name(true);
+    let mut out = std::io::stdout().lock();
+    let mut serializer = serde_json::Serializer::new(&mut out);
+    message.serialize_with_options(&mut serializer, &options)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table
+}
+
+fn show(out: &mut impl Write, rows: &Table) -> Result<()> {
+    if rows.row_count() > 0 {
+        writeln!(out, "\n{}", rows.trim_fmt())?;
+    }
+    Ok(())
+}
+
+fn finish(rows: &Table, nothing: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if rows.row_count() == 0 {
+        writeln!(out, "{nothing}")?;
+    } else {
+        writeln!(out, "{}", rows.trim_fmt())?;
+    }
+    Ok(())
+}
+
+fn key_line(key: &v1::Key) -> String {
+    let retiring = if key.retiring { " (retiring)" } else { "" };
+    format!("{} {} {}{retiring}", key.id, direction(key.direction()), key.suite)
+}
+
+fn total(drops: &[v1::DropCount]) -> u64 {
+    drops.iter().map(|drop| drop.packets).sum()
+}
+
+fn microseconds(nanoseconds: u64) -> String {
+    if nanoseconds == 0 { "-".to_owned() } else { format!("{:.1} µs", nanoseconds as f64 / 1000.0) }
+}
+
+const fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+const fn protection(protection: v1::Protection) -> &'static str {
+    match protection {
+        v1::Protection::Srtp => "srtp",
+        _ => "plain",
+    }
+}
+
+const fn direction(direction: v1::Direction) -> &'static str {
+    match direction {
+        v1::Direction::Outbound => "outbound",
+        _ => "inbound",
+    }
+}
