@@ -6,7 +6,7 @@ use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_seal, hmac_sha1};
 use crate::keys::{Cipher, Direction};
 use crate::rtcp::CLEAR_LEN;
 use crate::rtp::Header;
-use crate::transform::{E_FLAG, counter_iv, gcm_iv};
+use crate::transform::{E_FLAG, MAX_KEYSTREAM, counter_iv, gcm_iv};
 use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, SessionKeys};
 
 /// What stage 1 found out about a packet.
@@ -61,6 +61,9 @@ fn plan(context: &mut Outbound, job: &Job<'_>) -> Result<Plan, Error> {
     };
     if ssrc != context.ssrc() {
         return Err(Error::WrongSsrc);
+    }
+    if job.len > MAX_KEYSTREAM {
+        return Err(Error::TooLong);
     }
     if job.packet.len() < job.len + overhead {
         return Err(Error::NoTailroom);

@@ -50,7 +50,8 @@ pub fn parts(packet: &[u8]) -> impl Iterator<Item = Part> + '_ {
 }
 
 /// Replaces SSRC `from` by `to` wherever an unprotected compound packet names it: as sender, in
-/// report blocks, in SDES chunks, in BYE lists and as the media source of feedback.
+/// report blocks, in SDES chunks, in BYE lists, as the media source of feedback, and in FIR, TMMBR,
+/// TMMBN (RFC 5104) and REMB entries.
 pub fn rewrite_ssrc(packet: &mut [u8], from: u32, to: u32) {
     let mut start = 0;
     loop {
@@ -77,8 +78,25 @@ fn rewrite_part(body: &mut [u8], part: Part, from: u32, to: u32) {
         TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => {
             replace(body, 0, from, to);
             replace(body, 4, from, to);
+            rewrite_feedback(body, part, from, to);
         }
         _ => replace(body, 0, from, to),
+    }
+}
+
+/// Formats whose own entries name streams.
+fn rewrite_feedback(body: &mut [u8], part: Part, from: u32, to: u32) {
+    match (part.packet_type, part.count) {
+        // TMMBR, TMMBN (RFC 5104 §4.2.1, §4.2.2) and FIR (§4.3.1): entries of two words.
+        (TRANSPORT_FEEDBACK, 3 | 4) | (PAYLOAD_FEEDBACK, 4) => {
+            (8..body.len()).step_by(8).for_each(|at| replace(body, at, from, to));
+        }
+        // REMB (draft-alvestrand-rmcat-remb §2.2): a count, a bitrate, a list.
+        (PAYLOAD_FEEDBACK, 15) if body.get(8..12) == Some(b"REMB") => {
+            let count = body.get(12).map_or(0, |count| usize::from(*count));
+            (0..count).for_each(|source| replace(body, 16 + 4 * source, from, to));
+        }
+        _ => {}
     }
 }
 
@@ -120,10 +138,12 @@ mod tests {
         packet.extend(words(&[0x81ca_0003, 7, 0x0102_6162, 0x0000_0000]));
         packet.extend(words(&[0x81cb_0001, 7]));
         packet.extend(words(&[0x81cd_0002, 9, 7]));
+        packet.extend(words(&[0x84ce_0006, 9, 0, 7, 0x0100_0000, 8, 0x0200_0000]));
+        packet.extend(words(&[0x8fce_0005, 9, 0, 0x5245_4d42, 0x0100_0000, 7]));
         rewrite_ssrc(&mut packet, 7, 0xaabb_ccdd);
         let named = packet.chunks(4).filter(|word| **word == [0xaa, 0xbb, 0xcc, 0xdd]).count();
-        assert_eq!(named, 5);
-        assert_eq!(parts(&packet).count(), 4);
+        assert_eq!(named, 7);
+        assert_eq!(parts(&packet).count(), 6);
     }
 
     #[test]

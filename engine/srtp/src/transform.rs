@@ -3,6 +3,10 @@
 /// SRTCP's E flag: the packet is encrypted (RFC 3711 §3.4).
 pub(crate) const E_FLAG: u32 = 1 << 31;
 
+/// Octets of keystream that one packet index has: 2^16 blocks (RFC 3711 §4.1.1). Beyond them the next
+/// index's would begin.
+pub(crate) const MAX_KEYSTREAM: usize = 16 << 16;
+
 /// Counter-mode IV: (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16) (RFC 3711 §4.1.1).
 pub(crate) fn counter_iv(salt: &[u8; 14], ssrc: u32, index: u64) -> [u8; 16] {
     let mut iv = [0; 16];

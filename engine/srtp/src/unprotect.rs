@@ -8,7 +8,7 @@ use crate::keys::{Cipher, Direction};
 use crate::protect::rtcp_sender;
 use crate::rtcp::CLEAR_LEN;
 use crate::rtp::Header;
-use crate::transform::{E_FLAG, counter_iv, gcm_iv};
+use crate::transform::{E_FLAG, MAX_KEYSTREAM, counter_iv, gcm_iv};
 use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys};
 
 /// One try at a packet with one of its context's keys.
@@ -108,6 +108,9 @@ fn plan(context: &Inbound, job: &Job<'_>, state: &Progress) -> Result<Try, Error
     };
     if ssrc != context.ssrc() {
         return Err(Error::WrongSsrc);
+    }
+    if job.len > MAX_KEYSTREAM {
+        return Err(Error::TooLong);
     }
     let mut failure = if state.tried { Error::AuthFailed } else { Error::UnknownMki };
     for key in state.key.. {

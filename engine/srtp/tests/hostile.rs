@@ -220,3 +220,14 @@ fn arbitrary_bytes_never_panic() {
         }
     }
 }
+
+#[test]
+fn packet_beyond_its_keystream_is_refused_before_the_next_index_is_touched() {
+    let keys = session(Suite::AesCm128HmacSha1_80, b"");
+    let mut packet = RTP.to_vec();
+    packet.resize((16 << 16) + 1, 0);
+    assert_eq!(receive(&mut inbound(&keys), Kind::Rtp, &packet), Err(Error::TooLong));
+    let mut outbound = Outbound::new(SSRC, keys, 0);
+    assert_eq!(send(&mut outbound, Kind::Rtp, &packet), Err(Error::TooLong));
+    assert_eq!(outbound.position().rtp, None);
+}
