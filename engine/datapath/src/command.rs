@@ -400,13 +400,11 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.0.lock();
-        match &state.result {
-            Some(result) => Poll::Ready(result.clone()),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(result) = &state.result {
+            return Poll::Ready(result.clone());
         }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -126,6 +126,7 @@ struct Ready {
 
 impl Engine {
     /// Starts the workers, and XDP where it is wanted and can be had.
+    #[allow(clippy::needless_pass_by_value, reason = "the engine is what becomes of its configuration")]
     pub fn start(config: EngineConfig) -> Result<(Self, EventReceiver), EngineError> {
         setup::check(&config)?;
         let kernel = sluice_srtp::selected_kernel().map_err(EngineError::Kernel)?.name();
@@ -376,6 +377,17 @@ fn live(
 ) {
     let worker = plan.worker;
     let outcome = catch_unwind(AssertUnwindSafe(|| work(plan, ready)));
+    bury(worker, outcome, inbox, alive, events);
+}
+
+/// What is left to do for a worker that has ended, by order or by a panic.
+fn bury(
+    worker: usize,
+    outcome: std::thread::Result<()>,
+    inbox: &Inbox,
+    alive: &AtomicBool,
+    events: &EventSender,
+) {
     alive.store(false, Ordering::SeqCst);
     while inbox.commands.pop().is_some() {}
     if let Err(panic) = outcome {
@@ -457,5 +469,35 @@ impl Plan {
             }
         }
         Ok((opened, degraded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_worker_that_dies_is_reported_and_answers_what_waited() {
+        let limits = crate::Limits { commands: 4, ..crate::Limits::default() };
+        let (inbox, alive) = (Inbox::new(&limits), AtomicBool::new(true));
+        let (events, receiver) = event::channel(4);
+        let (waiting, answer) = ticket();
+        let command = Box::new(Command::RemoveLeg { leg: 1 });
+        assert!(inbox.commands.push(Envelope { command, answer }).is_ok());
+        let outcome = catch_unwind(|| panic!("the reason"));
+        bury(3, outcome, &inbox, &alive, &events);
+        assert!(!alive.load(Ordering::SeqCst));
+        assert_eq!(waiting.wait(Duration::ZERO), Some(Err(CommandError::WorkerStopped)));
+        let died = Event::WorkerDied { worker: 3, reason: "the reason".into() };
+        assert_eq!(receiver.try_recv(), Ok(died));
+    }
+
+    #[test]
+    fn a_worker_that_ends_by_order_is_no_event() {
+        let limits = crate::Limits { commands: 4, ..crate::Limits::default() };
+        let (events, receiver) = event::channel(4);
+        bury(0, Ok(()), &Inbox::new(&limits), &AtomicBool::new(true), &events);
+        assert!(receiver.try_recv().is_err());
     }
 }

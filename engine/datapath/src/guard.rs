@@ -66,10 +66,9 @@ impl<C> Guard<C> {
         let record = registry.keys.entry(key).or_insert_with(|| Record::Live(HashMap::new()));
         let Record::Live(states) = record else { return Err(Refusal::Spent) };
         match states.get(&ssrc) {
-            None => {}
             Some(State::InUse) => return Err(Refusal::InUse),
             Some(State::Spent) => return Err(Refusal::Spent),
-            Some(State::Parked(_)) => {}
+            None | Some(State::Parked(_)) => {}
         }
         let resumed = match states.insert(ssrc, State::InUse) {
             Some(State::Parked(context)) => Some(context),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use hwlocality::Topology;
 use hwlocality::cpu::binding::CpuBindingFlags;
 use hwlocality::cpu::cpuset::CpuSet;
+use hwlocality::object::TopologyObject;
 use hwlocality::object::types::ObjectType;
 
 /// A CPU that a worker may run on (hwloc: a processing unit).
@@ -57,7 +58,7 @@ impl Machine {
             let core = unit
                 .ancestors()
                 .find(|above| above.object_type() == ObjectType::Core)
-                .map_or(cpu, |core| core.logical_index());
+                .map_or(cpu, TopologyObject::logical_index);
             let thread = threads.entry(core).or_default();
             let place = Place { cpu, core, node: node_of(unit), thread: *thread };
             *thread += 1;
@@ -89,7 +90,7 @@ impl Machine {
 
 /// The NUMA node that a unit belongs to: hwloc hangs memory beside the tree of CPUs, so that the node is
 /// found through the sets of nodes that each object carries.
-fn node_of(unit: &hwlocality::object::TopologyObject) -> usize {
+fn node_of(unit: &TopologyObject) -> usize {
     unit.nodeset().and_then(|nodes| nodes.first_set()).map_or(0, usize::from)
 }
 

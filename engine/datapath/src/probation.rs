@@ -35,7 +35,7 @@ impl Probation {
         Self { missing: MIN_SEQUENTIAL, highest: first.wrapping_sub(1), bad: None }
     }
 
-    pub(crate) const fn is_valid(&self) -> bool {
+    pub(crate) const fn is_valid(self) -> bool {
         self.missing == 0
     }
 

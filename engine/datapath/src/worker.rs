@@ -100,3 +100,149 @@ impl<P: PacketIo> Worker<P> {
         taken > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+
+    use sluice_io::PoolConfig;
+    use sluice_io::memory::{MemoryIo, Wire};
+    use sluice_srtp::ReplayWindow;
+
+    use super::*;
+    use crate::command::{Answer, ticket};
+    use crate::{
+        Command, Latching, LegSetup, LegStats, Limits, Protection, RouteOptions, Shared, Ticket, Tuning,
+    };
+
+    fn limits() -> Limits {
+        Limits { legs: 8, routes: 8, streams: 8, egress_contexts: 8, handoff: 16, ..Limits::default() }
+    }
+
+    fn worker(number: usize, shared: &Shared) -> (Worker<MemoryIo>, Wire) {
+        let (io, wire) = MemoryIo::new().unwrap();
+        let pool = Pool::new(PoolConfig { small: 64, large: 4 }).unwrap();
+        let clock = sluice_io::clock::now;
+        let pipeline = Pipeline::new(number, limits(), Tuning::default(), shared.clone(), clock);
+        (Worker::new(pipeline, io, pool, Arc::clone(&shared.inboxes[number])), wire)
+    }
+
+    fn peer(port: u16) -> SocketAddr {
+        ([127, 0, 0, 9], port).into()
+    }
+
+    fn leg(id: u32) -> Box<LegSetup> {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        Box::new(LegSetup {
+            leg: id,
+            local: socket.local_addr().unwrap(),
+            rtp: socket,
+            rtcp: None,
+            remote: Some(peer(id as u16)),
+            rtcp_remote: None,
+            latching: Latching::Never,
+            inbound: Protection::Plain,
+            outbound: Protection::Plain,
+            window: ReplayWindow::default(),
+            payload_types: None,
+            max_streams: 4,
+            dscp: 0,
+            stats: Arc::new(LegStats::new()),
+        })
+    }
+
+    fn put(worker: &Worker<MemoryIo>, command: Command) -> Ticket {
+        let (ticket, answer): (Ticket, Answer) = ticket();
+        let envelope = Envelope { command: Box::new(command), answer };
+        assert!(worker.inbox.commands.push(envelope).is_ok());
+        ticket
+    }
+
+    fn rtp(sequence: u16) -> Vec<u8> {
+        let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3];
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        packet
+    }
+
+    /// Two workers; the first owns legs 1 and 2 with a route between them. The local address of leg 1.
+    fn pair() -> (Worker<MemoryIo>, Wire, Worker<MemoryIo>, Wire, SocketAddr) {
+        let (shared, _events) = Shared::new(&limits(), 2);
+        let (mut owner, owner_wire) = worker(0, &shared);
+        let (other, other_wire) = worker(1, &shared);
+        let (one, two) = (leg(1), leg(2));
+        let local = one.local;
+        let options = RouteOptions::default();
+        let tickets = [
+            put(&owner, Command::AddLeg(one)),
+            put(&owner, Command::AddLeg(two)),
+            put(&owner, Command::AddRoute { route: 1, from: 1, to: 2, options }),
+        ];
+        owner.round();
+        for ticket in tickets {
+            assert_eq!(ticket.wait(Duration::ZERO), Some(Ok(())));
+        }
+        (owner, owner_wire, other, other_wire, local)
+    }
+
+    #[test]
+    fn datagrams_that_reach_another_worker_are_handed_to_the_owner_and_none_is_lost() {
+        let (mut owner, owner_wire, mut other, other_wire, local) = pair();
+        for sequence in 0..10 {
+            other_wire.send(peer(1), local, &rtp(sequence));
+        }
+        other.round();
+        owner.round();
+        let sent: Vec<_> = owner_wire.sent().into_iter().map(|sent| sent.payload).collect();
+        assert_eq!(sent, (0..10).map(rtp).collect::<Vec<_>>());
+        let (from, to) = (other.pipeline.stats().snapshot(), owner.pipeline.stats().snapshot());
+        assert_eq!((from.received, from.handed_out, to.handed_in, to.sent), (10, 10, 10, 10));
+        assert_eq!((from.unaccounted(), to.unaccounted()), (0, 0));
+        assert_eq!((other.pool.outstanding(), owner.pool.outstanding()), (0, 0));
+    }
+
+    #[test]
+    fn what_an_owner_does_not_keep_up_with_is_counted() {
+        let (_owner, _, mut other, other_wire, local) = pair();
+        for sequence in 0..40 {
+            other_wire.send(peer(1), local, &rtp(sequence));
+        }
+        other.round();
+        let stats = other.pipeline.stats().snapshot();
+        assert_eq!((stats.handed_out, stats.dropped.get(DropReason::HandoffFull)), (16, 24));
+        assert_eq!(stats.unaccounted(), 0);
+    }
+
+    #[test]
+    fn a_removed_leg_is_no_longer_handed_over() {
+        let (mut owner, _, mut other, other_wire, local) = pair();
+        let removed = put(&owner, Command::RemoveLeg { leg: 1 });
+        owner.round();
+        assert_eq!(removed.wait(Duration::ZERO), Some(Ok(())));
+        other_wire.send(peer(1), local, &rtp(1));
+        other.round();
+        let stats = other.pipeline.stats().snapshot();
+        assert_eq!((stats.handed_out, stats.dropped.get(DropReason::UnknownLeg)), (0, 1));
+    }
+
+    #[test]
+    fn a_sleeping_worker_wakes_for_a_command_and_ends_when_told() {
+        let (shared, _events) = Shared::new(&limits(), 1);
+        let (mut worker, wire) = worker(0, &shared);
+        let inbox = Arc::clone(&worker.inbox);
+        let thread = std::thread::spawn(move || {
+            worker.run();
+            worker.pool.outstanding()
+        });
+        for id in 1..5 {
+            std::thread::sleep(Duration::from_millis(5));
+            let (ticket, answer) = ticket();
+            let envelope = Envelope { command: Box::new(Command::AddLeg(leg(id))), answer };
+            assert!(inbox.commands.push(envelope).is_ok());
+            inbox.wake();
+            assert_eq!(ticket.wait(Duration::from_secs(5)), Some(Ok(())));
+        }
+        wire.send(peer(1), peer(2), b"nobody's");
+        inbox.stop();
+        assert_eq!(thread.join().unwrap(), 0);
+    }
+}

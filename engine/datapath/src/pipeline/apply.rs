@@ -33,8 +33,8 @@ impl Pipeline {
                 self.set_next_hop(leg, component, remote, next_hop)
             }
             Command::InstallKeys { leg, direction, keys } => match direction {
-                Direction::Inbound => self.install_inbound(leg, keys),
-                Direction::Outbound => self.install_outbound(leg, keys),
+                Direction::Inbound => self.install_inbound(leg, &keys),
+                Direction::Outbound => self.install_outbound(leg, &keys),
             },
             Command::RetireKey { leg, direction, key } => match direction {
                 Direction::Inbound => self.retire_inbound(leg, key),
@@ -142,11 +142,11 @@ impl Pipeline {
         Ok(())
     }
 
-    fn install_inbound(&mut self, id: LegId, keys: Vec<Arc<SessionKeys>>) -> Applied {
+    fn install_inbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
         let limit = self.limits.keys.clamp(1, MAX_KEYS);
         let (_, leg) = self.leg_mut(id)?;
         let direction = Direction::Inbound;
-        check_new(id, direction, leg.inbound, &keys, leg.inbound_keys.iter().map(|keys| keys.id()))?;
+        check_new(id, direction, leg.inbound, keys, &leg.inbound_keys.iter().map(|keys| keys.id()))?;
         if leg.inbound_keys.len() + keys.len() > limit {
             return Err(CommandError::TooManyKeys { leg: id, direction, limit });
         }
@@ -154,19 +154,21 @@ impl Pipeline {
         for index in leg.streams.clone() {
             let stream = self.streams.get_mut(index);
             if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
-                keys.iter().for_each(|keys| context.install(Arc::clone(keys)));
+                for keys in keys {
+                    context.install(Arc::clone(keys));
+                }
             }
         }
         Ok(())
     }
 
-    fn install_outbound(&mut self, id: LegId, keys: Vec<Arc<SessionKeys>>) -> Applied {
+    fn install_outbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
         let limit = self.limits.keys.max(1);
         let guard = Arc::clone(&self.shared.guard);
         let (slot, leg) = self.leg_mut(id)?;
         let direction = Direction::Outbound;
         let known = leg.outbound_key.iter().map(|keys| keys.id()).chain(leg.superseded.iter().copied());
-        check_new(id, direction, leg.outbound, &keys, known)?;
+        check_new(id, direction, leg.outbound, keys, &known)?;
         if let Some(spent) = keys.iter().find(|keys| guard.is_spent(keys.id())) {
             return Err(CommandError::KeySpent(spent.id()));
         }
@@ -330,7 +332,7 @@ fn check_new(
     direction: Direction,
     protection: Protection,
     keys: &[Arc<SessionKeys>],
-    known: impl Iterator<Item = KeyId> + Clone,
+    known: &(impl Iterator<Item = KeyId> + Clone),
 ) -> Applied {
     if protection == Protection::Plain {
         return Err(CommandError::NotSrtp { leg, direction });

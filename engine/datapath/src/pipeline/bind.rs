@@ -61,22 +61,17 @@ impl Pipeline {
         }
         let (from, ssrc) = (stream.leg, stream.ssrc);
         let known_clash = refused.is_some_and(|b| b.target == Target::Refused(DropReason::SsrcClash));
-        match self.claim(&keys, ssrc, edge.options.on_ssrc_clash) {
-            Ok((sent, position)) => {
-                let rewrite = (sent != ssrc).then_some(sent);
-                if rewrite.is_some() {
-                    self.report_clash(edge.to, edge.id, ssrc, rewrite);
-                }
-                let target = self.add_egress(edge.to, sent, (from, ssrc), &keys, position);
-                binding(target, rewrite)
+        let Ok((sent, position)) = self.claim(&keys, ssrc, edge.options.on_ssrc_clash) else {
+            if !known_clash {
+                self.report_clash(edge.to, edge.id, ssrc, None);
             }
-            Err(_) => {
-                if !known_clash {
-                    self.report_clash(edge.to, edge.id, ssrc, None);
-                }
-                binding(Target::Refused(DropReason::SsrcClash), None)
-            }
+            return binding(Target::Refused(DropReason::SsrcClash), None);
+        };
+        let rewrite = (sent != ssrc).then_some(sent);
+        if rewrite.is_some() {
+            self.report_clash(edge.to, edge.id, ssrc, rewrite);
         }
+        binding(self.add_egress(edge.to, sent, (from, ssrc), &keys, position), rewrite)
     }
 
     /// Takes the SSRC, or one drawn by lot, into use under the key.

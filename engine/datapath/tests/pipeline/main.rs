@@ -6,4 +6,5 @@ mod latching;
 mod lifecycle;
 mod media;
 mod property;
+mod steering;
 mod support;

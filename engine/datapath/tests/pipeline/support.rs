@@ -1,4 +1,5 @@
 //! A worker's pipeline without threads or sockets' traffic: datagrams in, datagrams out, time by hand.
+#![allow(unreachable_pub, reason = "shared by the files of this test")]
 
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use sluice_datapath::{
     Command, CommandError, Direction, DropReason, Event, EventReceiver, Latching, LegSetup, LegStats, Limits,
-    Origin, Pipeline, Protection, RouteOptions, Shared, Tuning, WorkerSnapshot,
+    Origin, Pipeline, Protection, RouteOptions, Shared, Steering, Tuning, WorkerSnapshot,
 };
 use sluice_io::memory::MemoryIo;
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken, TxMeta};
@@ -52,8 +53,18 @@ impl Harness {
     }
 
     pub fn with(limits: Limits, tuning: Tuning) -> Self {
-        NOW.set(SECOND);
         let (shared, events) = Shared::new(&limits, 1);
+        Self::made_of(limits, tuning, shared, events)
+    }
+
+    /// One that tells of its legs.
+    pub fn steered(steering: Arc<dyn Steering>) -> Self {
+        let (shared, events) = Shared::new(&limits(), 1);
+        Self::made_of(limits(), Tuning::default(), shared.with_steering(steering), events)
+    }
+
+    fn made_of(limits: Limits, tuning: Tuning, shared: Shared, events: EventReceiver) -> Self {
+        NOW.set(SECOND);
         let pipeline = Pipeline::new(0, limits, tuning, shared, clock);
         let pool = Pool::new(PoolConfig { small: 512, large: 16 }).unwrap();
         let (io, _) = MemoryIo::new().unwrap();
