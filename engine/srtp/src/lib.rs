@@ -11,6 +11,32 @@
 //! Receiving has one order, in one function: estimate the index, check for replay, authenticate,
 //! decrypt, commit (RFC 3711 §3.3). Two copies of a packet in one batch both pass the check; the
 //! commit decides.
+//!
+//! A single packet is a batch of one:
+//!
+//! ```
+//! use std::slice::from_mut;
+//! use std::sync::Arc;
+//! use sluice_srtp::{Inbound, Job, KeyId, Kind, Lifetime, MasterKey, Mki, Outbound, ReplayWindow};
+//! use sluice_srtp::{MAX_OVERHEAD, SessionKeys, Suite, protect, unprotect};
+//!
+//! let master = MasterKey::new(Suite::AesCm128HmacSha1_80, &[1; 16], &[2; 14])?;
+//! let keys = Arc::new(SessionKeys::derive(KeyId(1), &master, Mki::NONE, Lifetime::MAX)?);
+//! let mut sender = Outbound::new(0xcafe_babe, keys.clone(), 0);
+//! let mut receiver = Inbound::new(0xcafe_babe, keys, ReplayWindow::default(), 0);
+//!
+//! let packet = [&[0x80, 0, 0, 1, 0, 0, 0, 0, 0xca, 0xfe, 0xba, 0xbe][..], b"media"].concat();
+//! let mut buffer = [&packet[..], &[0; MAX_OVERHEAD]].concat();
+//! let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, packet.len())];
+//! protect(from_mut(&mut sender), &mut jobs);
+//! jobs[0].result?;
+//! assert_eq!(jobs[0].len, packet.len() + 10);
+//!
+//! unprotect(from_mut(&mut receiver), &mut jobs);
+//! jobs[0].result?;
+//! assert_eq!(jobs[0].packet[..jobs[0].len], packet);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod context;

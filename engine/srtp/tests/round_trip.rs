@@ -239,3 +239,12 @@ fn header_lies_have_exact_reasons() {
     other[11] ^= 1;
     assert_eq!(receive(&mut into, Kind::Rtp, &other), Err(Error::WrongSsrc));
 }
+
+#[test]
+fn secrets_are_not_printed() {
+    let secret = [0xa5; 16];
+    let master = MasterKey::new(Suite::AesCm128HmacSha1_80, &secret, &[0xa5; 14]).unwrap();
+    let derived = SessionKeys::derive(KeyId(3), &master, Mki::NONE, Lifetime::MAX).unwrap();
+    let printed = format!("{master:?} {master:x?} {derived:?} {derived:x?}");
+    assert!(!printed.contains("a5") && !printed.contains("165"), "{printed}");
+}
