@@ -86,6 +86,9 @@ pub enum EngineError {
         /// Why.
         source: sluice_io::live::LiveError,
     },
+    /// Routes and neighbours cannot be looked up.
+    #[error(transparent)]
+    Netlink(#[from] sluice_io::netlink::NetlinkError),
     /// No thread for a worker.
     #[error("cannot start a thread: {0}; look at the limit of processes (ulimit -u, TasksMax)")]
     Thread(#[from] std::io::Error),
@@ -312,7 +315,7 @@ impl Engine {
         let (stop, stopped) = crossbeam::channel::bounded(1);
         let (inboxes, interfaces) = (Arc::clone(&self.shared.inboxes), Arc::clone(&self.interfaces));
         let events = self.shared.events.clone();
-        let lookup = setup::lookup();
+        let lookup = setup::lookup(&interfaces)?;
         let mut watch = Watch::new(requests, stopped, lookup, inboxes, interfaces, events);
         let thread = std::thread::Builder::new().name("sluice-watch".into()).spawn(move || watch.run())?;
         self.watch = Some((stop, thread));

@@ -16,6 +16,7 @@ pub mod clock;
 mod frame;
 pub mod live;
 pub mod memory;
+pub mod netlink;
 mod packet_io;
 mod poll;
 pub mod uring;

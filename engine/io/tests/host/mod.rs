@@ -101,11 +101,13 @@ impl Drop for Pair {
     }
 }
 
-fn ip(arguments: &str) {
+/// `ip` with these arguments, which must work.
+pub fn ip(arguments: &str) {
     assert!(succeeds(&format!("ip {arguments}")), "ip {arguments}");
 }
 
-fn succeeds(command: &str) -> bool {
+/// Whether the command could be run and said 0.
+pub fn succeeds(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     Command::new(words[0]).args(&words[1..]).status().is_ok_and(|status| status.success())
 }
