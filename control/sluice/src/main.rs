@@ -29,7 +29,7 @@ enum Command {
     /// Run the gateway.
     Run(run::Arguments),
     /// Control a running gateway: sessions, legs, routes, keys, statistics, events.
-    Ctl(ctl::Arguments),
+    Ctl(Box<ctl::Arguments>),
     /// Say what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
     /// Decrypt or encrypt the SRTP streams of a capture file.
@@ -39,7 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(arguments) => run::execute(&arguments),
-        Command::Ctl(arguments) => ctl::execute(arguments),
+        Command::Ctl(arguments) => ctl::execute(*arguments),
         Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Pcap(arguments) => pcap::execute(&arguments),
     };

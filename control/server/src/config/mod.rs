@@ -273,10 +273,10 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let invalid = |problem: String| ConfigError::Invalid { path: path.to_owned(), problem };
         let config: Self = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        let mut names: Vec<_> = config.interfaces.iter().map(|interface| &interface.name).collect();
-        names.sort();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(invalid(format!("interface {:?} is configured twice; keep one of them", twice[0])));
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = config.interfaces.iter().find(|interface| !names.insert(&interface.name)) {
+            let problem = format!("interface {:?} is configured twice; keep one of them", twice.name);
+            return Err(invalid(problem));
         }
         Ok(config)
     }

@@ -79,8 +79,10 @@ impl Gateway {
     /// Like [`Self::command`] for something that shall be gone: not being there is fine.
     async fn remove(&self, worker: usize, command: Command) -> Result<(), ApiError> {
         match self.send(worker, command).await?.await {
-            Err(CommandError::UnknownLeg(_) | CommandError::UnknownRoute(_)) | Ok(()) => Ok(()),
-            Err(CommandError::UnknownKey { .. }) => Ok(()),
+            Ok(())
+            | Err(
+                CommandError::UnknownLeg(_) | CommandError::UnknownRoute(_) | CommandError::UnknownKey { .. },
+            ) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

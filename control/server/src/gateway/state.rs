@@ -154,13 +154,11 @@ impl Fingerprints {
 
     /// Marks the key as sent under by `leg`, or says which leg does already.
     pub(super) fn claim(&mut self, fingerprint: Fingerprint, leg: LegId) -> Result<(), LegId> {
-        match self.sending.get(&fingerprint) {
-            Some(other) => Err(*other),
-            None => {
-                self.sending.insert(fingerprint, leg);
-                Ok(())
-            }
+        if let Some(other) = self.sending.get(&fingerprint) {
+            return Err(*other);
         }
+        self.sending.insert(fingerprint, leg);
+        Ok(())
     }
 
     pub(super) fn release(&mut self, fingerprint: Fingerprint) {
