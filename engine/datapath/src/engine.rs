@@ -22,7 +22,7 @@ use crate::placement::{self, Machine, Place, PlacementError};
 use crate::report::{EngineReport, InterfaceReport, WorkerReport};
 use crate::setup::{self, Nic};
 use crate::steering::Interfaces;
-use crate::watch::{self, Watch};
+use crate::watch::{self, Netlink, Watch};
 use crate::worker::Worker;
 use crate::{Event, Mode};
 
@@ -86,15 +86,15 @@ pub enum EngineError {
         /// Why.
         source: sluice_io::live::LiveError,
     },
-    /// Routes and neighbours cannot be looked up.
-    #[error(transparent)]
-    Netlink(#[from] sluice_io::netlink::NetlinkError),
     /// No thread for a worker.
     #[error("cannot start a thread: {0}; look at the limit of processes (ulimit -u, TasksMax)")]
     Thread(#[from] std::io::Error),
     /// The SRTP kernel fails its self-test.
     #[error("no SRTP kernel can be trusted on this machine: {0:?}; unset SLUICE_KERNEL or report this")]
     Kernel(sluice_srtp::SelectError),
+    /// Next hops cannot be looked up.
+    #[error(transparent)]
+    Netlink(#[from] sluice_io::netlink::NetlinkError),
     /// A worker ended before it was ready.
     #[error("worker {0} ended while it was being set up; see the log")]
     WorkerLost(usize),
@@ -315,7 +315,7 @@ impl Engine {
         let (stop, stopped) = crossbeam::channel::bounded(1);
         let (inboxes, interfaces) = (Arc::clone(&self.shared.inboxes), Arc::clone(&self.interfaces));
         let events = self.shared.events.clone();
-        let lookup = setup::lookup(&interfaces)?;
+        let lookup = Netlink::open(&interfaces)?;
         let mut watch = Watch::new(requests, stopped, lookup, inboxes, interfaces, events);
         let thread = std::thread::Builder::new().name("sluice-watch".into()).spawn(move || watch.run())?;
         self.watch = Some((stop, thread));

@@ -86,6 +86,8 @@ pub(crate) struct Leg {
     pub(crate) outbound_key: Option<Arc<SessionKeys>>,
     /// Outbound keys that others have taken the place of, and that control did not retire yet.
     pub(crate) superseded: Vec<KeyId>,
+    /// The newest inbound key is about to expire once fewer packets than these remain (RTP, RTCP).
+    pub(crate) expiring_below: (u64, u64),
     pub(crate) window: ReplayWindow,
     pub(crate) max_streams: u16,
     pub(crate) streams: Vec<u32>,
@@ -125,6 +127,7 @@ impl Leg {
             inbound_keys: Vec::new(),
             outbound_key: None,
             superseded: Vec::new(),
+            expiring_below: (0, 0),
             window: setup.window,
             max_streams: setup.max_streams,
             streams: Vec::with_capacity(usize::from(setup.max_streams)),

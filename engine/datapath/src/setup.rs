@@ -1,18 +1,15 @@
 //! From the configuration to interfaces that have the XDP program.
 
 use std::fs;
-use std::net::SocketAddr;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-use sluice_io::netlink::{NetlinkError, Resolver, Watcher};
+use sluice_io::Path;
 use sluice_io::xdp::{self, Attached, XdpError};
-use sluice_io::{NextHop, Path};
 
 use crate::config::{EngineConfig, InterfaceConfig, Mode, WorkerCount};
 use crate::engine::EngineError;
 use crate::report::InterfaceReport;
 use crate::steering::{Interface, Interfaces};
-use crate::watch::Lookup;
 
 /// An interface that has the program: what placement and queues need to know.
 pub(crate) struct Nic {
@@ -178,27 +175,4 @@ fn receive_queues(interface: &str, ifindex: u32) -> Option<u32> {
 /// `None` for interfaces without a device, and on machines with one node (the kernel says -1).
 fn numa_node(interface: &str) -> Option<usize> {
     fs::read_to_string(format!("/sys/class/net/{interface}/device/numa_node")).ok()?.trim().parse().ok()
-}
-
-/// The kernel's tables: where next hops come from.
-pub(crate) struct Tables {
-    resolver: Resolver,
-    watcher: Watcher,
-}
-
-/// Opens the kernel's tables; only next hops over the interfaces that have the program are found.
-pub(crate) fn lookup(interfaces: &Interfaces) -> Result<Tables, NetlinkError> {
-    let allowed = interfaces.0.iter().map(|interface| interface.ifindex).collect();
-    Ok(Tables { resolver: Resolver::open(allowed)?, watcher: Watcher::open()? })
-}
-
-impl Lookup for Tables {
-    fn next_hop(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<NextHop> {
-        // While the kernel does not answer, it sends: that always works.
-        self.resolver.next_hop(local, remote).unwrap_or_default()
-    }
-
-    fn changed(&mut self) -> bool {
-        self.watcher.changed()
-    }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sluice_io::Frame;
-use sluice_srtp::{Contexts, Inbound, KeyId, Outbound};
+use sluice_srtp::{Contexts, Inbound, KeyId, Outbound, SessionKeys};
 
 use crate::DropReason;
 use crate::probation::Probation;
@@ -129,4 +129,11 @@ impl Contexts<Outbound> for Slab<Egress> {
     fn get_mut(&mut self, index: usize) -> Option<&mut Outbound> {
         Some(&mut Self::get_mut(self, index as u32)?.outbound)
     }
+}
+
+/// The remaining packets (RTP, RTCP) below which a key is about to expire.
+pub(crate) fn expiring_below(keys: &SessionKeys, percent: u8) -> (u64, u64) {
+    let left = u64::from(100 - percent.min(100));
+    let share = |packets: u64| packets / 100 * left + packets % 100 * left / 100;
+    (share(keys.lifetime().rtp_packets), share(keys.lifetime().rtcp_packets))
 }

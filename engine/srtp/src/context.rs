@@ -146,6 +146,12 @@ impl Inbound {
         Position { rtp: self.rtp.highest(), rtcp: self.rtcp.highest() }
     }
 
+    /// The newest key, and how many RTP and RTCP packets may still be accepted under it here.
+    pub fn remaining(&self) -> Option<(KeyId, u64, u64)> {
+        let held = self.keys.first()?;
+        Some((held.keys.id(), held.left(Kind::Rtp), held.left(Kind::Rtcp)))
+    }
+
     pub(crate) fn key(&self, candidate: usize) -> Option<&Arc<SessionKeys>> {
         self.keys.get(candidate).map(|held| &held.keys)
     }

@@ -10,6 +10,7 @@ use sluice_srtp::{KeyId, SessionKeys};
 use super::Pipeline;
 use crate::leg::{Leg, canonical, same_endpoint};
 use crate::route::Route;
+use crate::stream::expiring_below;
 use crate::{Command, CommandError, Direction, LegId, LegSetup, Protection, RouteId, RouteOptions};
 
 /// Master keys that the SRTP library's contexts hold at a time.
@@ -144,6 +145,7 @@ impl Pipeline {
 
     fn install_inbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
         let limit = self.limits.keys.clamp(1, MAX_KEYS);
+        let percent = self.tuning.key_expiring_percent;
         let (_, leg) = self.leg_mut(id)?;
         let direction = Direction::Inbound;
         check_new(id, direction, leg.inbound, keys, &leg.inbound_keys.iter().map(|keys| keys.id()))?;
@@ -151,6 +153,7 @@ impl Pipeline {
             return Err(CommandError::TooManyKeys { leg: id, direction, limit });
         }
         leg.inbound_keys.extend(keys.iter().cloned());
+        leg.expiring_below = leg.inbound_keys.last().map_or((0, 0), |keys| expiring_below(keys, percent));
         for index in leg.streams.clone() {
             let stream = self.streams.get_mut(index);
             if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
@@ -184,12 +187,14 @@ impl Pipeline {
     }
 
     fn retire_inbound(&mut self, id: LegId, key: KeyId) -> Applied {
+        let percent = self.tuning.key_expiring_percent;
         let (_, leg) = self.leg_mut(id)?;
         let before = leg.inbound_keys.len();
         leg.inbound_keys.retain(|keys| keys.id() != key);
         if leg.inbound_keys.len() == before {
             return Err(CommandError::UnknownKey { leg: id, direction: Direction::Inbound, key });
         }
+        leg.expiring_below = leg.inbound_keys.last().map_or((0, 0), |keys| expiring_below(keys, percent));
         for index in leg.streams.clone() {
             let stream = self.streams.get_mut(index);
             if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {

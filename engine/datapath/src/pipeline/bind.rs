@@ -8,7 +8,7 @@ use sluice_srtp::{Outbound, Position, SessionKeys};
 
 use super::Pipeline;
 use crate::guard::Refusal;
-use crate::stream::{Binding, Egress, Target};
+use crate::stream::{Binding, Egress, Target, expiring_below};
 use crate::{DropReason, Event, OnSsrcClash, Protection};
 
 /// How often another SSRC is drawn before a clash is refused after all.
@@ -223,11 +223,4 @@ fn give_back(
         Some(position) => guard.release(keys.id(), ssrc, position),
         None => guard.disclaim(keys.id(), ssrc),
     }
-}
-
-/// The remaining packets (RTP, RTCP) below which a key is about to expire.
-fn expiring_below(keys: &SessionKeys, percent: u8) -> (u64, u64) {
-    let left = u64::from(100 - percent.min(100));
-    let share = |packets: u64| packets / 100 * left + packets % 100 * left / 100;
-    (share(keys.lifetime().rtp_packets), share(keys.lifetime().rtcp_packets))
 }

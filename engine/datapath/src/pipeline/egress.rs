@@ -66,15 +66,21 @@ impl Pipeline {
         let Some(egress) = packet.context.and_then(|context| self.egress.get(context)) else { return };
         let remaining = egress.outbound.remaining();
         if remaining.0 < egress.expiring.0 || remaining.1 < egress.expiring.1 {
-            self.warn_of_expiry(packet.leg, egress.key, remaining.0.min(remaining.1));
+            let key = egress.key;
+            self.warn_of_expiry(packet.leg, Direction::Outbound, key, remaining.0.min(remaining.1));
         }
     }
 
     #[cold]
-    fn warn_of_expiry(&mut self, slot: u32, key: sluice_srtp::KeyId, remaining: u64) {
+    pub(super) fn warn_of_expiry(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        key: sluice_srtp::KeyId,
+        remaining: u64,
+    ) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
-        if leg.first_expiring(Direction::Outbound, key) {
-            let direction = Direction::Outbound;
+        if leg.first_expiring(direction, key) {
             let event = Event::KeyExpiring { leg: leg.id, direction, key, remaining, at: self.now };
             self.emit(event);
         }

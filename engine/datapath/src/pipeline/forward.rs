@@ -7,7 +7,7 @@ use super::{Outgoing, Pipeline, Received, Transmit};
 use crate::counters::path_code;
 use crate::probation::{Judgement, Probation};
 use crate::stream::{Binding, Held, Phase, Target};
-use crate::{DropReason, Event, Latching, Protection, rtcp};
+use crate::{Direction, DropReason, Event, Latching, Protection, rtcp};
 
 /// A packet of a valid stream, in the clear.
 struct Media {
@@ -43,9 +43,21 @@ impl Pipeline {
         if let Err(reason) = self.prove(&packet, pool) {
             return self.discard(packet.frame, packet.leg, reason, pool);
         }
+        self.watch_expiry(packet.leg, packet.stream);
         self.follow_authenticated(&packet);
         let media = Media::new(packet.frame, packet.kind, packet.wire_len);
         self.pass_on(packet.leg, packet.stream, media, pool, transmit);
+    }
+
+    /// The peer is about to outlive the key that it sends under: control should see to another.
+    fn watch_expiry(&mut self, slot: u32, index: u32) {
+        let (Some(leg), Some(stream)) = (self.legs.get(slot), self.streams.get(index)) else { return };
+        let remaining = stream.inbound.as_ref().and_then(sluice_srtp::Inbound::remaining);
+        if let Some((key, rtp, rtcp)) = remaining
+            && (rtp < leg.expiring_below.0 || rtcp < leg.expiring_below.1)
+        {
+            self.warn_of_expiry(slot, Direction::Inbound, key, rtp.min(rtcp));
+        }
     }
 
     /// An authenticated packet from elsewhere moves the leg's remote address, if it may, and if it is the
