@@ -147,6 +147,7 @@ impl PacketIo for LiveIo {
             poll::wait(&fds, timeout);
         }
         self.waker.clear();
+        self.uring.heard();
     }
 
     fn waker(&self) -> Waker {

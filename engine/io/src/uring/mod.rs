@@ -19,7 +19,7 @@ use self::address::{NAME_LEN, decode};
 use self::buffers::{Buffers, GROUP, OFFSET};
 use self::sends::Sends;
 use crate::clock::now;
-use crate::{Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, TxMeta};
+use crate::{Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, TxMeta, Waker};
 
 const ENTRIES: u32 = 1024;
 const SENDS: u32 = 512;
@@ -78,6 +78,9 @@ const fn user_data(what: u64, generation: u32, index: u32) -> u64 {
 pub struct UringIo {
     // First, so that it is closed before the memory that the kernel works on goes.
     ring: IoUring,
+    /// Tells of completions. The ring's own descriptor does not: with DEFER_TASKRUN it becomes readable only
+    /// once the work was run, which nobody does who is asleep in poll(2) (seen on Linux 6.18).
+    event: Waker,
     header: Box<libc::msghdr>,
     buffers: Buffers,
     sends: Sends,
@@ -100,6 +103,8 @@ impl UringIo {
             return Err(UringError::TooFewBuffers(large));
         }
         let ring = open()?;
+        let event = Waker::new().map_err(UringError::Setup)?;
+        ring.submitter().register_eventfd(event.as_fd().as_raw_fd())?;
         let mut buffers = Buffers::register(&ring.submitter(), entries as u16)?;
         buffers.refill(pool);
         // SAFETY: all-zero is a valid msghdr: null pointers and lengths of 0.
@@ -107,6 +112,7 @@ impl UringIo {
         header.msg_namelen = NAME_LEN as u32;
         Ok(Self {
             ring,
+            event,
             header,
             buffers,
             sends: Sends::new(SENDS),
@@ -215,10 +221,14 @@ impl UringIo {
         !self.arrived.is_empty()
     }
 
-    /// Becomes readable when there are completions.
+    /// Becomes readable when there are completions, until [`Self::heard`].
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the ring's and stays open as long as self, which the result borrows.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+        self.event.as_fd()
+    }
+
+    /// Forgets what [`Self::as_fd`] told so far; completions are looked at after this.
+    pub fn heard(&self) {
+        self.event.clear();
     }
 
     /// Totals of this ring alone.
