@@ -176,7 +176,7 @@ async fn a_batch_does_what_it_can_and_says_what_it_cannot() {
     let keys = (0..200).map(|i| {
         let mut key_salt = vec![1; 30];
         key_salt[0] = i as u8;
-        daemon.install(&format!("leg-{i}"), v1::Direction::Outbound, key_salt)
+        Daemon::install(&format!("leg-{i}"), v1::Direction::Outbound, key_salt)
     });
     let request = v1::InstallKeysRequest { keys: keys.collect() };
     let results = client.install_keys(request).await.unwrap().into_inner().results;
@@ -206,7 +206,7 @@ async fn a_rekey_has_no_gap_and_the_old_key_ends_after_its_grace() {
         plain
     };
     assert_eq!(support::receive_after(&receiver, || through(1, 1)), rtp(1, 5, 50));
-    let mut new = daemon.install("a", v1::Direction::Inbound, vec![2; 30]);
+    let mut new = Daemon::install("a", v1::Direction::Inbound, vec![2; 30]);
     new.key = "k2".into();
     let request = v1::RekeyRequest { keys: vec![new], grace_milliseconds: 300 };
     client.rekey(request).await.unwrap();

@@ -101,7 +101,7 @@ impl Daemon {
         self.client().await.create_route(request).await.map(drop)
     }
 
-    pub fn install(&self, leg: &str, direction: v1::Direction, key_salt: Vec<u8>) -> v1::KeyInstall {
+    pub fn install(leg: &str, direction: v1::Direction, key_salt: Vec<u8>) -> v1::KeyInstall {
         v1::KeyInstall {
             session: "s".into(),
             leg: leg.into(),
@@ -122,7 +122,7 @@ impl Daemon {
         suite: &str,
         key_salt: &[u8],
     ) -> Result<v1::Key, v1::Failure> {
-        let install = self.install(leg, direction, key_salt.to_vec());
+        let install = Self::install(leg, direction, key_salt.to_vec());
         let install =
             v1::KeyInstall { session: session.into(), key: key.into(), suite: suite.into(), ..install };
         let request = v1::InstallKeysRequest { keys: vec![install] };
