@@ -1,30 +1,26 @@
 //! The engine: workers on their CPUs, XDP on its interfaces, and one thread that watches both.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender};
-use hwlocality::Topology;
-use sluice_io::live::{LiveIo, Queue};
-use sluice_io::{Path, Pool, PoolConfig, PoolError};
+use sluice_io::{Path, PoolError};
 use sluice_srtp::KeyId;
 
+use crate::Event;
 use crate::command::{Command, CommandError, QueueFull, Ticket, ticket};
-use crate::config::{EngineConfig, WorkerCount};
+use crate::config::EngineConfig;
 use crate::counters::{WorkerSnapshot, WorkerStats};
-use crate::event::{self, EventReceiver, EventSender};
+use crate::event::{self, EventReceiver};
 use crate::guard::Guard;
 use crate::inbox::{Envelope, Inbox};
-use crate::pipeline::{Pipeline, Resolver, Shared, Steering};
-use crate::placement::{self, Machine, Place, PlacementError};
+use crate::launch::{Placement, Plan, Ready, live};
+use crate::pipeline::{Resolver, Shared, Steering};
 use crate::report::{EngineReport, InterfaceReport, WorkerReport};
 use crate::setup::{self, Nic};
 use crate::steering::Interfaces;
 use crate::watch::{self, Netlink, Watch};
-use crate::worker::Worker;
-use crate::{Event, Mode};
 
 /// Why the engine does not start. Whatever was set up by then is taken down again.
 #[derive(Debug, thiserror::Error)]
@@ -117,14 +113,6 @@ struct Handle {
     alive: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     report: WorkerReport,
-}
-
-/// What a worker's thread tells when it is ready.
-struct Ready {
-    stats: Arc<WorkerStats>,
-    bound: Result<(), String>,
-    queues: Vec<(String, u32)>,
-    degraded: Vec<(String, String)>,
 }
 
 impl Engine {
@@ -333,174 +321,5 @@ impl Handle {
     /// Answers what a worker that has ended left behind.
     fn refuse_commands(&self) {
         while self.inbox.commands.pop().is_some() {}
-    }
-}
-
-/// How many workers, and where.
-struct Placement {
-    workers: usize,
-    places: Vec<Place>,
-    topology: Option<Arc<Mutex<Topology>>>,
-    failed: Option<PlacementError>,
-}
-
-impl Placement {
-    fn choose(config: &EngineConfig, nic_node: Option<usize>) -> Self {
-        let (machine, topology, failed) = match Machine::detect() {
-            Ok((machine, topology)) => (machine, Some(Arc::new(Mutex::new(topology))), None),
-            Err(error) => (Machine::default(), None, Some(error)),
-        };
-        let workers = match config.workers {
-            WorkerCount::Exactly(count) => count,
-            WorkerCount::Auto => machine.cores().max(1),
-        };
-        let places = if config.pin { placement::decide(&machine, nic_node, workers) } else { Vec::new() };
-        Self { workers, places, topology, failed }
-    }
-}
-
-/// All that a worker's thread needs.
-struct Plan {
-    worker: usize,
-    config: EngineConfig,
-    shared: Shared,
-    interfaces: Arc<Interfaces>,
-    queues: Vec<(usize, u32)>,
-    place: Option<Place>,
-    topology: Option<Arc<Mutex<Topology>>>,
-}
-
-/// A worker's life. A panic is a fault of ours; it ends the worker, loudly, and nothing else.
-fn live(
-    plan: Plan,
-    ready: &Sender<Result<Ready, EngineError>>,
-    inbox: &Inbox,
-    alive: &AtomicBool,
-    events: &EventSender,
-) {
-    let worker = plan.worker;
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(plan, ready)));
-    bury(worker, outcome, inbox, alive, events);
-}
-
-/// What is left to do for a worker that has ended, by order or by a panic.
-fn bury(
-    worker: usize,
-    outcome: std::thread::Result<()>,
-    inbox: &Inbox,
-    alive: &AtomicBool,
-    events: &EventSender,
-) {
-    alive.store(false, Ordering::SeqCst);
-    while inbox.commands.pop().is_some() {}
-    if let Err(panic) = outcome {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let reason = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-        events.send(Event::WorkerDied { worker, reason: reason.into() });
-    }
-}
-
-/// Memory and packet I/O are made on the thread that uses them: on its NUMA node, and because an io_uring
-/// belongs to the thread that made it.
-fn work(plan: Plan, ready: &Sender<Result<Ready, EngineError>>) {
-    let bound = plan.bind();
-    let (mut pool, mut io) = match plan.resources() {
-        Ok(resources) => resources,
-        Err(error) => {
-            // Whoever started this thread waits for the answer.
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let (queues, degraded) = match plan.open_queues(&mut io, &mut pool) {
-        Ok(opened) => opened,
-        Err(error) => {
-            io.close(&mut pool);
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let Plan { worker, config, shared, .. } = plan;
-    let inbox = Arc::clone(&shared.inboxes[worker]);
-    let pipeline = Pipeline::new(worker, config.limits, config.tuning, shared, sluice_io::clock::now);
-    let stats = Arc::clone(pipeline.stats());
-    let mut worker = Worker::new(pipeline, io, pool, inbox);
-    if ready.send(Ok(Ready { stats, bound, queues, degraded })).is_ok() {
-        worker.run();
-    }
-    let Worker { io, mut pool, .. } = worker;
-    io.close(&mut pool);
-}
-
-/// Queues opened, and those that could not be: interface and reason.
-type Opened = (Vec<(String, u32)>, Vec<(String, String)>);
-
-impl Plan {
-    fn bind(&self) -> Result<(), String> {
-        let (Some(place), Some(topology)) = (self.place, &self.topology) else { return Ok(()) };
-        let topology = topology.lock().unwrap_or_else(PoisonError::into_inner);
-        placement::bind(&topology, place).map_err(|error| error.to_string())
-    }
-
-    fn resources(&self) -> Result<(Pool, LiveIo), EngineError> {
-        let worker = self.worker;
-        let sizes = PoolConfig { small: self.config.small_chunks, large: self.config.large_chunks };
-        let mut pool = Pool::new(sizes).map_err(|source| EngineError::Pool { worker, source })?;
-        let io = LiveIo::new(&mut pool).map_err(|source| EngineError::Io { worker, source })?;
-        Ok((pool, io))
-    }
-
-    /// A queue without a socket is the kernel's, and still served: through the legs' own sockets.
-    fn open_queues(&self, io: &mut LiveIo, pool: &mut Pool) -> Result<Opened, EngineError> {
-        let (mut opened, mut degraded) = (Vec::new(), Vec::new());
-        for &(interface, queue) in &self.queues {
-            let Some(interface) = self.interfaces.0.get(interface) else { continue };
-            let wanted =
-                Queue { ifindex: interface.ifindex, queue, generic: interface.path == Path::XdpGeneric };
-            let socket = io.open_queue(pool, wanted).map_err(|error| error.to_string());
-            let given = socket.and_then(|socket| {
-                use std::os::fd::AsFd;
-                interface.set_socket(queue, socket.as_fd()).map_err(|error| error.to_string())
-            });
-            let name = interface.name.clone();
-            match given {
-                Ok(()) => opened.push((name, queue)),
-                Err(reason) if self.config.datapath == Mode::Auto => {
-                    degraded.push((name, format!("queue {queue} goes by kernel sockets: {reason}")));
-                }
-                Err(reason) => return Err(EngineError::Queue { name, queue, reason }),
-            }
-        }
-        Ok((opened, degraded))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_worker_that_dies_is_reported_and_answers_what_waited() {
-        let limits = crate::Limits { commands: 4, ..crate::Limits::default() };
-        let (inbox, alive) = (Inbox::new(&limits), AtomicBool::new(true));
-        let (events, receiver) = event::channel(4);
-        let (waiting, answer) = ticket();
-        let command = Box::new(Command::RemoveLeg { leg: 1 });
-        assert!(inbox.commands.push(Envelope { command, answer }).is_ok());
-        let outcome = catch_unwind(|| panic!("the reason"));
-        bury(3, outcome, &inbox, &alive, &events);
-        assert!(!alive.load(Ordering::SeqCst));
-        assert_eq!(waiting.wait(Duration::ZERO), Some(Err(CommandError::WorkerStopped)));
-        let died = Event::WorkerDied { worker: 3, reason: "the reason".into() };
-        assert_eq!(receiver.try_recv(), Ok(died));
-    }
-
-    #[test]
-    fn a_worker_that_ends_by_order_is_no_event() {
-        let limits = crate::Limits { commands: 4, ..crate::Limits::default() };
-        let (events, receiver) = event::channel(4);
-        bury(0, Ok(()), &Inbox::new(&limits), &AtomicBool::new(true), &events);
-        assert!(receiver.try_recv().is_err());
     }
 }

@@ -16,6 +16,9 @@ pub const TRANSPORT_FEEDBACK: u8 = 205;
 /// Payload-specific feedback (RFC 4585).
 pub const PAYLOAD_FEEDBACK: u8 = 206;
 
+/// Extended reports (RFC 3611).
+pub const EXTENDED_REPORT: u8 = 207;
+
 /// The SSRC of the packet's sender: the first packet's second word.
 pub fn sender_ssrc(packet: &[u8]) -> Option<u32> {
     packet.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes)
@@ -49,84 +52,124 @@ pub fn parts(packet: &[u8]) -> impl Iterator<Item = Part> + '_ {
     })
 }
 
-/// Replaces SSRC `from` by `to` wherever an unprotected compound packet names it: as sender, in
-/// report blocks, in SDES chunks, in BYE lists, as the media source of feedback, and in FIR, TMMBR,
-/// TMMBN (RFC 5104) and REMB entries.
+/// Replaces SSRC `from` by `to` wherever an unprotected compound packet names it; see [`rewrite_ssrcs`].
 pub fn rewrite_ssrc(packet: &mut [u8], from: u32, to: u32) {
+    rewrite_ssrcs(packet, |ssrc| (ssrc == from).then_some(to));
+}
+
+/// Replaces every SSRC of an unprotected compound packet for which `replacement` has another: as sender,
+/// in report blocks, SDES chunks and BYE lists (RFC 3550 §6), as the media source of feedback
+/// (RFC 4585 §6.1), in the entries of TMMBR, TMMBN, FIR, TSTR, TSTN and VBCM (RFC 5104 §4.2, §4.3) and of
+/// REMB, and in XR blocks (RFC 3611 §4).
+pub fn rewrite_ssrcs(packet: &mut [u8], replacement: impl Fn(u32) -> Option<u32>) {
     let mut start = 0;
     loop {
         let Some(part) = parts(&packet[start..]).next() else { return };
         let body = &mut packet[start + 4..start + part.end];
-        rewrite_part(body, part, from, to);
+        each_ssrc(body, part, &mut |field| replace(field, &replacement));
         start += part.end;
     }
 }
 
-fn rewrite_part(body: &mut [u8], part: Part, from: u32, to: u32) {
-    let count = usize::from(part.count);
-    match part.packet_type {
-        SENDER_REPORT => {
-            replace(body, 0, from, to);
-            (0..count).for_each(|block| replace(body, 24 + 24 * block, from, to));
-        }
-        RECEIVER_REPORT => {
-            replace(body, 0, from, to);
-            (0..count).for_each(|block| replace(body, 4 + 24 * block, from, to));
-        }
-        SOURCE_DESCRIPTION => rewrite_chunks(body, count, from, to),
-        BYE => (0..count).for_each(|source| replace(body, 4 * source, from, to)),
-        TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => {
-            replace(body, 0, from, to);
-            replace(body, 4, from, to);
-            rewrite_feedback(body, part, from, to);
-        }
-        _ => replace(body, 0, from, to),
+fn replace(field: &mut [u8; 4], replacement: impl Fn(u32) -> Option<u32>) {
+    if let Some(ssrc) = replacement(u32::from_be_bytes(*field)) {
+        *field = ssrc.to_be_bytes();
     }
 }
 
-/// Formats whose own entries name streams.
-fn rewrite_feedback(body: &mut [u8], part: Part, from: u32, to: u32) {
-    match (part.packet_type, part.count) {
-        // TMMBR, TMMBN (RFC 5104 §4.2.1, §4.2.2) and FIR (§4.3.1): entries of two words.
-        (TRANSPORT_FEEDBACK, 3 | 4) | (PAYLOAD_FEEDBACK, 4) => {
-            (8..body.len()).step_by(8).for_each(|at| replace(body, at, from, to));
+type Visit<'a> = dyn FnMut(&mut [u8; 4]) + 'a;
+
+/// The SSRCs of one part; `body` begins after the part's first word.
+fn each_ssrc(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
+    let count = usize::from(part.count);
+    match part.packet_type {
+        SENDER_REPORT => {
+            at(body, 0, visit);
+            every(body, 24, 24, count, visit);
         }
+        RECEIVER_REPORT => {
+            at(body, 0, visit);
+            every(body, 4, 24, count, visit);
+        }
+        SOURCE_DESCRIPTION => chunks(body, count, visit),
+        BYE => every(body, 0, 4, count, visit),
+        TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => feedback(body, part, visit),
+        EXTENDED_REPORT => extended(body, visit),
+        _ => at(body, 0, visit),
+    }
+}
+
+/// The SSRC at an offset, if the part is that long.
+fn at(body: &mut [u8], offset: usize, visit: &mut Visit<'_>) {
+    if let Some(field) = body.get_mut(offset..).and_then(|tail| tail.first_chunk_mut()) {
+        visit(field);
+    }
+}
+
+fn every(body: &mut [u8], first: usize, step: usize, count: usize, visit: &mut Visit<'_>) {
+    for index in 0..count {
+        at(body, first + index * step, visit);
+    }
+}
+
+/// SDES chunks: an SSRC, then items until a zero octet, padded to a word (RFC 3550 §6.5).
+fn chunks(body: &mut [u8], count: usize, visit: &mut Visit<'_>) {
+    let mut offset = 0;
+    for _ in 0..count {
+        at(body, offset, visit);
+        offset += 4;
+        while let Some(item) = body.get(offset..) {
+            match item {
+                [] | [0, ..] | [_] => break,
+                [_, length, ..] => offset += 2 + usize::from(*length),
+            }
+        }
+        offset = (offset + 4) & !3;
+    }
+}
+
+/// Sender, media source, and the SSRCs that some formats carry in entries of their own.
+fn feedback(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
+    at(body, 0, visit);
+    at(body, 4, visit);
+    let pairs = body.len().saturating_sub(8) / 8;
+    match (part.packet_type, part.count) {
+        // TMMBR, TMMBN; FIR, TSTR, TSTN: entries of two words.
+        (TRANSPORT_FEEDBACK, 3 | 4) | (PAYLOAD_FEEDBACK, 4..=6) => every(body, 8, 8, pairs, visit),
+        // VBCM: one entry of any length.
+        (PAYLOAD_FEEDBACK, 7) => at(body, 8, visit),
         // REMB (draft-alvestrand-rmcat-remb §2.2): a count, a bitrate, a list.
         (PAYLOAD_FEEDBACK, 15) if body.get(8..12) == Some(b"REMB") => {
             let count = body.get(12).map_or(0, |count| usize::from(*count));
-            (0..count).for_each(|source| replace(body, 16 + 4 * source, from, to));
+            every(body, 16, 4, count, visit);
         }
         _ => {}
     }
 }
 
-/// SDES chunks: an SSRC, then items until a zero octet, padded to a word (RFC 3550 §6.5).
-fn rewrite_chunks(body: &mut [u8], count: usize, from: u32, to: u32) {
-    let mut at = 0;
-    for _ in 0..count {
-        replace(body, at, from, to);
-        at += 4;
-        while let Some(item) = body.get(at..) {
-            match item {
-                [] | [0, ..] | [_] => break,
-                [_, length, ..] => at += 2 + usize::from(*length),
-            }
+/// Report blocks (RFC 3611 §4): all but the receiver reference time have the source's SSRC first; DLRR
+/// has one per sub-block.
+fn extended(body: &mut [u8], visit: &mut Visit<'_>) {
+    const REFERENCE_TIME: u8 = 4;
+    const DLRR: u8 = 5;
+    at(body, 0, visit);
+    let mut offset = 4;
+    while let Some(&[kind, _, high, low]) = body.get(offset..).and_then(|tail| tail.first_chunk()) {
+        let length = 4 * usize::from(u16::from_be_bytes([high, low]));
+        match kind {
+            REFERENCE_TIME => {}
+            DLRR => every(body, offset + 4, 12, length / 12, visit),
+            _ if length >= 4 => at(body, offset + 4, visit),
+            _ => {}
         }
-        at = (at + 4) & !3;
-    }
-}
-
-fn replace(body: &mut [u8], at: usize, from: u32, to: u32) {
-    if let Some(field) = body.get_mut(at..at + 4)
-        && *field == from.to_be_bytes()
-    {
-        field.copy_from_slice(&to.to_be_bytes());
+        offset += 4 + length;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
@@ -150,5 +193,86 @@ mod tests {
     fn a_lying_length_ends_the_walk() {
         let packet = words(&[0x80c9_0001, 7, 0x80c9_00ff, 7]);
         assert_eq!(parts(&packet).count(), 1);
+    }
+
+    const OLD: u32 = 0x0102_0304;
+    const NEW: u32 = 0xa1a2_a3a4;
+
+    fn packet(count: u8, kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x80 | count, kind, 0, 0];
+        packet.extend_from_slice(body);
+        packet.resize(packet.len().next_multiple_of(4), 0);
+        let words = (packet.len() / 4 - 1) as u16;
+        packet[2..4].copy_from_slice(&words.to_be_bytes());
+        packet
+    }
+
+    fn occurrences(compound: &[u8], ssrc: u32) -> usize {
+        compound.chunks(4).filter(|word| *word == ssrc.to_be_bytes()).count()
+    }
+
+    fn body(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn check(compound: &[u8], fields: usize) {
+        assert_eq!(occurrences(compound, OLD), fields, "the test's own packet");
+        let mut rewritten = compound.to_vec();
+        rewrite_ssrcs(&mut rewritten, |ssrc| (ssrc == OLD).then_some(NEW));
+        assert_eq!((occurrences(&rewritten, OLD), occurrences(&rewritten, NEW)), (0, fields));
+        rewrite_ssrcs(&mut rewritten, |ssrc| (ssrc == NEW).then_some(OLD));
+        assert_eq!(rewritten, compound, "nothing else changed");
+    }
+
+    #[test]
+    fn sender_report_description_and_goodbye_are_rewritten_together() {
+        let mut compound = packet(1, SENDER_REPORT, &body(&[OLD, 9, 9, 9, 9, 9, OLD, 1, 2, 3, 4, 5]));
+        let mut chunks = body(&[OLD]);
+        chunks.extend_from_slice(&[1, 4, b'n', b'a', b'm', b'e', 0, 0]);
+        chunks.extend_from_slice(&body(&[7]));
+        chunks.extend_from_slice(&[1, 2, b'x', b'y', 0, 0, 0, 0]);
+        chunks.extend_from_slice(&body(&[OLD]));
+        chunks.extend_from_slice(&[0, 0, 0, 0]);
+        compound.extend(packet(3, SOURCE_DESCRIPTION, &chunks));
+        compound.extend(packet(2, BYE, &body(&[8, OLD])));
+        check(&compound, 5);
+    }
+
+    #[test]
+    fn report_blocks_and_feedback_are_rewritten() {
+        let mut compound = packet(2, RECEIVER_REPORT, &body(&[5, OLD, 0, 0, 0, 0, 0, OLD, 0, 0, 0, 0, 0]));
+        compound.extend(packet(1, TRANSPORT_FEEDBACK, &body(&[5, OLD, 0x0001_0000])));
+        compound.extend(packet(4, PAYLOAD_FEEDBACK, &body(&[5, 0, OLD, 0x0100_0000, OLD, 0x0200_0000])));
+        compound.extend(packet(15, PAYLOAD_FEEDBACK, &body(&[5, 0, 0x5245_4d42, 0x0200_0000, OLD, OLD])));
+        compound.extend(packet(
+            0,
+            EXTENDED_REPORT,
+            &body(&[OLD, 0x0500_0003, OLD, 1, 2, 0x0600_0009, OLD, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ));
+        check(&compound, 10);
+    }
+
+    #[test]
+    fn what_only_looks_like_an_ssrc_is_left_alone() {
+        let compound = packet(1, TRANSPORT_FEEDBACK, &body(&[5, 6, OLD]));
+        let mut rewritten = compound.clone();
+        rewrite_ssrcs(&mut rewritten, |ssrc| (ssrc == OLD).then_some(NEW));
+        assert_eq!(rewritten, compound);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let length = bytes.len();
+            rewrite_ssrcs(&mut bytes, |ssrc| Some(!ssrc));
+            prop_assert_eq!(bytes.len(), length);
+        }
+
+        #[test]
+        fn any_packet_of_a_known_type_is_survived(
+            count in 0..32_u8, kind in SENDER_REPORT..=EXTENDED_REPORT, content in prop::collection::vec(any::<u8>(), 0..120)
+        ) {
+            rewrite_ssrcs(&mut packet(count, kind, &content), |ssrc| Some(!ssrc));
+        }
     }
 }

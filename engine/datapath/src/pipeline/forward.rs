@@ -1,13 +1,15 @@
 //! Third stage: is the source right, is the stream valid, and where do its packets go?
 
 use sluice_io::{Component, Frame, Path, Pool, TxMeta};
+use sluice_srtp::rtcp::rewrite_ssrcs;
+use sluice_srtp::rtp;
 use sluice_srtp::{Kind, MAX_OVERHEAD};
 
 use super::{Outgoing, Pipeline, Received, Transmit};
 use crate::counters::path_code;
 use crate::probation::{Judgement, Probation};
 use crate::stream::{Binding, Held, Phase, Target};
-use crate::{Direction, DropReason, Event, Latching, Protection, rtcp};
+use crate::{Direction, DropReason, Event, Latching, Protection};
 
 /// A packet of a valid stream, in the clear.
 struct Media {
@@ -250,7 +252,11 @@ impl Pipeline {
         let Media { mut frame, kind, received_at, .. } = media;
         frame.set_egress(meta);
         match kind {
-            Kind::Rtp => rewrite_rtp(frame.payload_mut(), binding.rewrite),
+            Kind::Rtp => {
+                if let Some(ssrc) = binding.rewrite {
+                    rtp::rewrite_ssrc(frame.payload_mut(), ssrc);
+                }
+            }
             Kind::Rtcp => self.rewrite_rtcp(frame.payload_mut(), from, binding),
         }
         let context = match binding.target {
@@ -271,7 +277,7 @@ impl Pipeline {
         if !sent && !received {
             return;
         }
-        rtcp::rewrite(compound, |ssrc| {
+        rewrite_ssrcs(compound, |ssrc| {
             let renamed = || {
                 let stream = self.streams.get(self.stream_ids.get(&(from, ssrc))?)?;
                 stream.bindings.iter().find(|other| other.route == binding.route)?.rewrite
@@ -326,12 +332,6 @@ impl Pipeline {
         if let Some(from) = changed {
             self.emit(Event::PathChange { leg: id, from, to: media.path, at: now });
         }
-    }
-}
-
-fn rewrite_rtp(packet: &mut [u8], ssrc: Option<u32>) {
-    if let (Some(ssrc), Some(field)) = (ssrc, packet.get_mut(8..12)) {
-        field.copy_from_slice(&ssrc.to_be_bytes());
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use sluice_classifier::{LocalKey, Verdict, classify};
 use sluice_io::{Component, Frame, Ingress, Pool};
-use sluice_srtp::{Inbound, Kind};
+use sluice_srtp::{Inbound, Kind, rtcp, rtp};
 
 use super::{Origin, Pipeline, Received};
 use crate::handoff::Refused;
@@ -264,9 +264,8 @@ fn new_context(leg: &Leg, ssrc: u32) -> Option<Inbound> {
 
 /// RFC 3550 §5.1 and §6.4.1; both in the clear in SRTP.
 fn ssrc_of(packet: &[u8], kind: Kind) -> Option<u32> {
-    let at = match kind {
-        Kind::Rtp => 8,
-        Kind::Rtcp => 4,
-    };
-    Some(u32::from_be_bytes(*packet.get(at..)?.first_chunk()?))
+    match kind {
+        Kind::Rtp => rtp::ssrc(packet),
+        Kind::Rtcp => rtcp::sender_ssrc(packet),
+    }
 }
