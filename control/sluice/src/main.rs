@@ -34,6 +34,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Decrypt or encrypt the SRTP streams of a capture file.
     Pcap(pcap::Arguments),
+    /// Show the main job on real media between ffmpeg and GStreamer, and prove it.
+    Demo(sluice_demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Ctl(arguments) => ctl::execute(*arguments),
         Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Pcap(arguments) => pcap::execute(&arguments),
+        Command::Demo(options) => demo(&options),
     };
     done.unwrap_or_else(|error| {
         // A reader that has gone (`sluice … | head`) is no error.
@@ -52,4 +55,9 @@ fn main() -> ExitCode {
         eprintln!("sluice: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn demo(options: &sluice_demo::Options) -> anyhow::Result<ExitCode> {
+    let passed = sluice_demo::run(options, &std::env::current_exe()?)?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -373,9 +373,16 @@ fn connect(runtime: &Runtime, socket: &Path, process: &mut Process) -> Result<Sl
 
 /// The configuration file of a daemon.
 fn configuration_text(settings: &Settings<'_>, socket: &Path) -> Result<String> {
+    let quoted = |text: &str| serde_json::to_string(text);
+    let addresses: Vec<_> = settings.addresses.iter().map(ToString::to_string).collect();
+    let socket = socket.to_str().context("the socket's path is not UTF-8")?;
     let mut text = String::new();
-    writeln!(text, "# to be written")?;
-    let _ = (settings, socket);
+    writeln!(text, "[api]\nsocket = {}", quoted(socket)?)?;
+    writeln!(text, "[media]\naddresses = {}", serde_json::to_string(&addresses)?)?;
+    writeln!(text, "[datapath]\nmode = {}", quoted(settings.datapath)?)?;
+    for interface in &settings.interfaces {
+        writeln!(text, "[[interface]]\nname = {}", quoted(interface)?)?;
+    }
     Ok(text)
 }
 
