@@ -100,9 +100,15 @@ impl Pool {
         self.free_large.pop().map(|chunk| self.frame(chunk))
     }
 
-    /// Takes a frame's chunk back.
+    /// Takes a frame's chunk back. A frame of another pool is not taken: its chunk stays lost to that pool,
+    /// which shows in [`Self::outstanding`].
     #[allow(clippy::needless_pass_by_value, reason = "the caller must not keep the frame")]
     pub fn free(&mut self, frame: Frame) {
+        // Numbers alone do not tell pools apart, and a chunk must not be handed out twice.
+        let ours = self.base.as_ptr() as usize..self.base.as_ptr() as usize + self.bytes;
+        if !ours.contains(&(frame.base.as_ptr() as usize)) {
+            return;
+        }
         if frame.chunk < self.config.small {
             self.free_small.push(frame.chunk);
         } else {
@@ -347,6 +353,17 @@ mod tests {
         assert!(pool.alloc(9000).is_none());
         assert!(pool.alloc(LARGE).is_none());
         pool.free(frame);
+    }
+
+    #[test]
+    fn a_frame_of_another_pool_is_not_mixed_in() {
+        let config = PoolConfig { small: 2, large: 0 };
+        let (mut pool, mut other) = (Pool::new(config).unwrap(), Pool::new(config).unwrap());
+        let (mine, foreign) = (pool.alloc(1).unwrap(), other.alloc(1).unwrap());
+        pool.free(foreign);
+        assert_eq!((pool.outstanding(), other.outstanding()), (1, 1));
+        pool.free(mine);
+        assert_eq!((pool.available(), other.available()), ((2, 0), (1, 0)));
     }
 
     #[test]

@@ -60,9 +60,10 @@ impl LiveIo {
     /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.
     pub fn open_queue(&mut self, pool: &mut Pool, queue: Queue) -> Result<&XskSocket, XskError> {
         let path = if queue.generic { Path::XdpGeneric } else { Path::XdpNative };
-        let socket = XskSocket::open(pool, &mut self.umem, queue.ifindex, queue.queue, path)?;
-        let place = self.xsks.len();
+        let (place, other) = (self.xsks.len(), self.xsks.first());
+        let socket = XskSocket::open(pool, &mut self.umem, other, (queue.ifindex, queue.queue), path)?;
         self.xsks.push(socket);
+        self.refill(pool);
         Ok(&self.xsks[place])
     }
 
@@ -77,6 +78,21 @@ impl LiveIo {
         drop(xsks);
         umem.release(pool);
         uring.close(pool);
+    }
+
+    /// Gives every AF_XDP socket chunks to receive into: half of the small ones, in equal shares, so that the
+    /// other half is left for the pipeline and for sending.
+    fn refill(&mut self, pool: &mut Pool) {
+        let share = pool.config().small / 2 / (self.xsks.len() as u32).max(1);
+        self.xsks.iter_mut().for_each(|socket| socket.refill(pool, &mut self.umem, share));
+    }
+
+    /// Closes the sockets whose interface is gone.
+    fn bury(&mut self, pool: &mut Pool) {
+        while let Some(place) = self.xsks.iter().position(XskSocket::is_gone) {
+            let socket = self.xsks.swap_remove(place);
+            self.counters.send_failed += socket.close(pool, &mut self.umem);
+        }
     }
 
     /// Hands the frame to the AF_XDP socket of its next hop's interface, or gives it back.
@@ -119,6 +135,7 @@ impl PacketIo for LiveIo {
             socket.complete(pool, &mut self.umem, &mut self.counters);
             socket.receive(pool, &mut self.umem, rx, &mut self.counters);
         }
+        self.refill(pool);
         // Begin with another socket next time.
         if !self.xsks.is_empty() {
             self.xsks.rotate_left(1);
@@ -135,6 +152,7 @@ impl PacketIo for LiveIo {
             socket.flush();
             socket.complete(pool, &mut self.umem, &mut self.counters);
         }
+        self.bury(pool);
         self.uring.flush(pool);
     }
 

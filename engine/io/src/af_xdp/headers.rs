@@ -10,7 +10,8 @@ const HOP_LIMIT: u8 = 64;
 const LONGEST: usize = 14 + 4 + 40 + 8;
 
 /// Puts all headers in front of the frame's payload and makes them part of it. Nothing happens, and
-/// `false` comes back, if the headroom is too small, the packet too long or the families differ.
+/// `false` comes back, if the headroom is too small, the packet too long, the source address open or the
+/// families differ.
 pub fn prepend(frame: &mut Frame, meta: &TxMeta, hop: &NextHop) -> bool {
     let mut bytes = [0; LONGEST];
     let Some(len) = write(&mut bytes, meta, hop, frame.payload()) else { return false };
@@ -31,6 +32,8 @@ fn write(out: &mut [u8; LONGEST], meta: &TxMeta, hop: &NextHop, payload: &[u8]) 
     }
     let udp_len = u16::try_from(8 + payload.len()).ok()?;
     let pseudo = match (canonical(meta.local), canonical(meta.remote)) {
+        // Only the kernel can choose a source address for a socket bound to all of them.
+        (local, _) if local.is_unspecified() => return None,
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             headers.put(&0x0800_u16.to_be_bytes());
             headers.ipv4(udp_len, meta.dscp, source.octets(), destination.octets())?
@@ -184,6 +187,9 @@ mod tests {
         let mut out = [0; LONGEST];
         let mixed = meta("192.0.2.1:1", "[2001:db8::2]:1");
         assert_eq!(write(&mut out, &mixed, &hop(None), &[]), None);
+        for open in [meta("0.0.0.0:1", "192.0.2.2:1"), meta("[::]:1", "[2001:db8::2]:1")] {
+            assert_eq!(write(&mut out, &open, &hop(None), &[]), None);
+        }
         let v4 = meta("192.0.2.1:1", "192.0.2.2:1");
         assert_eq!(write(&mut out, &v4, &hop(None), &vec![0; 65_510]), None);
     }

@@ -86,6 +86,13 @@ impl<T: Copy> Ring<T> {
         self.size - self.ours.wrapping_sub(self.theirs)
     }
 
+    /// As producer: how many published descriptors the kernel has not taken yet.
+    pub(super) fn waiting(&mut self) -> u32 {
+        // Acquire: as in room.
+        self.theirs = self.word(self.layout.consumer).load(Ordering::Acquire);
+        self.ours.wrapping_sub(self.theirs)
+    }
+
     /// As producer: writes a descriptor, seen by the kernel after [`Self::publish`]. Whether it fitted.
     pub(super) fn produce(&mut self, descriptor: T) -> bool {
         if self.room() == 0 {
@@ -116,6 +123,13 @@ impl<T: Copy> Ring<T> {
         let descriptor = unsafe { self.slot(self.ours).read() };
         self.ours = self.ours.wrapping_add(1);
         Some(descriptor)
+    }
+
+    /// As consumer: how many descriptors wait to be consumed.
+    pub(super) fn ready(&mut self) -> u32 {
+        // Acquire: as in consume.
+        self.theirs = self.word(self.layout.producer).load(Ordering::Acquire);
+        self.theirs.wrapping_sub(self.ours)
     }
 
     /// As consumer: lets the producer use the slots again.
@@ -177,12 +191,13 @@ mod tests {
         let (mut producer, mut consumer) = pair(&mut memory, 4);
         assert!((0..4).all(|i| producer.produce(i)));
         assert!(!producer.produce(4));
-        assert_eq!(consumer.consume(), None);
+        assert_eq!((consumer.consume(), consumer.ready()), (None, 0));
         producer.publish();
+        assert_eq!((producer.waiting(), consumer.ready()), (4, 4));
         assert_eq!(consumer.consume(), Some(0));
         assert_eq!(producer.room(), 0, "the slot is not released yet");
         consumer.release();
-        assert_eq!(producer.room(), 1);
+        assert_eq!((producer.room(), producer.waiting(), consumer.ready()), (1, 3, 3));
     }
 
     #[test]

@@ -55,33 +55,57 @@ pub enum XskError {
 
 /// The chunks that the kernel works on, by number: every chunk is either in the pool, in a frame, or here.
 pub(crate) struct Umem {
-    held: Vec<Option<Frame>>,
-    /// The socket that the UMEM is registered with; the others share it.
-    first: Option<i32>,
+    /// Each with the number of the socket whose rings it is in.
+    held: Vec<Option<(u32, Frame)>>,
+    /// Sockets there were so far.
+    sockets: u32,
 }
 
 impl Umem {
     pub(crate) fn new(pool: &Pool) -> Self {
-        Self { held: (0..pool.config().small).map(|_| None).collect(), first: None }
+        Self { held: (0..pool.config().small).map(|_| None).collect(), sockets: 0 }
     }
 
-    fn hold(&mut self, frame: Frame) -> u64 {
+    fn hold(&mut self, socket: u32, frame: Frame) -> u64 {
         let address = u64::from(frame.chunk) * SMALL as u64;
         let place = frame.chunk as usize;
         if let Some(slot) = self.held.get_mut(place) {
-            *slot = Some(frame);
+            *slot = Some((socket, frame));
         }
         address
     }
 
     fn take(&mut self, address: u64) -> Option<Frame> {
-        self.held.get_mut((address / SMALL as u64) as usize)?.take()
+        let (_, frame) = self.held.get_mut((address / SMALL as u64) as usize)?.take()?;
+        Some(frame)
+    }
+
+    /// Gives back what a closed socket had; how many of those were still to be sent.
+    fn reclaim(&mut self, socket: u32, pool: &mut Pool) -> u64 {
+        let mut unsent = 0;
+        for slot in &mut self.held {
+            if let Some((_, frame)) = slot.take_if(|(owner, _)| *owner == socket) {
+                unsent += u64::from(frame.egress().is_some());
+                pool.free(frame);
+            }
+        }
+        unsent
     }
 
     /// Gives everything back; only once every socket is closed.
     pub(crate) fn release(self, pool: &mut Pool) {
-        self.held.into_iter().flatten().for_each(|frame| pool.free(frame));
+        self.held.into_iter().flatten().for_each(|(_, frame)| pool.free(frame));
     }
+}
+
+/// Whether a socket can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// The interface is down, and may come up again.
+    Down,
+    /// The kernel unbound the socket: its interface is gone.
+    Gone,
 }
 
 /// A bound socket with its four rings.
@@ -97,21 +121,25 @@ pub struct XskSocket {
     zero_copy: bool,
     path: Path,
     queued: u32,
+    /// This socket's number in the UMEM.
+    number: u32,
+    health: Health,
 }
 
 impl XskSocket {
-    /// Opens a socket on a queue. The first one of `umem` registers the pool's small chunks; zero-copy
-    /// is tried before copy mode.
+    /// Opens a socket on a queue. It shares the UMEM of another one of this worker's, or registers the pool's
+    /// small chunks; zero-copy is tried before copy mode.
     pub(crate) fn open(
         pool: &mut Pool,
         umem: &mut Umem,
-        ifindex: u32,
-        queue: u32,
+        other: Option<&Self>,
+        (ifindex, queue): (u32, u32),
         path: Path,
     ) -> Result<Self, XskError> {
         let fd = create()?;
         let raw = fd.as_raw_fd();
-        if umem.first.is_none() {
+        let shared = other.map(|other| other.fd.as_raw_fd());
+        if shared.is_none() {
             register_umem(raw, pool)?;
         }
         for option in
@@ -142,10 +170,11 @@ impl XskSocket {
             zero_copy: false,
             path,
             queued: 0,
+            number: umem.sockets,
+            health: Health::Good,
         };
-        socket.zero_copy = bind(raw, ifindex, queue, umem.first)?;
-        umem.first.get_or_insert(raw);
-        socket.refill(pool, umem);
+        socket.zero_copy = bind(raw, ifindex, queue, shared)?;
+        umem.sockets += 1;
         Ok(socket)
     }
 
@@ -159,16 +188,33 @@ impl XskSocket {
         self.zero_copy
     }
 
-    /// Gives the kernel chunks to receive into, up to half of what the pool has.
-    pub(crate) fn refill(&mut self, pool: &mut Pool, umem: &mut Umem) {
-        let want = self.fill.room().min(pool.available().0 / 2);
+    /// Whether its interface is gone, for good.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.health == Health::Gone
+    }
+
+    /// Closes the socket and gives its chunks back; how many frames it had not sent yet.
+    pub(crate) fn close(self, pool: &mut Pool, umem: &mut Umem) -> u64 {
+        let number = self.number;
+        drop(self);
+        umem.reclaim(number, pool)
+    }
+
+    /// Gives the kernel chunks to receive into, until it has `level` of them, those filled but not yet taken
+    /// included, or the pool has no more.
+    pub(crate) fn refill(&mut self, pool: &mut Pool, umem: &mut Umem, level: u32) {
+        let want = level.min(RING).saturating_sub(self.fill.waiting() + self.rx.ready());
         for _ in 0..want {
             let Some(frame) = pool.alloc_small() else { break };
-            let address = umem.hold(frame);
+            let address = umem.hold(self.number, frame);
             self.fill.produce(address);
         }
         if want > 0 {
             self.fill.publish();
+        }
+        // A driver that works on our memory stops when it finds the ring empty, and says so.
+        if want > 0 && self.fill.needs_wakeup() {
+            self.ask_for_more();
         }
     }
 
@@ -211,7 +257,6 @@ impl XskSocket {
             }
         }
         self.rx.release();
-        self.refill(pool, umem);
     }
 
     /// Queues a frame behind its headers. Gives it back if the ring is full or headers do not fit.
@@ -223,11 +268,11 @@ impl XskSocket {
         meta: &TxMeta,
         hop: &NextHop,
     ) -> Result<(), Frame> {
-        if self.tx.room() == 0 || !headers::prepend(&mut frame, meta, hop) {
+        if self.health != Health::Good || self.tx.room() == 0 || !headers::prepend(&mut frame, meta, hop) {
             return Err(frame);
         }
         let (start, len) = (frame.start() as u64, frame.len() as u32);
-        let addr = umem.hold(frame) + start;
+        let addr = umem.hold(self.number, frame) + start;
         self.tx.produce(libc::xdp_desc { addr, len, options: 0 });
         self.queued += 1;
         Ok(())
@@ -235,7 +280,7 @@ impl XskSocket {
 
     /// Shows the kernel what was queued, and kicks it if it asks for that.
     pub(crate) fn flush(&mut self) {
-        if self.queued == 0 {
+        if self.queued == 0 && self.health != Health::Down {
             return;
         }
         self.tx.publish();
@@ -258,17 +303,33 @@ impl XskSocket {
         self.completion.release();
     }
 
-    /// Whether the kernel took the kick; EAGAIN and EBUSY want another.
-    fn kick(&self) -> bool {
+    /// Whether the kernel took the kick, or never will; EAGAIN and EBUSY want another.
+    fn kick(&mut self) -> bool {
         // SAFETY: an empty send on a socket that we own; no buffer is passed.
         let sent = unsafe {
             libc::sendto(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
         };
-        sent >= 0
-            || !matches!(
-                io::Error::last_os_error().raw_os_error(),
-                Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
-            )
+        if sent >= 0 {
+            self.health = Health::Good;
+            return true;
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR) => return false,
+            Some(libc::ENETDOWN) => self.health = Health::Down,
+            // Not bound any more.
+            Some(libc::ENXIO | libc::EBADF | libc::ENODEV) => self.health = Health::Gone,
+            _ => {}
+        }
+        true
+    }
+
+    /// Tells the driver that the fill ring has chunks again.
+    fn ask_for_more(&self) {
+        let (nowhere, flags) = (std::ptr::null_mut(), libc::MSG_DONTWAIT);
+        // SAFETY: an empty receive on a socket that we own; no buffer is passed. Nothing depends on the result.
+        unsafe {
+            libc::recvfrom(self.fd.as_raw_fd(), nowhere, 0, flags, std::ptr::null_mut(), nowhere.cast())
+        };
     }
 }
 

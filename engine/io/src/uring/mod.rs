@@ -152,14 +152,22 @@ impl UringIo {
         let Some(slot) = self.receivers.get_mut(place as usize) else { return };
         let Some(receiver) = slot else { return };
         if was_idle {
-            *slot = None;
+            // Sends that still name the descriptor must reach the kernel before it is closed.
+            let receiver = slot.take();
+            self.submit();
+            drop(receiver);
             return;
         }
         receiver.closing = true;
         let target = user_data(RECEIVE, receiver.generation, place);
+        self.cancel(target);
+        self.submit();
+    }
+
+    /// Ends a multishot. Should this find no room, the next datagram of the socket brings it here again.
+    fn cancel(&mut self, target: u64) {
         let cancel = opcode::AsyncCancel::new(target).build().user_data(user_data(CANCEL, 0, 0));
         self.push(&cancel);
-        self.submit();
     }
 
     /// The next datagram that arrived.
@@ -199,7 +207,12 @@ impl UringIo {
 
     fn enqueue(&mut self, pool: &mut Pool, meta: &TxMeta, fd: i32, frame: Frame) {
         match self.sends.prepare(fd, meta, frame) {
-            Ok((number, entry)) => self.push(&entry.user_data(user_data(SEND, 0, number))),
+            Ok((number, entry)) => {
+                if !self.push(&entry.user_data(user_data(SEND, 0, number))) {
+                    self.counters.send_failed += 1;
+                    self.spent.extend(self.sends.finish(number));
+                }
+            }
             Err(frame) => {
                 self.counters.send_failed += 1;
                 pool.free(frame);
@@ -259,19 +272,24 @@ impl UringIo {
             let entry = opcode::RecvMsgMulti::new(fd, &raw const *self.header, GROUP)
                 .build()
                 .user_data(user_data(RECEIVE, receiver.generation, place));
-            self.push(&entry);
+            if !self.push(&entry) {
+                // The kernel takes nothing now; the next turn tries again.
+                return self.idle.push(place);
+            }
         }
     }
 
-    fn push(&mut self, entry: &Entry) {
+    /// Queues an entry; whether there was room.
+    fn push(&mut self, entry: &Entry) -> bool {
         for _ in 0..2 {
             // SAFETY: what entries point to outlives them: the boxed header, the sends' slots and the frames
             // in them stay in place until the completion, and Drop closes the ring before it frees them.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return;
+                return true;
             }
             self.submit();
         }
+        false
     }
 
     fn submit(&mut self) {
@@ -323,6 +341,9 @@ impl UringIo {
         }
         if result < 0 && -result != libc::ENOBUFS && -result != libc::ECANCELED {
             self.counters.socket_errors += 1;
+        }
+        if closing && cqueue::more(flags) {
+            self.cancel(data);
         }
         let Some(mut frame) = frame else { return };
         if result < 0 || closing {
