@@ -129,7 +129,10 @@ fn seal_counter<C: Contexts<Outbound> + ?Sized>(
     for (job, plan) in jobs.iter_mut().zip(plans) {
         let Some(context) = contexts.get(job.context) else { continue };
         let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        if let (Cipher::CounterHmac { .. }, Some(tag)) = (&direction.cipher, tags.next()) {
+        // A tag is taken for a job of this cipher only: a batch may hold both.
+        if matches!(direction.cipher, Cipher::CounterHmac { .. })
+            && let Some(tag) = tags.next()
+        {
             let mut tail = Tail { packet: job.packet, at: plan.end };
             if job.kind == Kind::Rtcp {
                 tail.put(&plan.word);
@@ -176,7 +179,9 @@ fn seal_gcm<C: Contexts<Outbound> + ?Sized>(
     for (job, plan) in jobs.iter_mut().zip(plans) {
         let Some(context) = contexts.get(job.context) else { continue };
         let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        if let (Cipher::Gcm(_), Some((tag, ok))) = (&direction.cipher, tags.next()) {
+        if matches!(direction.cipher, Cipher::Gcm(_))
+            && let Some((tag, ok)) = tags.next()
+        {
             if !ok {
                 job.result = Err(Error::TooLong);
                 continue;

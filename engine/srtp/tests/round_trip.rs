@@ -143,6 +143,70 @@ fn one_batch_holds_a_sequence_wrap_even_at_the_very_first_packets() {
     }
 }
 
+/// Suites of every kind side by side, in every order, some of the jobs refused: what one needs must
+/// not be taken from another.
+#[test]
+fn a_batch_of_mixed_suites_gives_what_each_packet_alone_would() {
+    for order in 0..24 {
+        let mut left = Suite::ALL.to_vec();
+        let mut suites: Vec<Suite> =
+            [6, 2, 1, 1].iter().zip([4, 3, 2, 1]).map(|(by, of)| left.remove(order / by % of)).collect();
+        suites.extend_from_within(..);
+        let keys: Vec<_> = suites.iter().zip(0..).map(|(suite, id)| keys(*suite, id, b"")).collect();
+        let (mut outs, mut intos): (Vec<_>, Vec<_>) = keys.iter().map(pair).unzip();
+        let kind = |index: usize| if index % 3 == 1 { Kind::Rtcp } else { Kind::Rtp };
+        let plain = |index: usize| if index % 3 == 1 { rtcp() } else { rtp(1, 20 + index) };
+        let alone: Vec<_> = (0..suites.len())
+            .map(|index| send(&mut pair(&keys[index]).0, kind(index), &plain(index)).unwrap())
+            .collect();
+
+        let mut buffers: Vec<_> = (0..suites.len())
+            .map(|index| {
+                let mut buffer = plain(index);
+                buffer.resize(buffer.len() + MAX_OVERHEAD, 0);
+                buffer
+            })
+            .collect();
+        // The last two have no tailroom.
+        let full = suites.len() - 2;
+        let mut jobs: Vec<_> = buffers
+            .iter_mut()
+            .enumerate()
+            .map(|(index, buffer)| {
+                let len = plain(index).len();
+                let room = if index < full { len + MAX_OVERHEAD } else { len };
+                Job::new(index, kind(index), &mut buffer[..room], len)
+            })
+            .collect();
+        jobs.rotate_right(1);
+        protect(outs.as_mut_slice(), &mut jobs);
+        jobs.rotate_left(1);
+        for (index, job) in jobs.iter().enumerate() {
+            let expected = if index < full { Ok(()) } else { Err(Error::NoTailroom) };
+            assert_eq!(job.result, expected, "{suites:?} {index}");
+            assert!(index >= full || job.packet[..job.len] == alone[index], "{suites:?} {index}");
+        }
+
+        let mut packets = alone.clone();
+        let last = packets[0].len() - 1;
+        packets[0][last] ^= 1;
+        let mut jobs: Vec<_> = packets
+            .iter_mut()
+            .enumerate()
+            .map(|(index, packet)| {
+                let len = packet.len();
+                Job::new(index, kind(index), packet, len)
+            })
+            .collect();
+        unprotect(intos.as_mut_slice(), &mut jobs);
+        assert_eq!(jobs[0].result, Err(Error::AuthFailed));
+        for (index, job) in jobs.iter().enumerate().skip(1) {
+            assert_eq!(job.result, Ok(()), "{suites:?} {index}");
+            assert_eq!(job.packet[..job.len], plain(index), "{suites:?} {index}");
+        }
+    }
+}
+
 #[test]
 fn a_new_key_takes_over_without_a_gap_and_the_old_one_ends_when_retired() {
     for suite in Suite::ALL {
