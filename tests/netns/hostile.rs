@@ -58,7 +58,7 @@ fn loss_and_reordering_across_a_rollover_lose_nothing_more() -> Result<()> {
     in_flight.retain(|_| dice(10) > 0);
     // Each packet is delayed by up to 24 places.
     let mut order: Vec<_> = in_flight.into_iter().enumerate().collect();
-    order.sort_by_key(|(index, _)| *index as u32 + dice(25));
+    order.sort_by_cached_key(|(index, _)| *index as u32 + dice(25));
     let late = order.windows(2).filter(|pair| pair[0].0 > pair[1].0).count();
     assert!(late > 50 && order.len() < 390, "the dice were too kind");
     for (_, (sealed, packet)) in order {
@@ -121,7 +121,7 @@ fn runts_do_no_harm() -> Result<()> {
     let (mut caller, mut listener) = call(&mut site, Suite::AesCm128HmacSha1_80)?;
     let mut source = Source::new(1, 0);
     let mut sent = stream(&mut caller, site.at(4000), &mut source, 20)?;
-    let sealed = caller.seal(&source.packet(999))?;
+    let sealed = caller.seal(&source.next_packet())?;
     // Every prefix of a datagram that is shorter than any SRTP packet, by socket …
     for length in 0..22 {
         caller.socket.send_to(&sealed[..length], site.at(4000))?;

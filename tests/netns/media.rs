@@ -102,8 +102,8 @@ fn one_caller_is_heard_by_three_listeners_each_under_its_own_key() -> Result<()>
     }
     site.gateway.create_call("room", &legs, &[("a", "x"), ("a", "y"), ("a", "z")])?;
     let sent = stream(&mut caller, site.at(4000), &mut Source::new(1, 0), 100)?;
-    for listener in &mut listeners {
-        expect_exactly(listener, &sent)?;
+    for (listener, name) in listeners.iter_mut().zip(names) {
+        expect_exactly(listener, &sent).map_err(|error| error.context(name))?;
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! XDP taken away, and the daemon killed, under a live call.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sluice_demo::adversary::{is_stun_answer, stun_binding_request};
 use sluice_demo::gateway::{Key, Leg};
 use sluice_demo::namespace::Namespace;
+use sluice_demo::world::Place;
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
 use sluice_tests::needs_root;
@@ -58,7 +61,7 @@ fn while_the_daemon_is_dead_the_kernel_s_sockets_work_and_a_new_one_takes_over()
 
     let ruin = site.crash();
     // Somebody else takes the port: what the daemon's program would have redirected reaches it.
-    let stand_in = ruin.world.gateway.udp(ruin.world.gateway_at(4000))?;
+    let stand_in = bind_when_free(&ruin.world.gateway, ruin.world.gateway_at(4000))?;
     let transaction = [9; 12];
     caller.socket.send_to(&stun_binding_request(transaction), stand_in.local_addr()?)?;
     let (request, from) = receive_raw(&stand_in, PATIENCE)?.context("STUN did not arrive")?;
@@ -111,6 +114,19 @@ fn announce(site: &mut Site, caller: &Peer, listener: &Peer, key: &Key) -> Resul
         Leg::new("b", site.at(5000), listener.address()?),
     ];
     site.gateway.create_call("call", &legs, &[("a", "b")])
+}
+
+/// The kernel closes a killed process's io_uring, and with it the sockets in there, a moment later.
+fn bind_when_free(place: &Place, address: SocketAddr) -> Result<UdpSocket> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match place.udp(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound.with_context(|| format!("cannot bind {address}")),
+        }
+    }
 }
 
 /// Detaches the program as an operator would: by force, behind the daemon's back.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use sluice_demo::gateway::Key;
 use sluice_srtp::{
     Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys,
@@ -26,6 +27,8 @@ pub struct Peer {
 impl Peer {
     /// A peer that sends and receives plain RTP.
     pub fn plain(socket: UdpSocket) -> Self {
+        // Tests send a whole stream before they look at what came: the kernel has to keep it.
+        let _ = set_socket_recv_buffer_size_force(&socket, 16 << 20);
         Self { socket, sends: None, receives: None, roc: 0 }
     }
 
@@ -33,7 +36,7 @@ impl Peer {
     pub fn keyed(socket: UdpSocket, sends: Option<&Key>, receives: Option<&Key>) -> Result<Self> {
         let sends = sends.map(session_keys).transpose()?.map(|keys| (keys, HashMap::new()));
         let receives = receives.map(session_keys).transpose()?.map(|keys| (keys, HashMap::new()));
-        Ok(Self { socket, sends, receives, roc: 0 })
+        Ok(Self { sends, receives, ..Self::plain(socket) })
     }
 
     /// Where this peer is.
@@ -89,7 +92,7 @@ impl Peer {
         let mut jobs = [Job::new(0, kind, &mut packet, length)];
         unprotect(slice::from_mut(context), &mut jobs);
         let [Job { result, len, .. }] = jobs;
-        result?;
+        result.with_context(|| format!("packet {:02x?}", &packet[..packet.len().min(16)]))?;
         packet.truncate(len);
         Ok(packet)
     }

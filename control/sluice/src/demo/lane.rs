@@ -114,7 +114,10 @@ impl Lanes {
                 let inlet = UdpSocket::bind(above(lane.send_to))?;
                 let outlet = UdpSocket::bind(above(lane.caller))?;
                 voices.push(outlet.try_clone()?);
+                let (ear, mouth) = (outlet.try_clone()?, inlet.try_clone()?);
                 relays.push(Relay::start(inlet, outlet, above(lane.into), Watch::Departure, &wire)?);
+                // What the gateway has to say to the caller: STUN answers.
+                relays.push(Relay::start(ear, mouth, above(lane.send_from), Watch::Arrival, &wire)?);
                 let inlet = UdpSocket::bind(above(lane.listener))?;
                 let outlet = UdpSocket::bind(SocketAddr::new(lane.listener.ip(), 0))?;
                 relays.push(Relay::start(inlet, outlet, above(lane.receive_at), Watch::Arrival, &wire)?);
