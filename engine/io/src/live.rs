@@ -1,6 +1,7 @@
 //! The real thing: io_uring on kernel sockets, and AF_XDP sockets beside it where XDP runs.
 
 use std::io;
+use std::marker::PhantomData;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -40,13 +41,15 @@ pub enum LiveError {
     Waker(io::Error),
 }
 
-/// Packet I/O of one worker; must stay on the thread that made it.
+/// Packet I/O of one worker. It stays on the thread that made it, since only that one may use its io_uring.
 pub struct LiveIo {
     uring: UringIo,
     xsks: Vec<XskSocket>,
     umem: Umem,
     waker: Waker,
     counters: IoCounters,
+    /// Not `Send`.
+    thread: PhantomData<*const ()>,
 }
 
 impl LiveIo {
@@ -54,7 +57,14 @@ impl LiveIo {
     pub fn new(pool: &mut Pool) -> Result<Self, LiveError> {
         let waker = Waker::new().map_err(LiveError::Waker)?;
         let (uring, umem) = (UringIo::new(pool)?, Umem::new(pool));
-        Ok(Self { uring, xsks: Vec::new(), umem, waker, counters: IoCounters::default() })
+        Ok(Self {
+            uring,
+            xsks: Vec::new(),
+            umem,
+            waker,
+            counters: IoCounters::default(),
+            thread: PhantomData,
+        })
     }
 
     /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.

@@ -5,7 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{FrameBatch, Ingress, IoCounters, PacketIo, Path, Pool, SocketToken, TxMeta, Waker, clock::now};
+use crate::clock::now;
+use crate::{
+    FrameBatch, HEADROOM, Ingress, IoCounters, LARGE, PacketIo, Path, Pool, SocketToken, TxMeta, Waker,
+};
 
 /// A datagram that the worker sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,11 +106,17 @@ impl PacketIo for MemoryIo {
         let mut queues = lock(&self.queues);
         while !rx.is_full() {
             let Some(arrival) = queues.arrivals.front() else { return };
+            if arrival.payload.len() > LARGE - HEADROOM {
+                self.counters.receive_truncated += 1;
+                queues.arrivals.pop_front();
+                continue;
+            }
             let Some(mut frame) = pool.alloc(arrival.payload.len()) else {
                 self.counters.pool_empty += 1;
                 return;
             };
-            let fits = frame.fill(&arrival.payload);
+            // It fits: the pool was asked for this much.
+            frame.fill(&arrival.payload);
             frame.set_ingress(Ingress {
                 local: arrival.local,
                 remote: arrival.remote,
@@ -117,12 +126,7 @@ impl PacketIo for MemoryIo {
             });
             self.counters.received[arrival.path as usize] += 1;
             queues.arrivals.pop_front();
-            if fits {
-                if let Err(frame) = rx.push(frame) {
-                    pool.free(frame);
-                }
-            } else {
-                self.counters.receive_truncated += 1;
+            if let Err(frame) = rx.push(frame) {
                 pool.free(frame);
             }
         }
@@ -160,4 +164,102 @@ impl PacketIo for MemoryIo {
 
 fn lock(queues: &Mutex<Queues>) -> std::sync::MutexGuard<'_, Queues> {
     queues.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Component, PoolConfig};
+
+    const TOKEN: SocketToken = SocketToken { leg: 3, component: Component::Rtcp };
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn ends() -> (MemoryIo, Wire, Pool, SocketAddr, SocketAddr) {
+        let (io, wire) = MemoryIo::new().unwrap();
+        let pool = Pool::new(PoolConfig { small: 4, large: 2 }).unwrap();
+        (io, wire, pool, address("192.0.2.1:5004"), address("198.51.100.1:6000"))
+    }
+
+    fn receive(io: &mut MemoryIo, pool: &mut Pool) -> FrameBatch {
+        let mut batch = FrameBatch::new();
+        io.receive(pool, &mut batch);
+        batch
+    }
+
+    #[test]
+    fn what_is_put_on_the_wire_arrives_with_its_ends_and_its_socket() {
+        let (mut io, wire, mut pool, local, remote) = ends();
+        io.register_address(TOKEN, local);
+        for socket in [Some(TOKEN), None] {
+            wire.send(remote, local, b"hello");
+            let mut batch = receive(&mut io, &mut pool);
+            let frame = batch.pop().unwrap();
+            let ingress = *frame.ingress().unwrap();
+            assert_eq!((ingress.local, ingress.remote, ingress.socket), (local, remote, socket));
+            assert_eq!((frame.payload(), ingress.path), (&b"hello"[..], Path::Memory));
+            pool.free(frame);
+            io.unregister(TOKEN);
+        }
+    }
+
+    #[test]
+    fn an_empty_pool_leaves_datagrams_on_the_wire_and_counts_the_pause() {
+        let (mut io, wire, mut pool, local, remote) = ends();
+        for number in 0..8 {
+            wire.send(remote, local, &[number]);
+        }
+        let mut first = receive(&mut io, &mut pool);
+        assert_eq!((first.len(), io.counters().pool_empty), (6, 1));
+        first.free(&mut pool);
+        let mut rest = receive(&mut io, &mut pool);
+        assert_eq!(rest.iter().map(|frame| frame.payload()[0]).collect::<Vec<_>>(), [6, 7]);
+        rest.free(&mut pool);
+        assert_eq!((io.counters().received[3], pool.outstanding()), (8, 0));
+    }
+
+    #[test]
+    fn a_datagram_that_no_chunk_holds_is_counted_and_does_not_stand_in_the_way() {
+        let (mut io, wire, mut pool, local, remote) = ends();
+        wire.send(remote, local, &vec![0; LARGE]);
+        wire.send(remote, local, b"next");
+        let mut batch = receive(&mut io, &mut pool);
+        assert_eq!((batch.len(), io.counters().receive_truncated), (1, 1));
+        batch.free(&mut pool);
+    }
+
+    #[test]
+    fn sends_are_collected_or_refused_and_the_chunks_come_back() {
+        let (mut io, wire, mut pool, local, remote) = ends();
+        let meta = TxMeta { socket: TOKEN, local, remote, next_hop: None, dscp: 0 };
+        for refuse in [false, true] {
+            wire.refuse_sends(refuse);
+            let mut frame = pool.alloc(5).unwrap();
+            assert!(frame.fill(b"media"));
+            frame.set_egress(meta);
+            let mut batch = FrameBatch::new();
+            assert!(batch.push(frame).is_ok());
+            io.transmit(&mut pool, &mut batch);
+            assert_eq!((batch.len(), pool.outstanding()), (0, 0));
+        }
+        assert_eq!(wire.sent(), [Sent { meta, payload: b"media".to_vec() }]);
+        assert_eq!((io.counters().sent[3], io.counters().send_failed), (1, 1));
+        assert!(wire.sent().is_empty(), "taken once");
+    }
+
+    #[test]
+    fn a_datagram_on_the_wire_ends_the_wait() {
+        let (mut io, wire, mut pool, local, remote) = ends();
+        let since = std::time::Instant::now();
+        let sender = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            wire.send(remote, local, b"x");
+        });
+        io.wait(Duration::from_secs(10));
+        assert!(since.elapsed() < Duration::from_secs(5));
+        sender.join().unwrap();
+        receive(&mut io, &mut pool).free(&mut pool);
+    }
 }

@@ -31,7 +31,11 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Mode, local: &str) -> Self {
-        let attached = Attached::attach(INTERFACE, &Options { mode, max_legs: 64, ..Options::default() })
+        Self::on(INTERFACE, mode, local)
+    }
+
+    fn on(interface: &str, mode: Mode, local: &str) -> Self {
+        let attached = Attached::attach(interface, &Options { mode, max_legs: 64, ..Options::default() })
             .unwrap_or_else(|error| panic!("{error}"));
         let mut pool = Pool::new(CONFIG).expect("memory");
         let mut io = LiveIo::new(&mut pool).unwrap_or_else(|error| panic!("{error}"));
@@ -195,6 +199,48 @@ fn media_comes_in_and_goes_out_over_native_xdp() {
 #[test]
 fn media_comes_in_and_goes_out_over_generic_xdp() {
     in_and_out("media_comes_in_and_goes_out_over_generic_xdp", Mode::Generic);
+}
+
+#[test]
+fn a_vlan_tag_is_put_on_by_one_end_and_read_by_the_other() {
+    let Some(pair) = Pair::new("a_vlan_tag_is_put_on_by_one_end", 1500) else { return };
+    for (near, far) in FAMILIES {
+        let (_, kernel_peer) = peer(&pair, far);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let pair = &pair;
+            let far = scope.spawn(move || {
+                Pair::inside(&pair.far, || {
+                    let mut bench = Bench::on("sl.far", Mode::Native, far);
+                    tell.send(bench.local).expect("somebody listens");
+                    let frames = bench.receive(3);
+                    let heard: Vec<_> = frames
+                        .iter()
+                        .map(|f| (*f.ingress().expect("ingress"), f.payload().to_vec()))
+                        .collect();
+                    for frame in frames {
+                        bench.pool.free(frame);
+                    }
+                    heard
+                })
+            });
+            Pair::inside(&pair.near, move || {
+                let mut bench = Bench::new(Mode::Native, near);
+                let hop = NextHop { vlan: Some(7), ..bench.next_hop(kernel_peer) };
+                let remote = told.recv().expect("the far end");
+                for number in 0..3 {
+                    let meta = bench.meta(remote, Some(hop));
+                    bench.send_bytes(&rtp(number, 160), meta);
+                }
+                let heard = far.join().expect("the far end");
+                assert_eq!((heard.len(), bench.sent(Path::XdpNative)), (3, 3));
+                for (number, (ingress, payload)) in heard.into_iter().enumerate() {
+                    assert_eq!((ingress.path, ingress.remote), (Path::XdpNative, bench.local));
+                    assert_eq!(payload, rtp(number as u16, 160));
+                }
+            });
+        });
+    }
 }
 
 #[test]

@@ -351,6 +351,30 @@ fn waiting_ends_by_a_datagram_a_waker_or_the_time() {
 }
 
 #[test]
+fn closing_in_the_middle_of_traffic_gives_every_chunk_back() {
+    for _ in 0..20 {
+        let mut bench = Bench::new();
+        let local = bench.open(1, "127.0.0.1:0");
+        let (peer, remote) = peer("127.0.0.1:0");
+        let sender = std::thread::spawn(move || {
+            for _ in 0..500 {
+                // The socket may be closed by now.
+                let _ = peer.send_to(&[1; 1000], local);
+            }
+        });
+        for frame in bench.receive(20) {
+            bench.pool.free(frame);
+        }
+        for _ in 0..10 {
+            bench.send(1, local, remote, 0, b"last words");
+        }
+        // Dropped here, which closes and counts.
+        drop(bench);
+        sender.join().expect("sent");
+    }
+}
+
+#[test]
 fn a_pool_too_small_to_receive_into_is_refused_with_advice() {
     let mut pool = Pool::new(PoolConfig { small: 8, large: 8 }).expect("memory");
     let error = LiveIo::new(&mut pool).err().expect("refused").to_string();

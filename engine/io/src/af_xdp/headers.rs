@@ -120,6 +120,11 @@ fn fold(mut sum: u64) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{Component, Pool, PoolConfig, SocketToken};
 
@@ -179,6 +184,65 @@ mod tests {
                     pool.free(frame);
                 }
             }
+        }
+    }
+
+    /// Two addresses of one family.
+    fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
+        let v4 = (1_u32.., 1_u32..).prop_map(|(a, b)| (Ipv4Addr::from(a).into(), Ipv4Addr::from(b).into()));
+        // Anything below is an IPv4 address in IPv6 clothes.
+        let v6 = (1_u128 << 64.., 1_u128 << 64..)
+            .prop_map(|(a, b)| (Ipv6Addr::from(a).into(), Ipv6Addr::from(b).into()));
+        prop_oneof![v4, v6]
+    }
+
+    proptest! {
+        #[test]
+        fn an_independent_parser_agrees_on_every_field_and_checksum(
+            (source, destination) in addresses(),
+            ports in (0_u16.., 0_u16..),
+            vlan in proptest::option::of(1_u16..4095),
+            dscp in 0_u8..64,
+            payload in proptest::collection::vec(0_u8.., 0..1500),
+        ) {
+            let (local, remote) = (SocketAddr::new(source, ports.0), SocketAddr::new(destination, ports.1));
+            let meta = TxMeta { local, remote, dscp, ..meta("192.0.2.1:1", "192.0.2.1:1") };
+            let mut pool = Pool::new(PoolConfig { small: 1, large: 0 }).unwrap();
+            let mut frame = pool.alloc(payload.len()).unwrap();
+            assert!(frame.fill(&payload));
+            assert!(prepend(&mut frame, &meta, &hop(vlan)));
+            agrees(frame.payload(), &meta, vlan, &payload);
+            pool.free(frame);
+        }
+    }
+
+    /// What etherparse finds in the packet.
+    fn agrees(packet: &[u8], meta: &TxMeta, vlan: Option<u16>, payload: &[u8]) {
+        let packet = PacketHeaders::from_ethernet_slice(packet).unwrap();
+        let link = packet.link.clone().and_then(etherparse::LinkHeader::ethernet2).unwrap();
+        assert_eq!((link.source, link.destination), ([2; 6], [4; 6]));
+        let tags: Vec<u16> = packet.vlan_ids().iter().map(|id| id.value()).collect();
+        assert_eq!(tags, Vec::from_iter(vlan));
+        let Some(TransportHeader::Udp(udp)) = packet.transport else { panic!("no UDP") };
+        assert_eq!((udp.source_port, udp.destination_port), (meta.local.port(), meta.remote.port()));
+        assert_eq!(packet.payload.slice(), payload);
+        let ends = (meta.local.ip(), meta.remote.ip());
+        match packet.net.unwrap() {
+            NetHeaders::Ipv4(ip, _) => {
+                assert_eq!((IpAddr::from(ip.source), IpAddr::from(ip.destination)), ends);
+                assert_eq!((ip.dscp.value(), ip.ecn.value()), (meta.dscp, 0));
+                assert_eq!((ip.time_to_live, ip.dont_fragment), (64, true));
+                assert_eq!(usize::from(ip.total_len), 28 + payload.len());
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                assert_eq!(udp.checksum, udp.calc_checksum_ipv4(&ip, payload).unwrap());
+            }
+            NetHeaders::Ipv6(ip, _) => {
+                assert_eq!((IpAddr::from(ip.source), IpAddr::from(ip.destination)), ends);
+                assert_eq!((ip.traffic_class, ip.hop_limit), (meta.dscp << 2, 64));
+                assert_eq!(usize::from(ip.payload_length), 8 + payload.len());
+                assert_eq!(udp.checksum, udp.calc_checksum_ipv6(&ip, payload).unwrap());
+            }
+            NetHeaders::Arp(arp) => panic!("{arp:?}"),
         }
     }
 

@@ -392,3 +392,21 @@ fn open() -> io::Result<IoUring> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_ring_says_what_to_do() {
+        for (code, advice) in [
+            (libc::EPERM, "kernel.io_uring_disabled"),
+            (libc::EACCES, "seccomp"),
+            (libc::ENOSYS, "Linux 6.1"),
+            (libc::ENOMEM, "memlock"),
+        ] {
+            let error = UringError::from(io::Error::from_raw_os_error(code)).to_string();
+            assert!(error.contains(advice), "{error}");
+        }
+    }
+}
