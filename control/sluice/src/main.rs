@@ -3,8 +3,10 @@
 
 mod ctl;
 mod doctor;
+mod output;
 mod pcap;
 mod run;
+mod secret;
 
 use std::process::ExitCode;
 

@@ -152,6 +152,11 @@ impl Inbound {
         Some((held.keys.id(), held.left(Kind::Rtp), held.left(Kind::Rtcp)))
     }
 
+    /// The keys, newest first, each with how many packets it has authenticated.
+    pub fn usage(&self) -> impl Iterator<Item = (&SessionKeys, u64)> {
+        self.keys.iter().map(|held| (&*held.keys, held.rtp + held.rtcp))
+    }
+
     pub(crate) fn key(&self, candidate: usize) -> Option<&Arc<SessionKeys>> {
         self.keys.get(candidate).map(|held| &held.keys)
     }
