@@ -75,6 +75,7 @@ fn handle(gateway: &Gateway, event: Event) {
             (None, Kind::Degraded(v1::Degraded { interface, reason }))
         }
         Event::WorkerDied { worker, reason } => {
+            gateway.directory.worker_died(worker);
             error!(worker, reason, "a worker died: its calls have no media; restart sluice");
             let reason = format!("worker {worker} died: {reason}");
             (None, Kind::Degraded(v1::Degraded { interface: String::new(), reason }))
@@ -84,16 +85,25 @@ fn handle(gateway: &Gateway, event: Event) {
 }
 
 fn publish(gateway: &Gateway, leg: Option<LegId>, kind: Kind) {
-    let names = leg.and_then(|leg| gateway.directory.leg(leg));
-    let (session, leg) = names.map(|names| (names.session, names.leg)).unwrap_or_default();
+    let (session, leg) = match leg {
+        None => Default::default(),
+        Some(number) => match gateway.directory.leg(number) {
+            Some(names) => (names.session, names.leg),
+            // An empty session would make it an event of the whole daemon.
+            None => return debug!(number, ?kind, "event of a leg that is long gone"),
+        },
+    };
     match &kind {
         Kind::Negotiation(seen) => debug!(session, leg, ?seen, "negotiation datagram"),
         kind => info!(session, leg, ?kind, "event"),
     }
+    gateway.publish(v1::Event { time_unix_nanoseconds: unix_nanoseconds(), session, leg, kind: Some(kind) });
+}
+
+/// Now, as events tell it.
+pub(crate) fn unix_nanoseconds() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time_unix_nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    // Nobody listening is fine.
-    let _ = gateway.events.send(v1::Event { time_unix_nanoseconds, session, leg, kind: Some(kind) });
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Answers a STUN Binding request; whether it was one.

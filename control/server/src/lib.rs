@@ -15,10 +15,12 @@ mod ports;
 mod service;
 mod stun;
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_datapath::{Engine, EngineError};
 use sluice_proto::v1::sluice_server::SluiceServer;
@@ -32,6 +34,9 @@ pub use error::ApiError;
 use crate::gateway::Gateway;
 use crate::listen::SocketFile;
 use crate::service::Service;
+
+/// How long calls may take to end when the daemon stops.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +74,12 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
-    /// TLS or reflection refused its input.
+    /// The certificates or the key of the TCP listener are of no use.
+    #[error(
+        "the certificates of [api.tcp] cannot be used: {0}; they must be PEM, and the key the certificate's"
+    )]
+    Tls(String),
+    /// The gRPC server refused its set-up, or ended by itself.
     #[error("cannot set up the gRPC server: {0}")]
     Setup(String),
     /// The event thread.
@@ -79,11 +89,28 @@ pub enum StartError {
 
 /// A daemon that listens, and serves once [`Server::run`] is awaited.
 pub struct Server {
-    gateway: Arc<Gateway>,
+    running: Running,
     unix: tokio::net::UnixListener,
     file: SocketFile,
-    tcp: Option<(TcpListener, tonic::transport::ServerTlsConfig)>,
-    pump: std::thread::JoinHandle<()>,
+    tcp: Option<(TcpListener, Transport)>,
+}
+
+/// A running engine. However it ends, media stops and XDP is detached: a pinned program would outlive
+/// the process.
+struct Running {
+    gateway: Arc<Gateway>,
+    pump: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gateway.end_watches();
+        self.gateway.shutdown();
+        if let Some(pump) = self.pump.take() {
+            // It ends with the engine; had it panicked, that is in the log.
+            let _ = pump.join();
+        }
+    }
 }
 
 impl Server {
@@ -94,23 +121,27 @@ impl Server {
         let tcp = match &config.api.tcp {
             Some(tcp) => {
                 let failed = |source| StartError::Tcp { address: tcp.address, source };
-                Some((TcpListener::bind(tcp.address).await.map_err(failed)?, listen::tls(tcp)?))
+                let tls = Transport::builder().tls_config(listen::tls(tcp)?).map_err(|error| {
+                    let reasons = std::iter::successors(error.source(), |error| (*error).source());
+                    let reason = reasons.last().map_or_else(|| error.to_string(), ToString::to_string);
+                    StartError::Tls(reason)
+                })?;
+                Some((TcpListener::bind(tcp.address).await.map_err(failed)?, tls))
             }
             None => None,
         };
         let (engine, events) = Engine::start(config.engine())?;
         let gateway = Arc::new(Gateway::new(engine, config));
-        let pumped = Arc::clone(&gateway);
-        let pump = std::thread::Builder::new()
-            .name("sluice-events".into())
-            .spawn(move || events::pump(&pumped, &events))
-            .map_err(StartError::Thread)?;
-        Ok(Self { gateway, unix, file, tcp, pump })
+        let mut running = Running { gateway: Arc::clone(&gateway), pump: None };
+        let pump = std::thread::Builder::new().name("sluice-events".into());
+        let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
+        running.pump = Some(pump);
+        Ok(Self { running, unix, file, tcp })
     }
 
     /// How the daemon runs.
     pub fn info(&self) -> sluice_proto::v1::Info {
-        self.gateway.info().unwrap_or_default()
+        self.running.gateway.info().unwrap_or_default()
     }
 
     /// Serves until `shutdown` is ready, then stops media, detaches XDP and removes the socket.
@@ -122,7 +153,7 @@ impl Server {
             .register_encoded_file_descriptor_set(sluice_proto::v1::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| setup(&error))?;
-        let service = SluiceServer::new(Service(Arc::clone(&self.gateway)));
+        let service = SluiceServer::new(Service(Arc::clone(&self.running.gateway)));
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // An error means that the sender is gone: stop as well.
@@ -138,8 +169,7 @@ impl Server {
             .serve_with_incoming_shutdown(UnixListenerStream::new(self.unix), until(stopped.clone()));
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(unix);
-        if let Some((listener, tls)) = self.tcp {
-            let transport = Transport::builder().tls_config(tls).map_err(|error| setup(&error))?;
+        if let Some((listener, transport)) = self.tcp {
             let incoming = TcpListenerStream::new(listener);
             serving.spawn(router(transport).serve_with_incoming_shutdown(incoming, until(stopped)));
         }
@@ -150,21 +180,16 @@ impl Server {
             }
         }
         health.set_not_serving::<SluiceServer<Service>>().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        self.running.gateway.end_watches();
         stop.send_replace(true);
-        // Watchers never end by themselves; give the others a moment, then cut.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), serving.join_next()).await;
+        // Calls that were begun may end; a client that keeps its connection open is cut off.
+        let all_ended = async { while serving.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
         drop(self.file);
-        end(self.gateway, self.pump).await;
+        // Joins threads.
+        let _ = tokio::task::spawn_blocking(move || drop(self.running)).await;
         Ok(())
     }
-}
-
-/// Shuts the engine down; its end ends the event thread.
-async fn end(gateway: Arc<Gateway>, pump: std::thread::JoinHandle<()>) {
-    let ended = tokio::task::spawn_blocking(move || {
-        gateway.shutdown();
-        pump.join().is_ok()
-    });
-    let _ = ended.await;
 }

@@ -1,16 +1,20 @@
 //! The gRPC service: each call as one line towards the gateway.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use sluice_proto::v1;
 use sluice_proto::v1::sluice_server::Sluice;
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::ApiError;
+use crate::error::check_id;
+use crate::events::unix_nanoseconds;
 use crate::gateway::Gateway;
 
 /// Entries of one batch; a larger one would hold up other callers for too long.
@@ -20,6 +24,17 @@ const MAX_BATCH: usize = 10_000;
 pub(crate) struct Service(pub(crate) Arc<Gateway>);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Runs a change to its end even if the client goes away in the middle of it: a call that is cut off
+/// must not leave something half-made.
+async fn whole<T, F>(change: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ApiError>> + Send + 'static,
+{
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|_| Err(ApiError::unavailable("the daemon stopped in the middle of the call")))
+}
 
 fn answer<T>(result: Result<T, ApiError>) -> Answer<T> {
     Ok(Response::new(result?))
@@ -47,7 +62,8 @@ impl Sluice for Service {
 
     async fn create_session(&self, request: Request<v1::CreateSessionRequest>) -> Answer<v1::Session> {
         let v1::CreateSessionRequest { session, labels } = request.into_inner();
-        answer(self.0.create_session(session, labels).await)
+        let gateway = Arc::clone(&self.0);
+        answer(whole(async move { gateway.create_session(session, labels).await }).await)
     }
 
     async fn get_session(&self, request: Request<v1::GetSessionRequest>) -> Answer<v1::Session> {
@@ -66,16 +82,19 @@ impl Sluice for Service {
         &self,
         request: Request<v1::DeleteSessionRequest>,
     ) -> Answer<v1::DeleteSessionResponse> {
-        let existed = self.0.delete_session(&request.into_inner().session).await;
+        let (gateway, session) = (Arc::clone(&self.0), request.into_inner().session);
+        let existed = whole(async move { gateway.delete_session(&session).await }).await;
         answer(existed.map(|existed| v1::DeleteSessionResponse { existed }))
     }
 
     async fn create_leg(&self, request: Request<v1::CreateLegRequest>) -> Answer<v1::Leg> {
-        answer(only(self.0.create_legs(vec![request.into_inner()]).await))
+        let (gateway, leg) = (Arc::clone(&self.0), request.into_inner());
+        answer(whole(async move { only(gateway.create_legs(vec![leg]).await) }).await)
     }
 
     async fn update_leg(&self, request: Request<v1::UpdateLegRequest>) -> Answer<v1::Leg> {
-        answer(self.0.update_leg(request.into_inner()).await)
+        let (gateway, update) = (Arc::clone(&self.0), request.into_inner());
+        answer(whole(async move { gateway.update_leg(update).await }).await)
     }
 
     async fn get_leg(&self, request: Request<v1::GetLegRequest>) -> Answer<v1::Leg> {
@@ -90,13 +109,15 @@ impl Sluice for Service {
 
     async fn delete_leg(&self, request: Request<v1::DeleteLegRequest>) -> Answer<v1::DeleteLegResponse> {
         let v1::DeleteLegRequest { session, leg } = request.into_inner();
-        let existed = self.0.delete_leg(&session, &leg).await;
+        let gateway = Arc::clone(&self.0);
+        let existed = whole(async move { gateway.delete_leg(&session, &leg).await }).await;
         answer(existed.map(|existed| v1::DeleteLegResponse { existed }))
     }
 
     async fn create_route(&self, request: Request<v1::CreateRouteRequest>) -> Answer<v1::Route> {
         let route = request.into_inner().route.unwrap_or_default();
-        answer(only(self.0.create_routes(vec![route]).await))
+        let gateway = Arc::clone(&self.0);
+        answer(whole(async move { only(gateway.create_routes(vec![route]).await) }).await)
     }
 
     async fn list_routes(&self, request: Request<v1::ListRoutesRequest>) -> Answer<v1::ListRoutesResponse> {
@@ -109,7 +130,8 @@ impl Sluice for Service {
         request: Request<v1::DeleteRouteRequest>,
     ) -> Answer<v1::DeleteRouteResponse> {
         let v1::DeleteRouteRequest { session, route } = request.into_inner();
-        let existed = self.0.delete_route(&session, &route).await;
+        let gateway = Arc::clone(&self.0);
+        let existed = whole(async move { gateway.delete_route(&session, &route).await }).await;
         answer(existed.map(|existed| v1::DeleteRouteResponse { existed }))
     }
 
@@ -118,20 +140,25 @@ impl Sluice for Service {
         request: Request<v1::InstallKeysRequest>,
     ) -> Answer<v1::InstallKeysResponse> {
         let keys = bounded("keys", request.into_inner().keys)?;
-        let results = self.0.install_keys(keys).await.into_iter().map(key_result).collect();
+        let gateway = Arc::clone(&self.0);
+        let results = whole(async move { Ok(gateway.install_keys(keys).await) }).await?;
+        let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::InstallKeysResponse { results }))
     }
 
     async fn rekey(&self, request: Request<v1::RekeyRequest>) -> Answer<v1::RekeyResponse> {
         let v1::RekeyRequest { keys, grace_milliseconds } = request.into_inner();
-        let results = self.0.rekey(bounded("keys", keys)?, grace_milliseconds).await?;
+        let (gateway, keys) = (Arc::clone(&self.0), bounded("keys", keys)?);
+        let results = whole(async move { gateway.rekey(keys, grace_milliseconds).await }).await?;
         let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::RekeyResponse { results }))
     }
 
     async fn retire_keys(&self, request: Request<v1::RetireKeysRequest>) -> Answer<v1::RetireKeysResponse> {
         let keys = bounded("keys", request.into_inner().keys)?;
-        let results = self.0.retire_keys(keys).await.into_iter().map(key_result).collect();
+        let gateway = Arc::clone(&self.0);
+        let results = whole(async move { Ok(gateway.retire_keys(keys).await) }).await?;
+        let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::RetireKeysResponse { results }))
     }
 
@@ -142,7 +169,9 @@ impl Sluice for Service {
 
     async fn create_legs(&self, request: Request<v1::CreateLegsRequest>) -> Answer<v1::CreateLegsResponse> {
         let legs = bounded("legs", request.into_inner().legs)?;
-        let results = self.0.create_legs(legs).await.into_iter().map(|result| v1::LegResult {
+        let gateway = Arc::clone(&self.0);
+        let results = whole(async move { Ok(gateway.create_legs(legs).await) }).await?;
+        let results = results.into_iter().map(|result| v1::LegResult {
             result: Some(match result {
                 Ok(leg) => v1::leg_result::Result::Leg(leg),
                 Err(error) => v1::leg_result::Result::Failure(error.into()),
@@ -156,7 +185,9 @@ impl Sluice for Service {
         request: Request<v1::CreateRoutesRequest>,
     ) -> Answer<v1::CreateRoutesResponse> {
         let routes = bounded("routes", request.into_inner().routes)?;
-        let results = self.0.create_routes(routes).await.into_iter().map(|result| v1::RouteResult {
+        let gateway = Arc::clone(&self.0);
+        let results = whole(async move { Ok(gateway.create_routes(routes).await) }).await?;
+        let results = results.into_iter().map(|result| v1::RouteResult {
             result: Some(match result {
                 Ok(route) => v1::route_result::Result::Route(route),
                 Err(error) => v1::route_result::Result::Failure(error.into()),
@@ -175,18 +206,29 @@ impl Sluice for Service {
         request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
         let wanted = request.into_inner().session;
-        let events = BroadcastStream::new(self.0.events.subscribe()).filter_map(move |event| match event {
-            Ok(event) => {
-                let matches = wanted.is_empty() || event.session.is_empty() || event.session == wanted;
-                matches.then_some(Ok(event))
-            }
-            Err(BroadcastStreamRecvError::Lagged(events)) => {
-                let kind = Some(v1::event::Kind::Lost(v1::Lost { events }));
-                Some(Ok(v1::Event { kind, ..Default::default() }))
-            }
-        });
-        Ok(Response::new(Box::pin(events)))
+        if !wanted.is_empty() {
+            check_id("session", &wanted)?;
+        }
+        Ok(Response::new(Box::pin(watch(self.0.watch(), wanted))))
     }
+}
+
+/// The events of one session (empty: of all) and of the whole daemon. Ends when the daemon does.
+fn watch(
+    events: broadcast::Receiver<Option<v1::Event>>,
+    session: String,
+) -> impl Stream<Item = Result<v1::Event, Status>> + Send {
+    let until_end = BroadcastStream::new(events).take_while(|event| !matches!(event, Ok(None)));
+    until_end.filter_map(move |event| match event {
+        Ok(event) => event
+            .filter(|event| session.is_empty() || event.session.is_empty() || event.session == session)
+            .map(Ok),
+        Err(BroadcastStreamRecvError::Lagged(events)) => {
+            let kind = Some(v1::event::Kind::Lost(v1::Lost { events }));
+            let time_unix_nanoseconds = unix_nanoseconds();
+            Some(Ok(v1::Event { time_unix_nanoseconds, kind, ..Default::default() }))
+        }
+    })
 }
 
 fn key_result(result: Result<v1::Key, ApiError>) -> v1::KeyResult {
@@ -195,5 +237,35 @@ fn key_result(result: Result<v1::Key, ApiError>) -> v1::KeyResult {
             Ok(key) => v1::key_result::Result::Key(key),
             Err(error) => v1::key_result::Result::Failure(error.into()),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(session: &str) -> Option<v1::Event> {
+        Some(v1::Event { session: session.into(), ..Default::default() })
+    }
+
+    #[tokio::test]
+    async fn a_watcher_gets_its_session_and_the_daemon_and_then_the_end() {
+        let (sender, receiver) = broadcast::channel(8);
+        for message in [event("a"), event("b"), event(""), None, event("a")] {
+            sender.send(message).unwrap();
+        }
+        let seen: Vec<_> = watch(receiver, "a".into()).map(|event| event.unwrap().session).collect().await;
+        assert_eq!(seen, ["a", ""]);
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_is_told_how_much_it_lost() {
+        let (sender, receiver) = broadcast::channel(2);
+        for _ in 0..5 {
+            sender.send(event("a")).unwrap();
+        }
+        let first = Box::pin(watch(receiver, String::new())).next().await.unwrap().unwrap();
+        assert_eq!(first.kind, Some(v1::event::Kind::Lost(v1::Lost { events: 3 })));
+        assert!(first.time_unix_nanoseconds > 0);
     }
 }

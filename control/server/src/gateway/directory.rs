@@ -1,11 +1,15 @@
 //! From the engine's numbers to the clients' ids: what events need, without the state's lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use sluice_datapath::{LegId, RouteId};
 use sluice_srtp::KeyId;
+
+/// How long names outlive what they name: events that were on their way still want them.
+const AFTERLIFE: Duration = Duration::from_secs(10);
 
 /// What is known of a leg by its number.
 #[derive(Clone, Debug)]
@@ -19,9 +23,18 @@ pub(crate) struct LegNames {
 
 #[derive(Default)]
 struct Names {
-    legs: HashMap<LegId, LegNames>,
+    /// With each leg its keys, and since when each goes by that id.
+    legs: HashMap<LegId, (LegNames, HashMap<KeyId, (String, Instant)>)>,
     routes: HashMap<RouteId, String>,
-    keys: HashMap<(LegId, KeyId), String>,
+    /// What is gone and will be forgotten, oldest first.
+    leaving: VecDeque<(Instant, Leaving)>,
+    dead_workers: HashSet<usize>,
+}
+
+enum Leaving {
+    Leg(LegId),
+    Route(RouteId),
+    Key(LegId, KeyId),
 }
 
 /// Ids by number.
@@ -30,7 +43,7 @@ pub(crate) struct Directory(RwLock<Names>);
 
 impl Directory {
     pub(crate) fn leg(&self, leg: LegId) -> Option<LegNames> {
-        self.read(|names| names.legs.get(&leg).cloned())
+        self.read(|names| names.legs.get(&leg).map(|(names, _)| names.clone()))
     }
 
     pub(crate) fn route(&self, route: RouteId) -> Option<String> {
@@ -38,50 +51,106 @@ impl Directory {
     }
 
     pub(crate) fn key(&self, leg: LegId, key: KeyId) -> Option<String> {
-        self.read(|names| names.keys.get(&(leg, key)).cloned())
+        self.read(|names| Some(names.legs.get(&leg)?.1.get(&key)?.0.clone()))
     }
 
     pub(super) fn add_leg(&self, leg: LegId, names: LegNames) {
-        self.write(|all| all.legs.insert(leg, names));
+        self.write(|all| drop(all.legs.insert(leg, (names, HashMap::new()))));
     }
 
     pub(super) fn add_route(&self, route: RouteId, id: String) {
-        self.write(|all| all.routes.insert(route, id));
+        self.write(|all| drop(all.routes.insert(route, id)));
     }
 
     pub(super) fn add_key(&self, leg: LegId, key: KeyId, id: String) {
-        self.write(|all| all.keys.insert((leg, key), id));
-    }
-
-    pub(super) fn remove_leg(&self, leg: LegId) {
         self.write(|all| {
-            all.legs.remove(&leg);
-            all.keys.retain(|(of, _), _| *of != leg);
+            if let Some((_, keys)) = all.legs.get_mut(&leg) {
+                keys.insert(key, (id, Instant::now()));
+            }
         });
     }
 
+    /// The leg's keys go with it.
+    pub(super) fn remove_leg(&self, leg: LegId) {
+        self.write(|all| all.leave(Leaving::Leg(leg), Instant::now()));
+    }
+
     pub(super) fn remove_route(&self, route: RouteId) {
-        self.write(|all| all.routes.remove(&route));
+        self.write(|all| all.leave(Leaving::Route(route), Instant::now()));
     }
 
     pub(super) fn remove_key(&self, leg: LegId, key: KeyId) {
-        self.write(|all| all.keys.remove(&(leg, key)));
+        self.write(|all| all.leave(Leaving::Key(leg, key), Instant::now()));
     }
 
     /// Remembers where the worker sends now; `None` forgets it.
     pub(crate) fn learnt(&self, leg: LegId, remote: Option<SocketAddr>) {
         self.write(|all| {
-            if let Some(names) = all.legs.get_mut(&leg) {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
                 names.learnt = remote;
             }
         });
+    }
+
+    pub(crate) fn worker_died(&self, worker: usize) {
+        self.write(|all| {
+            all.dead_workers.insert(worker);
+        });
+    }
+
+    pub(super) fn is_alive(&self, worker: usize) -> bool {
+        self.read(|names| !names.dead_workers.contains(&worker))
     }
 
     fn read<T>(&self, look: impl FnOnce(&Names) -> T) -> T {
         look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Names) -> T) {
+    fn write(&self, change: impl FnOnce(&mut Names)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Names {
+    fn leave(&mut self, leaving: Leaving, now: Instant) {
+        while let Some((since, _)) = self.leaving.front()
+            && now.duration_since(*since) > AFTERLIFE
+            && let Some((since, gone)) = self.leaving.pop_front()
+        {
+            self.forget(&gone, since);
+        }
+        self.leaving.push_back((now, leaving));
+    }
+
+    fn forget(&mut self, gone: &Leaving, since: Instant) {
+        match gone {
+            Leaving::Leg(leg) => drop(self.legs.remove(leg)),
+            Leaving::Route(route) => drop(self.routes.remove(route)),
+            Leaving::Key(leg, key) => {
+                if let Some((_, keys)) = self.legs.get_mut(leg) {
+                    // It may have come back since.
+                    keys.retain(|number, (_, added)| number != key || *added > since);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outlive_what_they_name_for_a_while() {
+        let mut names = Names::default();
+        let leg = LegNames { session: "s".into(), leg: "a".into(), worker: 0, learnt: None };
+        names.legs.insert(1, (leg.clone(), HashMap::new()));
+        names.legs.insert(2, (leg, HashMap::new()));
+        let start = Instant::now();
+        names.leave(Leaving::Leg(1), start);
+        names.leave(Leaving::Leg(2), start + AFTERLIFE);
+        assert!(names.legs.contains_key(&1), "an event may be on its way");
+        names.leave(Leaving::Route(1), start + AFTERLIFE + Duration::from_millis(1));
+        assert!(!names.legs.contains_key(&1) && names.legs.contains_key(&2));
     }
 }

@@ -4,152 +4,136 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
-use sluice_datapath::{Command, Direction, LegId, Ticket};
+use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
 use sluice_proto::v1;
 use sluice_srtp::{KeyId, Lifetime, MasterKey, Mki, SessionKeys, Suite};
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use super::state::{Fingerprint, Key, State};
+use super::sending::{Fingerprint, SendingKey, SendingKeys};
+use super::state::{Key, State};
 use crate::ApiError;
 use crate::error::check_id;
 
 /// Longest time that older keys may go on verifying after a rekey.
 const MAX_GRACE: u32 = 600_000;
 
-/// A request with its key material taken out and wiped on drop.
-struct Request {
+/// An entry of a batch, checked and with its session keys derived.
+struct Derived {
     session: String,
     leg: String,
-    id: String,
-    direction: Direction,
-    material: Material,
-}
-
-struct Material {
-    suite: Suite,
-    master: MasterKey,
-    mki: Mki,
-    lifetime: Lifetime,
-    fingerprint: Fingerprint,
+    key: Key,
+    keys: SessionKeys,
 }
 
 /// Where an entry of a batch stands.
 enum Begun {
     /// It was there before, with the same contents.
     Same(v1::Key),
-    /// Its number is chosen; the keys are derived, the command given.
-    Sent { number: LegId, key: Key, ticket: Ticket },
+    Sent {
+        leg: LegId,
+        ticket: Ticket,
+    },
+}
+
+/// An older key that a rekey replaced, as it was then.
+struct Replaced {
+    at: v1::KeyRef,
+    number: KeyId,
 }
 
 impl Gateway {
     /// Installs keys: derivation on all cores first, then all commands, then all answers.
-    pub(crate) async fn install_keys(
-        self: &Arc<Self>,
-        installs: Vec<v1::KeyInstall>,
-    ) -> Vec<Result<v1::Key, ApiError>> {
-        let mut state = self.state.lock().await;
-        let requests: Vec<_> = installs.into_iter().map(|install| read(&state, install)).collect();
-        let numbers: Vec<_> = requests
-            .iter()
-            .map(|request| request.as_ref().ok().map(|r| state.fingerprints.number(r.material.fingerprint)))
-            .collect();
+    pub(crate) async fn install_keys(&self, installs: Vec<v1::KeyInstall>) -> Vec<Result<v1::Key, ApiError>> {
+        let entries = installs.len();
+        let sending = self.sending.clone();
         let derived = tokio::task::spawn_blocking(move || {
-            let pairs: Vec<_> = requests.into_iter().zip(numbers).collect();
-            pairs.into_par_iter().map(|(request, number)| derive(request, number)).collect::<Vec<_>>()
+            installs.into_par_iter().map(|install| derive(&sending, install)).collect::<Vec<_>>()
         });
         let Ok(derived) = derived.await else {
-            return vec![Err(ApiError::unavailable("key derivation was interrupted"))];
+            return vec![Err(ApiError::unavailable("key derivation was interrupted")); entries];
         };
-        let mut begun = Vec::with_capacity(derived.len());
+        let mut state = self.state.lock().await;
+        let mut begun = Vec::with_capacity(entries);
         for entry in derived {
             begun.push(match entry {
-                Ok((request, keys)) => {
-                    let started = self.begin_key(&mut state, &request, keys).await;
-                    started.map(|started| (request.session, request.leg, started))
+                Ok(Derived { session, leg, key, keys }) => {
+                    let started = self.begin_key(&mut state, &session, &leg, &key, keys).await;
+                    started.map(|started| (session, leg, key, started))
                 }
                 Err(error) => Err(error),
             });
         }
-        let mut results = Vec::with_capacity(begun.len());
+        let mut results = Vec::with_capacity(entries);
         for entry in begun {
             results.push(match entry {
-                Ok((_, _, Begun::Same(key))) => Ok(key),
-                Ok((session, leg, Begun::Sent { number, key, ticket })) => match ticket.await {
+                Ok((_, _, _, Begun::Same(key))) => Ok(key),
+                Ok((session, id, key, Begun::Sent { leg, ticket })) => match ticket.await {
                     Ok(()) => Ok(key.shown()),
                     Err(error) => {
-                        self.forget_key(&mut state, &session, &leg, number, &key);
-                        Err(error.into())
+                        self.forget_key(&mut state, &session, &id, leg, &key);
+                        Err(refused(&key, error))
                     }
                 },
                 Err(error) => Err(error),
             });
         }
+        let forgotten = self.sending.take_forgotten();
+        self.with_engine(|engine| forgotten.iter().all(|number| engine.forget_key(*number)));
         results
     }
 
     async fn begin_key(
         &self,
         state: &mut State,
-        request: &Request,
+        session_id: &str,
+        leg_id: &str,
+        key: &Key,
         keys: SessionKeys,
     ) -> Result<Begun, ApiError> {
-        let session = state.session(&request.session)?;
+        let session = state.session(session_id)?;
         let worker = session.worker;
-        let leg = session.leg("leg", &request.leg)?;
+        let leg = session.leg("leg", leg_id)?;
         let number = leg.number;
-        let material = &request.material;
-        let existing = leg.keys.iter().find(|k| k.id == request.id && k.direction == request.direction);
-        if let Some(existing) = existing {
-            return match difference(existing, material) {
-                Some(field) => Err(ApiError::exists("key", &request.id, field)),
+        let same_id = |other: &&Key| other.id == key.id && other.direction == key.direction;
+        if let Some(existing) = leg.keys.iter().find(same_id) {
+            return match difference(existing, key) {
+                Some(field) => Err(ApiError::exists("key", &key.id, field)),
                 None => Ok(Begun::Same(existing.shown())),
             };
         }
-        if request.direction == Direction::Outbound
-            && let Err(other) = state.fingerprints.claim(material.fingerprint, number)
-        {
-            let at = self.directory.leg(other).map_or_else(String::new, |names| {
-                format!(" leg {:?} of session {:?}", names.leg, names.session)
-            });
-            return Err(ApiError::precondition(
-                "KEY_IN_USE",
-                format!(
-                    "this master key is already used for sending by{at}: two senders under one key \
-                         would repeat key stream (RFC 3711 section 9.1)"
-                ),
-                "install a fresh key for each sender",
-            )
-            .at("key_salt"));
+        if let Some(sending) = &key.sending {
+            sending.claim(number).map_err(|other| self.key_in_use(other))?;
         }
-        let key = Key {
-            id: request.id.clone(),
-            number: keys.id(),
-            direction: request.direction,
-            suite: material.suite,
-            mki: material.mki.as_slice().to_vec(),
-            fingerprint: material.fingerprint,
-            retiring: false,
-        };
         self.directory.add_key(number, key.number, key.id.clone());
-        let command =
-            Command::InstallKeys { leg: number, direction: request.direction, keys: vec![Arc::new(keys)] };
-        state.session(&request.session)?.leg("leg", &request.leg)?.keys.push(key.clone());
+        leg.keys.push(key.clone());
+        let keys = vec![Arc::new(keys)];
+        let command = Command::InstallKeys { leg: number, direction: key.direction, keys };
         match self.send(worker, command).await {
-            Ok(ticket) => Ok(Begun::Sent { number, key, ticket }),
+            Ok(ticket) => Ok(Begun::Sent { leg: number, ticket }),
             Err(error) => {
-                self.forget_key(state, &request.session, &request.leg, number, &key);
+                self.forget_key(state, session_id, leg_id, number, key);
                 Err(error)
             }
         }
     }
 
-    fn forget_key(&self, state: &mut State, session: &str, leg: &str, number: LegId, key: &Key) {
-        if key.direction == Direction::Outbound {
-            state.fingerprints.release(key.fingerprint);
-        }
-        self.directory.remove_key(number, key.number);
-        if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg)) {
+    fn key_in_use(&self, sender: LegId) -> ApiError {
+        let at = self
+            .directory
+            .leg(sender)
+            .map_or_else(String::new, |names| format!(" leg {:?} of session {:?}", names.leg, names.session));
+        let message = format!(
+            "this master key is already used for sending by{at}: two senders under one key would repeat \
+             key stream (RFC 3711 section 9.1)"
+        );
+        ApiError::precondition("KEY_IN_USE", message, "install a fresh key for each sender").at("key_salt")
+    }
+
+    /// Takes a key out of the state. Once its last copy is dropped, others may send under it.
+    fn forget_key(&self, state: &mut State, session: &str, leg_id: &str, leg: LegId, key: &Key) {
+        self.directory.remove_key(leg, key.number);
+        if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg_id)) {
             leg.keys.retain(|other| other.id != key.id || other.direction != key.direction);
         }
     }
@@ -169,19 +153,13 @@ impl Gateway {
                 return Err(ApiError::invalid("grace_milliseconds", message, "give at most 600000"));
             }
         };
-        let places: Vec<_> = installs
-            .iter()
-            .map(|key| (key.session.clone(), key.leg.clone(), key.key.clone(), key.direction()))
-            .collect();
+        let news: Vec<_> = installs.iter().map(place).collect();
         let results = self.install_keys(installs).await;
         let mut later = Vec::new();
-        for ((session, leg, new, direction), result) in places.into_iter().zip(&results) {
-            if result.is_err() {
-                continue;
-            }
-            let older = self.mark_older(&session, &leg, &new, direction).await;
-            match direction {
-                v1::Direction::Outbound => drop(self.retire_keys(older).await),
+        for (new, _) in news.into_iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+            let older = self.mark_older(&new).await;
+            match new.direction() {
+                v1::Direction::Outbound => self.retire_replaced(older).await,
                 _ => later.extend(older),
             }
         }
@@ -189,35 +167,45 @@ impl Gateway {
             let gateway = Arc::clone(self);
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(grace.into())).await;
-                gateway.retire_keys(later).await;
+                gateway.retire_replaced(later).await;
             });
         }
         Ok(results)
     }
 
-    /// Marks all keys of a leg and direction but `new` as retiring, and names them.
-    async fn mark_older(
-        &self,
-        session: &str,
-        leg: &str,
-        new: &str,
-        direction: v1::Direction,
-    ) -> Vec<v1::KeyRef> {
+    /// Marks the keys that were installed before `new` on its leg and direction as retiring, and names
+    /// them. Later ones stay: a rekey that is repeated must not end the key that followed it.
+    async fn mark_older(&self, new: &v1::KeyRef) -> Vec<Replaced> {
         let mut state = self.state.lock().await;
-        let Ok(found) = state.session(session).and_then(|session| session.leg("leg", leg)) else {
+        let Ok(leg) = state.session(&new.session).and_then(|session| session.leg("leg", &new.leg)) else {
             return Vec::new();
         };
-        let is_older = |key: &&mut Key| key.id != new && key.shown().direction() == direction;
-        let older = found.keys.iter_mut().filter(is_older).map(|key| {
+        let is_new = |key: &Key| key.id == new.key && key.shown().direction() == new.direction();
+        let newer_from = leg.keys.iter().position(is_new).unwrap_or(0);
+        let older = leg.keys[..newer_from].iter_mut();
+        let same_way = older.filter(|key| key.shown().direction() == new.direction());
+        let marked = same_way.map(|key| {
             key.retiring = true;
-            v1::KeyRef {
-                session: session.to_owned(),
-                leg: leg.to_owned(),
-                key: key.id.clone(),
-                direction: direction.into(),
-            }
+            Replaced { at: v1::KeyRef { key: key.id.clone(), ..new.clone() }, number: key.number }
         });
-        older.collect()
+        marked.collect()
+    }
+
+    /// Retires keys that a rekey replaced, unless they went by themselves meanwhile; another key may
+    /// have taken their id.
+    async fn retire_replaced(&self, keys: Vec<Replaced>) {
+        let mut state = self.state.lock().await;
+        for Replaced { at, number } in keys {
+            let Ok(leg) = state.session(&at.session).and_then(|session| session.leg("leg", &at.leg)) else {
+                continue;
+            };
+            let is_it = |key: &Key| key.retiring && key.id == at.key && key.number == number;
+            if leg.keys.iter().any(is_it)
+                && let Err(error) = self.retire_key(&mut state, &at).await
+            {
+                tracing::warn!(at.session, at.leg, at.key, error.message, "cannot retire a replaced key");
+            }
+        }
     }
 
     pub(crate) async fn retire_keys(&self, keys: Vec<v1::KeyRef>) -> Vec<Result<v1::Key, ApiError>> {
@@ -255,8 +243,17 @@ impl Gateway {
     }
 }
 
-/// Checks an entry and takes its key material out; what was in the request is wiped.
-fn read(state: &State, install: v1::KeyInstall) -> Result<Request, ApiError> {
+fn place(install: &v1::KeyInstall) -> v1::KeyRef {
+    v1::KeyRef {
+        session: install.session.clone(),
+        leg: install.leg.clone(),
+        key: install.key.clone(),
+        direction: install.direction,
+    }
+}
+
+/// Checks an entry and derives its session keys; the key material is wiped when this returns.
+fn derive(sending: &SendingKeys, install: v1::KeyInstall) -> Result<Derived, ApiError> {
     let v1::KeyInstall { session, leg, key: id, direction: way, suite, key_salt, mki, .. } = install;
     let key_salt = Zeroizing::new(key_salt);
     check_id("session", &session)?;
@@ -264,30 +261,36 @@ fn read(state: &State, install: v1::KeyInstall) -> Result<Request, ApiError> {
     check_id("key", &id)?;
     let direction = direction(v1::Direction::try_from(way).unwrap_or_default())?;
     let suite: Suite = suite.parse()?;
-    let longest = Lifetime::MAX;
-    let or_longest = |packets: u64, longest: u64| if packets == 0 { longest } else { packets };
-    let material = Material {
-        suite,
-        master: MasterKey::from_concatenated(suite, &key_salt)?,
-        mki: Mki::new(&mki)?,
-        lifetime: Lifetime::new(
-            or_longest(install.lifetime_rtp_packets, longest.rtp_packets),
-            or_longest(install.lifetime_rtcp_packets, longest.rtcp_packets),
-        )?,
-        fingerprint: state.fingerprints.of(suite, &key_salt),
-    };
-    Ok(Request { session, leg, id, direction, material })
+    let master = MasterKey::from_concatenated(suite, &key_salt)?;
+    let lifetime = lifetime(install.lifetime_rtp_packets, install.lifetime_rtcp_packets)?;
+    let fingerprint = sending.fingerprint(&key_salt);
+    let (number, sending) = number(sending, direction, fingerprint);
+    let keys = SessionKeys::derive(number, &master, Mki::new(&mki)?, lifetime)?;
+    let key = Key { id, number, direction, suite, mki, lifetime, fingerprint, sending, retiring: false };
+    Ok(Derived { session, leg, key, keys })
 }
 
-fn derive(
-    request: Result<Request, ApiError>,
-    number: Option<KeyId>,
-) -> Result<(Request, SessionKeys), ApiError> {
-    let request = request?;
-    let number = number.ok_or_else(|| ApiError::unavailable("the key got no number"))?;
-    let Material { master, mki, lifetime, .. } = &request.material;
-    let keys = SessionKeys::derive(number, master, *mki, *lifetime)?;
-    Ok((request, keys))
+fn number(
+    keys: &SendingKeys,
+    direction: Direction,
+    fingerprint: Fingerprint,
+) -> (KeyId, Option<Arc<SendingKey>>) {
+    match direction {
+        Direction::Inbound => (keys.fresh_number(), None),
+        Direction::Outbound => {
+            let key = keys.key(fingerprint);
+            (key.number(), Some(Arc::new(key)))
+        }
+    }
+}
+
+fn lifetime(rtp: u64, rtcp: u64) -> Result<Lifetime, ApiError> {
+    let or_longest = |packets: u64, longest: u64| if packets == 0 { longest } else { packets };
+    let longest = Lifetime::MAX;
+    let checked = |rtp, rtcp| Lifetime::new(rtp, rtcp).map_err(ApiError::from);
+    let rtp = or_longest(rtp, longest.rtp_packets);
+    checked(rtp, longest.rtcp_packets)?;
+    checked(rtp, or_longest(rtcp, longest.rtcp_packets)).map_err(|error| error.at("lifetime_rtcp_packets"))
 }
 
 fn direction(direction: v1::Direction) -> Result<Direction, ApiError> {
@@ -301,11 +304,30 @@ fn direction(direction: v1::Direction) -> Result<Direction, ApiError> {
     }
 }
 
-fn difference(existing: &Key, wanted: &Material) -> Option<&'static str> {
+/// What the engine says of a key, blamed on what the client gave.
+fn refused(key: &Key, error: CommandError) -> ApiError {
+    match error {
+        CommandError::NotSrtp { .. } => {
+            let message = format!("this direction of the leg is plain RTP: it takes no key {:?}", key.id);
+            let remedy = "create the leg with PROTECTION_SRTP in that direction";
+            ApiError::precondition("LEG_IS_PLAIN", message, remedy).at("direction")
+        }
+        CommandError::TooManyKeys { limit, .. } => {
+            let message = format!("the leg has {limit} keys in that direction, as many as it may");
+            ApiError::exhausted("TOO_MANY_KEYS", message, "retire older keys, or use Rekey")
+        }
+        other => other.into(),
+    }
+}
+
+fn difference(existing: &Key, wanted: &Key) -> Option<&'static str> {
+    let (a, b) = (existing.lifetime, wanted.lifetime);
     let same = [
         ("suite", existing.suite == wanted.suite),
         ("key_salt", existing.fingerprint == wanted.fingerprint),
-        ("mki", existing.mki == wanted.mki.as_slice()),
+        ("mki", existing.mki == wanted.mki),
+        ("lifetime_rtp_packets", a.rtp_packets == b.rtp_packets),
+        ("lifetime_rtcp_packets", a.rtcp_packets == b.rtcp_packets),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }

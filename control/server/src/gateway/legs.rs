@@ -153,9 +153,6 @@ impl Gateway {
         let worker = found.worker;
         let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
         self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
-        for key in &leg.keys {
-            state.fingerprints.release(key.fingerprint);
-        }
         // The engine removed the leg's routes with it.
         let found = state.session(session)?;
         let routes = std::mem::take(&mut found.routes);

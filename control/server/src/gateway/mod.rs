@@ -1,13 +1,13 @@
 //! What the API acts on: sessions with their legs, routes and keys, and the engine that carries them.
 //!
-//! One lock guards the whole state, so that calls see each other whole. Everything slow (key
-//! derivation) is done before it is taken; commands of a batch are all given before the first answer
-//! is awaited.
+//! One lock guards the whole state, so that calls see each other whole. Key derivation, the slow part,
+//! is done before it is taken; commands of a batch are all given before the first answer is awaited.
 
 mod directory;
 mod keys;
 mod legs;
 mod routes;
+mod sending;
 mod sessions;
 mod state;
 mod statistics;
@@ -20,6 +20,7 @@ use sluice_proto::v1;
 use tokio::sync::{Mutex, broadcast};
 
 pub(crate) use self::directory::Directory;
+use self::sending::SendingKeys;
 use self::state::State;
 use crate::{ApiError, Config};
 
@@ -33,7 +34,8 @@ pub(crate) struct Gateway {
     engine: RwLock<Option<Engine>>,
     pub(crate) config: Config,
     pub(crate) directory: Directory,
-    pub(crate) events: broadcast::Sender<v1::Event>,
+    events: broadcast::Sender<Option<v1::Event>>,
+    sending: SendingKeys,
     state: Mutex<State>,
     started: Instant,
 }
@@ -47,6 +49,7 @@ impl Gateway {
             config,
             directory: Directory::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
+            sending: SendingKeys::new(),
             state: Mutex::new(state),
             started: Instant::now(),
         }
@@ -78,13 +81,23 @@ impl Gateway {
 
     /// Like [`Self::command`] for something that shall be gone: not being there is fine.
     async fn remove(&self, worker: usize, command: Command) -> Result<(), ApiError> {
-        match self.send(worker, command).await?.await {
-            Ok(())
-            | Err(
-                CommandError::UnknownLeg(_) | CommandError::UnknownRoute(_) | CommandError::UnknownKey { .. },
-            ) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        gone(self.send(worker, command).await?.await)
+    }
+
+    /// Tells the watchers.
+    pub(crate) fn publish(&self, event: v1::Event) {
+        // Nobody listening is fine.
+        let _ = self.events.send(Some(event));
+    }
+
+    /// Events from now on; `None` when there will be no more.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Option<v1::Event>> {
+        self.events.subscribe()
+    }
+
+    /// Ends the streams of all watchers.
+    pub(crate) fn end_watches(&self) {
+        let _ = self.events.send(None);
     }
 
     /// How the daemon runs.
@@ -134,6 +147,15 @@ impl Gateway {
 
     fn with_engine<T>(&self, look: impl FnOnce(&Engine) -> T) -> Option<T> {
         self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+/// The answer to a removal: not being there is fine, and nothing is there on a worker that died.
+fn gone(answer: Result<(), CommandError>) -> Result<(), ApiError> {
+    use CommandError::{UnknownKey, UnknownLeg, UnknownRoute, WorkerStopped};
+    match answer {
+        Ok(()) | Err(UnknownLeg(_) | UnknownRoute(_) | UnknownKey { .. } | WorkerStopped) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

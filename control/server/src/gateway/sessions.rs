@@ -6,10 +6,12 @@ use std::ops::Bound;
 use sluice_datapath::Command;
 use sluice_proto::v1;
 
-use super::Gateway;
 use super::state::Session;
+use super::{Gateway, gone};
 use crate::ApiError;
 use crate::error::check_id;
+
+const MAX_LABELS: usize = 64;
 
 impl Gateway {
     pub(crate) async fn create_session(
@@ -18,6 +20,7 @@ impl Gateway {
         labels: HashMap<String, String>,
     ) -> Result<v1::Session, ApiError> {
         check_id("session", &id)?;
+        check_labels(&labels)?;
         let mut state = self.state.lock().await;
         if let Some(session) = state.sessions.get(&id) {
             if session.labels != labels {
@@ -25,7 +28,10 @@ impl Gateway {
             }
             return Ok(shown(&id, session));
         }
-        let worker = state.home_worker();
+        let Some(worker) = state.home_worker(|worker| self.directory.is_alive(worker)) else {
+            return Err(ApiError::unavailable("no worker is alive"));
+        };
+        state.count_sessions(worker, 1);
         let session = Session { labels, worker, legs: BTreeMap::new(), routes: BTreeMap::new() };
         let answer = shown(&id, &session);
         state.sessions.insert(id, session);
@@ -65,21 +71,33 @@ impl Gateway {
     pub(crate) async fn delete_session(&self, id: &str) -> Result<bool, ApiError> {
         let mut state = self.state.lock().await;
         let Some(session) = state.sessions.get(id).cloned() else { return Ok(false) };
-        // The engine removes a leg's routes with it.
+        // All commands first, then all answers. The engine removes a leg's routes and keys with it.
+        let mut tickets = Vec::with_capacity(session.legs.len());
         for leg in session.legs.values() {
-            self.remove(session.worker, Command::RemoveLeg { leg: leg.number }).await?;
-            self.directory.remove_leg(leg.number);
-            for key in &leg.keys {
-                state.fingerprints.release(key.fingerprint);
-            }
+            tickets.push(self.send(session.worker, Command::RemoveLeg { leg: leg.number }).await?);
         }
+        for ticket in tickets {
+            gone(ticket.await)?;
+        }
+        session.legs.values().for_each(|leg| self.directory.remove_leg(leg.number));
         for route in session.routes.values() {
             self.directory.remove_route(route.number);
         }
         state.count_legs(session.worker, -(session.legs.len() as isize));
+        state.count_sessions(session.worker, -1);
         state.sessions.remove(id);
         Ok(true)
     }
+}
+
+fn check_labels(labels: &HashMap<String, String>) -> Result<(), ApiError> {
+    let too_long =
+        |(name, value): (&String, &String)| name.is_empty() || name.len() > 128 || value.len() > 1024;
+    if labels.len() > MAX_LABELS || labels.iter().any(too_long) {
+        let remedy = "give at most 64 labels, of names of 1 to 128 bytes and values of at most 1024";
+        return Err(ApiError::invalid("labels", "are too many or too long", remedy));
+    }
+    Ok(())
 }
 
 fn shown(id: &str, session: &Session) -> v1::Session {

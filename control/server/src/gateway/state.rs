@@ -1,14 +1,14 @@
 //! The state behind the API, and how to find things in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sluice_datapath::{Direction, LegId, LegStats, RouteId};
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, Suite};
+use sluice_srtp::{KeyId, Lifetime, Suite};
 
+use super::sending::{Fingerprint, SendingKey};
 use crate::ApiError;
 use crate::config::PortRange;
 use crate::ports::Ports;
@@ -16,11 +16,16 @@ use crate::ports::Ports;
 pub(super) struct State {
     pub(super) sessions: BTreeMap<String, Session>,
     pub(super) ports: Ports,
-    pub(super) fingerprints: Fingerprints,
-    /// Legs on each worker.
-    load: Vec<usize>,
+    load: Vec<Load>,
     next_leg: LegId,
     next_route: RouteId,
+}
+
+/// What a worker carries.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    sessions: usize,
+    legs: usize,
 }
 
 #[derive(Clone)]
@@ -49,7 +54,10 @@ pub(super) struct Key {
     pub(super) direction: Direction,
     pub(super) suite: Suite,
     pub(super) mki: Vec<u8>,
+    pub(super) lifetime: Lifetime,
     pub(super) fingerprint: Fingerprint,
+    /// Of a key for sending: what keeps others from sending under it.
+    pub(super) sending: Option<Arc<SendingKey>>,
     pub(super) retiring: bool,
 }
 
@@ -64,8 +72,7 @@ impl State {
         Self {
             sessions: BTreeMap::new(),
             ports: Ports::new(ports),
-            fingerprints: Fingerprints::default(),
-            load: vec![0; workers.max(1)],
+            load: vec![Load::default(); workers.max(1)],
             next_leg: 1,
             next_route: 1,
         }
@@ -75,15 +82,22 @@ impl State {
         self.sessions.get_mut(id).ok_or_else(|| ApiError::not_found("session", "session", id))
     }
 
-    /// The worker with the fewest legs.
-    pub(super) fn home_worker(&self) -> usize {
-        let least = self.load.iter().enumerate().min_by_key(|(_, legs)| **legs);
-        least.map_or(0, |(worker, _)| worker)
+    /// The worker with the fewest legs; among those with equally many, the fewest sessions, as their
+    /// legs are still to come. A worker that died gets none.
+    pub(super) fn home_worker(&self, is_alive: impl Fn(usize) -> bool) -> Option<usize> {
+        let alive = self.load.iter().enumerate().filter(|(worker, _)| is_alive(*worker));
+        alive.min_by_key(|(_, load)| (load.legs, load.sessions)).map(|(worker, _)| worker)
+    }
+
+    pub(super) fn count_sessions(&mut self, worker: usize, change: isize) {
+        if let Some(load) = self.load.get_mut(worker) {
+            load.sessions = load.sessions.saturating_add_signed(change);
+        }
     }
 
     pub(super) fn count_legs(&mut self, worker: usize, change: isize) {
         if let Some(load) = self.load.get_mut(worker) {
-            *load = load.saturating_add_signed(change);
+            load.legs = load.legs.saturating_add_signed(change);
         }
     }
 
@@ -122,46 +136,32 @@ impl Key {
     }
 }
 
-/// Tells equal key material from different without keeping it: 128 bits under keys of this process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint(u64, u64);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Who sends under which key, so that no key is used for sending in two places (RFC 3711 §9.1).
-#[derive(Default)]
-pub(super) struct Fingerprints {
-    hashers: (RandomState, RandomState),
-    numbers: HashMap<Fingerprint, KeyId>,
-    /// The leg that sends under the key now.
-    sending: HashMap<Fingerprint, LegId>,
-    next: u64,
-}
-
-impl Fingerprints {
-    pub(super) fn of(&self, suite: Suite, material: &[u8]) -> Fingerprint {
-        let of = |hasher: &RandomState| hasher.hash_one((suite, material));
-        Fingerprint(of(&self.hashers.0), of(&self.hashers.1))
+    fn state(workers: usize) -> State {
+        State::new(workers, PortRange { first: 2000, last: 2001 })
     }
 
-    /// The key's number. Equal material keeps its number, by which the engine knows which indices it
-    /// was used for.
-    pub(super) fn number(&mut self, fingerprint: Fingerprint) -> KeyId {
-        let next = &mut self.next;
-        *self.numbers.entry(fingerprint).or_insert_with(|| {
-            *next += 1;
-            KeyId(*next)
-        })
+    #[test]
+    fn sessions_spread_before_they_have_legs() {
+        let mut state = state(3);
+        let homes = (0..6).map(|_| {
+            let home = state.home_worker(|_| true).unwrap();
+            state.count_sessions(home, 1);
+            home
+        });
+        assert_eq!(homes.collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+        state.count_legs(0, 2);
+        state.count_legs(1, 1);
+        assert_eq!(state.home_worker(|_| true), Some(2));
     }
 
-    /// Marks the key as sent under by `leg`, or says which leg does already.
-    pub(super) fn claim(&mut self, fingerprint: Fingerprint, leg: LegId) -> Result<(), LegId> {
-        if let Some(other) = self.sending.get(&fingerprint) {
-            return Err(*other);
-        }
-        self.sending.insert(fingerprint, leg);
-        Ok(())
-    }
-
-    pub(super) fn release(&mut self, fingerprint: Fingerprint) {
-        self.sending.remove(&fingerprint);
+    #[test]
+    fn a_dead_worker_gets_no_session() {
+        let state = state(2);
+        assert_eq!(state.home_worker(|worker| worker != 0), Some(1));
+        assert_eq!(state.home_worker(|_| false), None);
     }
 }

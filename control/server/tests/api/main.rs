@@ -1,12 +1,15 @@
 //! The API against a real daemon: engine, workers and sockets, over io_uring on loopback.
 
+mod keys;
+mod lifecycle;
+mod start;
 mod support;
 
 use std::time::Duration;
 
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
-use support::{Daemon, LegSpec, config, field_of, protected, rtp, udp};
+use support::{Daemon, LegSpec, field_of, protected, rtp, udp};
 use tonic::Code;
 
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
@@ -245,23 +248,4 @@ async fn health_and_reflection_answer() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
     assert!(list.service.iter().any(|service| service.name == "sluice.v1.Sluice"));
     daemon.stop().await;
-}
-
-#[tokio::test]
-async fn starts_that_cannot_be_say_why_and_leave_nothing() {
-    use sluice_server::Server;
-    let folder = tempfile::tempdir().unwrap();
-    let mut missing = config(folder.path(), "xdp-native");
-    missing.interfaces.push(sluice_server::config::Interface { name: "nosuch0".into(), queues: None });
-    let error = Server::start(missing).await.err().expect("no such interface").to_string();
-    assert!(error.contains("nosuch0") && error.contains("ip link"), "{error}");
-    assert!(!folder.path().join("sluice.sock").exists(), "the socket is gone again");
-    let first = Server::start(config(folder.path(), "io_uring")).await.unwrap();
-    let error = Server::start(config(folder.path(), "io_uring")).await.err().expect("a second daemon");
-    assert!(error.to_string().contains("another sluice is running"), "{error}");
-    assert!(folder.path().join("sluice.sock").exists(), "the first one's socket is untouched");
-    drop(first);
-    std::fs::write(folder.path().join("sluice.sock"), "not a socket").unwrap();
-    let error = Server::start(config(folder.path(), "io_uring")).await.err().expect("a file in the way");
-    assert!(error.to_string().contains("not a socket"), "{error}");
 }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ pub fn config(folder: &Path, mode: &str) -> Config {
 }
 
 pub struct Daemon {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    socket: PathBuf,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -38,17 +39,22 @@ pub struct Daemon {
 impl Daemon {
     pub async fn start(name: &str) -> Self {
         let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
-        let server = Server::start(config(folder.path(), "io_uring")).await.unwrap();
+        let config = config(folder.path(), "io_uring");
+        Self::start_with(folder, config).await
+    }
+
+    pub async fn start_with(folder: tempfile::TempDir, config: Config) -> Self {
+        let socket = config.api.socket.0.clone();
+        let server = Server::start(config).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             server.run(async { drop(stopped.await) }).await.unwrap();
         });
-        Self { folder, stop, served }
+        Self { _folder: folder, socket, stop, served }
     }
 
     pub async fn channel(&self) -> Channel {
-        let path = self.folder.path().join("sluice.sock");
-        Endpoint::try_from(format!("unix:{}", path.display())).unwrap().connect().await.unwrap()
+        Endpoint::try_from(format!("unix:{}", self.socket.display())).unwrap().connect().await.unwrap()
     }
 
     pub async fn client(&self) -> SluiceClient<Channel> {
@@ -59,7 +65,7 @@ impl Daemon {
     pub async fn stop(self) {
         self.stop.send(()).unwrap();
         tokio::time::timeout(Duration::from_secs(10), self.served).await.expect("it stops").unwrap();
-        assert!(!self.folder.path().join("sluice.sock").exists());
+        assert!(!self.socket.exists());
     }
 
     /// Waits until `look` finds something.

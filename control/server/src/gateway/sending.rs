@@ -1,0 +1,229 @@
+//! Who sends under which master key, so that no key is used for sending in two places (RFC 3711 §9.1).
+//!
+//! The keys themselves are not kept: a fingerprint under secrets of this process tells equal from
+//! different. A key that stopped sending is remembered, so that, should it come back, it keeps its
+//! number, by which the engine's guard knows the indices it was used for.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sluice_datapath::LegId;
+use sluice_srtp::KeyId;
+
+/// Keys that are remembered after their last use for sending, oldest forgotten first.
+const REMEMBERED: usize = 1 << 20;
+
+/// Tells equal key material from different without keeping it: 128 bits under keys of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint(u64, u64);
+
+/// The registry; clones share it.
+#[derive(Clone)]
+pub(super) struct SendingKeys {
+    hashers: Arc<(RandomState, RandomState)>,
+    registry: Arc<Mutex<Registry>>,
+}
+
+struct Registry {
+    keys: HashMap<Fingerprint, Known>,
+    /// Keys without use, in the order in which they became so; some may have come back since.
+    idle: VecDeque<Fingerprint>,
+    remembered: usize,
+    /// Numbers that the engine may forget.
+    forgotten: Vec<KeyId>,
+    last_number: u64,
+}
+
+struct Known {
+    number: KeyId,
+    /// Values of [`SendingKey`] that are alive.
+    uses: usize,
+    /// The leg that sends under the key now.
+    sender: Option<LegId>,
+    /// Whether any leg ever did.
+    sent: bool,
+}
+
+/// A master key for sending. While a value that [claimed](Self::claim) it lives, no other can.
+pub(super) struct SendingKey {
+    registry: Arc<Mutex<Registry>>,
+    fingerprint: Fingerprint,
+    number: KeyId,
+    claimed: AtomicBool,
+}
+
+impl SendingKeys {
+    pub(super) fn new() -> Self {
+        Self::remembering(REMEMBERED)
+    }
+
+    fn remembering(remembered: usize) -> Self {
+        let registry = Registry {
+            keys: HashMap::new(),
+            idle: VecDeque::new(),
+            remembered,
+            forgotten: Vec::new(),
+            last_number: 0,
+        };
+        Self { hashers: Arc::default(), registry: Arc::new(Mutex::new(registry)) }
+    }
+
+    /// The fingerprint of a master key and salt. The suite is not part of it: AES_CM_128_HMAC_SHA1_80
+    /// and _32 make the same keystream of the same key. Nor are zeros at the end, with which the key
+    /// derivation pads shorter salts (RFC 7714 §11).
+    pub(super) fn fingerprint(&self, key_salt: &[u8]) -> Fingerprint {
+        let end = key_salt.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let of = |hasher: &RandomState| hasher.hash_one(&key_salt[..end]);
+        Fingerprint(of(&self.hashers.0), of(&self.hashers.1))
+    }
+
+    /// A number for a key that is not for sending: such keys need not be told apart.
+    pub(super) fn fresh_number(&self) -> KeyId {
+        lock(&self.registry).fresh_number()
+    }
+
+    /// The key for sending that has this fingerprint.
+    pub(super) fn key(&self, fingerprint: Fingerprint) -> SendingKey {
+        let mut registry = lock(&self.registry);
+        let number = match registry.keys.get_mut(&fingerprint) {
+            Some(known) => {
+                known.uses += 1;
+                known.number
+            }
+            None => {
+                let number = registry.fresh_number();
+                registry.keys.insert(fingerprint, Known { number, uses: 1, sender: None, sent: false });
+                number
+            }
+        };
+        let claimed = AtomicBool::new(false);
+        SendingKey { registry: Arc::clone(&self.registry), fingerprint, number, claimed }
+    }
+
+    /// Numbers that will not be given again, and that the engine may forget.
+    pub(super) fn take_forgotten(&self) -> Vec<KeyId> {
+        std::mem::take(&mut lock(&self.registry).forgotten)
+    }
+}
+
+impl SendingKey {
+    pub(super) const fn number(&self) -> KeyId {
+        self.number
+    }
+
+    /// Marks the key as sent under by `leg`, or says which leg does already.
+    pub(super) fn claim(&self, leg: LegId) -> Result<(), LegId> {
+        let mut registry = lock(&self.registry);
+        let Some(known) = registry.keys.get_mut(&self.fingerprint) else { return Ok(()) };
+        if let Some(other) = known.sender {
+            return Err(other);
+        }
+        known.sender = Some(leg);
+        known.sent = true;
+        self.claimed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for SendingKey {
+    fn drop(&mut self) {
+        lock(&self.registry).release(self.fingerprint, *self.claimed.get_mut());
+    }
+}
+
+impl Registry {
+    fn fresh_number(&mut self) -> KeyId {
+        self.last_number += 1;
+        KeyId(self.last_number)
+    }
+
+    fn release(&mut self, fingerprint: Fingerprint, claimed: bool) {
+        let Some(known) = self.keys.get_mut(&fingerprint) else { return };
+        known.uses -= 1;
+        if claimed {
+            known.sender = None;
+        }
+        match (known.uses, known.sent) {
+            (0, true) => self.idle.push_back(fingerprint),
+            (0, false) => drop(self.keys.remove(&fingerprint)),
+            _ => {}
+        }
+        while self.idle.len() > self.remembered {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.idle.pop_front() else { return };
+        if self.keys.get(&oldest).is_some_and(|known| known.uses == 0)
+            && let Some(known) = self.keys.remove(&oldest)
+        {
+            self.forgotten.push(known.number);
+        }
+    }
+}
+
+/// No code that runs under the lock panics, so that a poisoned lock holds a whole registry.
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_sender_until_that_one_is_gone() {
+        let keys = SendingKeys::new();
+        let fingerprint = keys.fingerprint(&[1; 30]);
+        let first = keys.key(fingerprint);
+        assert_eq!(first.claim(7), Ok(()));
+        let second = keys.key(fingerprint);
+        assert_eq!(second.claim(8), Err(7));
+        drop(second);
+        let third = keys.key(fingerprint);
+        assert_eq!(third.claim(8), Err(7), "a refused claim released nothing");
+        drop(first);
+        assert_eq!(third.claim(8), Ok(()));
+    }
+
+    #[test]
+    fn a_key_that_sent_keeps_its_number_and_one_that_did_not_leaves_no_trace() {
+        let keys = SendingKeys::new();
+        let (sent, unsent) = (keys.fingerprint(&[1; 30]), keys.fingerprint(&[2; 30]));
+        let key = keys.key(sent);
+        key.claim(1).unwrap();
+        let number = key.number();
+        drop(key);
+        drop(keys.key(unsent));
+        assert_eq!(keys.key(sent).number(), number);
+        assert!(!lock(&keys.registry).keys.contains_key(&unsent));
+    }
+
+    #[test]
+    fn memory_of_old_keys_is_bounded_and_the_engine_is_told() {
+        let keys = SendingKeys::remembering(2);
+        let mut numbers = Vec::new();
+        for byte in 0..5 {
+            let key = keys.key(keys.fingerprint(&[byte, 1]));
+            key.claim(1).unwrap();
+            numbers.push(key.number());
+        }
+        assert_eq!(keys.take_forgotten(), numbers[..3]);
+        assert_eq!(lock(&keys.registry).keys.len(), 2);
+        assert!(keys.take_forgotten().is_empty());
+    }
+
+    #[test]
+    fn what_makes_one_keystream_has_one_fingerprint() {
+        let keys = SendingKeys::new();
+        let gcm = [3; 28];
+        let mut padded = gcm.to_vec();
+        padded.extend([0, 0]);
+        assert_eq!(keys.fingerprint(&gcm), keys.fingerprint(&padded));
+        assert_ne!(keys.fingerprint(&[3; 29]), keys.fingerprint(&[3; 30]));
+        assert_ne!(keys.fingerprint(&gcm), SendingKeys::new().fingerprint(&gcm), "keyed per process");
+    }
+}
