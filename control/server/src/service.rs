@@ -244,14 +244,15 @@ fn key_result(result: Result<v1::Key, ApiError>) -> v1::KeyResult {
 mod tests {
     use super::*;
 
-    fn event(session: &str) -> Option<v1::Event> {
-        Some(v1::Event { session: session.into(), ..Default::default() })
+    fn event(session: &str) -> v1::Event {
+        v1::Event { session: session.into(), ..Default::default() }
     }
 
     #[tokio::test]
     async fn a_watcher_gets_its_session_and_the_daemon_and_then_the_end() {
         let (sender, receiver) = broadcast::channel(8);
-        for message in [event("a"), event("b"), event(""), None, event("a")] {
+        let (ours, others, daemons) = (event("a"), event("b"), event(""));
+        for message in [Some(ours.clone()), Some(others), Some(daemons), None, Some(ours)] {
             sender.send(message).unwrap();
         }
         let seen: Vec<_> = watch(receiver, "a".into()).map(|event| event.unwrap().session).collect().await;
@@ -262,7 +263,7 @@ mod tests {
     async fn a_slow_watcher_is_told_how_much_it_lost() {
         let (sender, receiver) = broadcast::channel(2);
         for _ in 0..5 {
-            sender.send(event("a")).unwrap();
+            sender.send(Some(event("a"))).unwrap();
         }
         let first = Box::pin(watch(receiver, String::new())).next().await.unwrap().unwrap();
         assert_eq!(first.kind, Some(v1::event::Kind::Lost(v1::Lost { events: 3 })));

@@ -21,10 +21,13 @@ pub(crate) struct LegNames {
     pub(crate) learnt: Option<SocketAddr>,
 }
 
+/// Ids of keys, and since when each goes by its id.
+type KeyNames = HashMap<KeyId, (String, Instant)>;
+
 #[derive(Default)]
 struct Names {
-    /// With each leg its keys, and since when each goes by that id.
-    legs: HashMap<LegId, (LegNames, HashMap<KeyId, (String, Instant)>)>,
+    /// With each leg its keys.
+    legs: HashMap<LegId, (LegNames, KeyNames)>,
     routes: HashMap<RouteId, String>,
     /// What is gone and will be forgotten, oldest first.
     leaving: VecDeque<(Instant, Leaving)>,

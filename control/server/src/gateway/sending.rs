@@ -87,16 +87,13 @@ impl SendingKeys {
     /// The key for sending that has this fingerprint.
     pub(super) fn key(&self, fingerprint: Fingerprint) -> SendingKey {
         let mut registry = lock(&self.registry);
-        let number = match registry.keys.get_mut(&fingerprint) {
-            Some(known) => {
-                known.uses += 1;
-                known.number
-            }
-            None => {
-                let number = registry.fresh_number();
-                registry.keys.insert(fingerprint, Known { number, uses: 1, sender: None, sent: false });
-                number
-            }
+        let number = if let Some(known) = registry.keys.get_mut(&fingerprint) {
+            known.uses += 1;
+            known.number
+        } else {
+            let number = registry.fresh_number();
+            registry.keys.insert(fingerprint, Known { number, uses: 1, sender: None, sent: false });
+            number
         };
         let claimed = AtomicBool::new(false);
         SendingKey { registry: Arc::clone(&self.registry), fingerprint, number, claimed }

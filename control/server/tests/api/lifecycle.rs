@@ -119,7 +119,7 @@ async fn an_update_that_is_refused_changes_nothing() {
     };
     let status = daemon.client().await.update_leg(update.clone()).await.unwrap_err();
     assert_eq!(field_of(&status), "dscp");
-    assert_eq!(daemon.legs("s").await, [before.clone()]);
+    assert_eq!(daemon.legs("s").await, std::slice::from_ref(&before));
     let update = v1::UpdateLegRequest { dscp: Some(46), ..update };
     let after = daemon.client().await.update_leg(update).await.unwrap().into_inner();
     let config = after.config.unwrap();
