@@ -54,6 +54,11 @@ impl Site {
         Ruin { world, directory }
     }
 
+    /// The socket of the daemon's API.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("sluice.sock")
+    }
+
     /// The gateway's IPv4 address with a port.
     pub fn at(&self, port: u16) -> SocketAddr {
         self.world.gateway_at(port)
