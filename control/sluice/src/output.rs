@@ -15,6 +15,11 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Writes indented JSON to standard output.
+pub(crate) fn json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
 /// An empty table with these column titles, as wide as the terminal; in a pipe as wide as it needs.
 pub(crate) fn table<const N: usize>(titles: [&str; N]) -> Table {
     let mut table = Table::new();

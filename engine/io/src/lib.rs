@@ -19,6 +19,7 @@ pub mod memory;
 pub mod netlink;
 mod packet_io;
 mod poll;
+pub mod probe;
 pub mod uring;
 mod waker;
 pub mod xdp;
