@@ -67,9 +67,7 @@ fn btf() -> Finding {
 
 fn bpffs() -> Finding {
     match statfs("/sys/fs/bpf") {
-        Ok(stat) if stat.f_type == BPF_FS_MAGIC => {
-            Finding::ok(AREA, "bpffs", "mounted at /sys/fs/bpf")
-        }
+        Ok(stat) if stat.f_type == BPF_FS_MAGIC => Finding::ok(AREA, "bpffs", "mounted at /sys/fs/bpf"),
         _ => Finding::warn(
             AREA,
             "bpffs",
