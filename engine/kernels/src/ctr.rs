@@ -1,33 +1,32 @@
 //! AES in counter mode.
 
-use aes::{Aes128, Aes192, Aes256};
-use ctr::cipher::consts::U16;
-use ctr::cipher::{
-    BlockCipherEncrypt, BlockSizeUser, InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper,
-};
-use ctr::{CtrCore, flavors};
-
-use crate::{Kernel, KeyLength};
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64;
+use crate::select::Isa;
+use crate::{Kernel, KeyLength, portable};
 
 /// An expanded AES key for counter mode. Zeroized on drop.
 pub struct CtrKey(Schedule);
 
-#[allow(clippy::large_enum_variant, reason = "the key lives in a shared SessionKeys, once per master key")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the boxed one is the slow one; the other is read for every packet"
+)]
 enum Schedule {
-    Aes128(Aes128),
-    Aes192(Aes192),
-    Aes256(Aes256),
+    Portable(Box<portable::Ctr>),
+    #[cfg(target_arch = "x86_64")]
+    X86(x86_64::AesKey),
 }
 
 impl CtrKey {
-    /// Expands a key of 16, 24 or 32 bytes.
-    pub fn new(key: &[u8]) -> Result<Self, KeyLength> {
-        let wrong = |_| KeyLength { given: key.len() };
-        Ok(Self(match key.len() {
-            16 => Schedule::Aes128(Aes128::new_from_slice(key).map_err(wrong)?),
-            24 => Schedule::Aes192(Aes192::new_from_slice(key).map_err(wrong)?),
-            32 => Schedule::Aes256(Aes256::new_from_slice(key).map_err(wrong)?),
-            given => return Err(KeyLength { given }),
+    /// Expands a key of 16, 24 or 32 bytes for a kernel.
+    pub fn new(kernel: Kernel, key: &[u8]) -> Result<Self, KeyLength> {
+        Ok(Self(match kernel.0 {
+            Isa::Portable => Schedule::Portable(Box::new(portable::Ctr::new(key)?)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Aesni(cpu) => Schedule::X86(x86_64::AesKey::new(cpu, key)?),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(cpu) => Schedule::X86(x86_64::AesKey::new(cpu.into(), key)?),
         }))
     }
 }
@@ -42,25 +41,33 @@ pub struct CtrJob<'a> {
     pub data: &'a mut [u8],
 }
 
-/// Runs every job.
+/// Runs every job. Keys that were expanded for another kernel are of that kernel's speed.
 pub fn ctr(kernel: Kernel, jobs: &mut [CtrJob<'_>]) {
-    match kernel {
-        Kernel::Portable => jobs.iter_mut().for_each(portable),
+    match kernel.0 {
+        Isa::Portable => jobs.iter_mut().for_each(one),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Aesni(cpu) => x86_64::ctr::aesni(cpu, jobs),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(cpu) => x86_64::ctr::avx512(cpu, jobs),
     }
 }
 
-fn portable(job: &mut CtrJob<'_>) {
+/// Runs one job as its key wants it.
+pub(crate) fn one(job: &mut CtrJob<'_>) {
     match &job.key.0 {
-        Schedule::Aes128(key) => stream(key, &job.iv, job.data),
-        Schedule::Aes192(key) => stream(key, &job.iv, job.data),
-        Schedule::Aes256(key) => stream(key, &job.iv, job.data),
+        Schedule::Portable(key) => key.apply(&job.iv, job.data),
+        #[cfg(target_arch = "x86_64")]
+        Schedule::X86(key) => x86_64::ctr::one(key, &job.iv, job.data),
     }
 }
 
-fn stream<C>(key: &C, iv: &[u8; 16], data: &mut [u8])
-where
-    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
-{
-    let core = CtrCore::<&C, flavors::Ctr128BE>::inner_iv_init(key, &(*iv).into());
-    StreamCipherCoreWrapper::from_core(core).apply_keystream(data);
+#[cfg(target_arch = "x86_64")]
+impl CtrKey {
+    /// The round keys, if the key was expanded for a kernel of this architecture.
+    pub(crate) const fn x86(&self) -> Option<&x86_64::AesKey> {
+        match &self.0 {
+            Schedule::X86(key) => Some(key),
+            Schedule::Portable(_) => None,
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! AES-GCM with the tag detached.
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit};
-
-use crate::{Kernel, KeyLength};
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64;
+use crate::select::Isa;
+use crate::{Kernel, KeyLength, portable};
 
 /// Octets of a GCM initialization vector.
 pub const GCM_IV_LEN: usize = 12;
@@ -13,20 +13,28 @@ pub const GCM_TAG_LEN: usize = 16;
 /// An expanded AES-GCM key with its hash key. Zeroized on drop.
 pub struct GcmKey(Schedule);
 
-#[allow(clippy::large_enum_variant, reason = "the key lives in a shared SessionKeys, once per master key")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the boxed one is the slow one; the other is read for every packet"
+)]
 enum Schedule {
-    Aes128(Aes128Gcm),
-    Aes256(Aes256Gcm),
+    Portable(Box<portable::Gcm>),
+    #[cfg(target_arch = "x86_64")]
+    X86(x86_64::GcmKey),
 }
 
 impl GcmKey {
-    /// Expands a key of 16 or 32 bytes.
-    pub fn new(key: &[u8]) -> Result<Self, KeyLength> {
-        let wrong = |_| KeyLength { given: key.len() };
-        Ok(Self(match key.len() {
-            16 => Schedule::Aes128(Aes128Gcm::new_from_slice(key).map_err(wrong)?),
-            32 => Schedule::Aes256(Aes256Gcm::new_from_slice(key).map_err(wrong)?),
-            given => return Err(KeyLength { given }),
+    /// Expands a key of 16 or 32 bytes for a kernel.
+    pub fn new(kernel: Kernel, key: &[u8]) -> Result<Self, KeyLength> {
+        if !matches!(key.len(), 16 | 32) {
+            return Err(KeyLength { given: key.len() });
+        }
+        Ok(Self(match kernel.0 {
+            Isa::Portable => Schedule::Portable(Box::new(portable::Gcm::new(key)?)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Aesni(cpu) => Schedule::X86(x86_64::GcmKey::new(cpu, key)?),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(cpu) => Schedule::X86(x86_64::GcmKey::new(cpu.into(), key)?),
         }))
     }
 }
@@ -49,32 +57,54 @@ pub struct GcmJob<'a> {
 
 /// Encrypts every job and writes its tag.
 pub fn gcm_seal(kernel: Kernel, jobs: &mut [GcmJob<'_>]) {
-    match kernel {
-        Kernel::Portable => jobs.iter_mut().for_each(portable_seal),
+    match kernel.0 {
+        Isa::Portable => jobs.iter_mut().for_each(seal_one),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Aesni(cpu) => x86_64::gcm::aesni_seal(cpu, jobs),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(cpu) => x86_64::gcm::avx512_seal(cpu, jobs),
     }
 }
 
 /// Checks every job's tag in constant time and decrypts the jobs whose tag is right.
 pub fn gcm_open(kernel: Kernel, jobs: &mut [GcmJob<'_>]) {
-    match kernel {
-        Kernel::Portable => jobs.iter_mut().for_each(portable_open),
+    match kernel.0 {
+        Isa::Portable => jobs.iter_mut().for_each(open_one),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Aesni(cpu) => x86_64::gcm::aesni_open(cpu, jobs),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(cpu) => x86_64::gcm::avx512_open(cpu, jobs),
     }
 }
 
-fn portable_seal(job: &mut GcmJob<'_>) {
-    let iv = job.iv.into();
-    let sealed = match &job.key.0 {
-        Schedule::Aes128(key) => key.encrypt_inout_detached(&iv, job.aad, (&mut *job.data).into()),
-        Schedule::Aes256(key) => key.encrypt_inout_detached(&iv, job.aad, (&mut *job.data).into()),
-    };
-    job.ok = sealed.map(|tag| job.tag = tag.into()).is_ok();
+/// Seals one job as its key wants it.
+pub(crate) fn seal_one(job: &mut GcmJob<'_>) {
+    match &job.key.0 {
+        Schedule::Portable(key) => {
+            let tag = key.seal(job.iv, job.aad, job.data);
+            job.ok = tag.map(|tag| job.tag = tag).is_some();
+        }
+        #[cfg(target_arch = "x86_64")]
+        Schedule::X86(key) => x86_64::gcm::seal_one(key, job),
+    }
 }
 
-fn portable_open(job: &mut GcmJob<'_>) {
-    let (iv, tag) = (job.iv.into(), job.tag.into());
-    let opened = match &job.key.0 {
-        Schedule::Aes128(key) => key.decrypt_inout_detached(&iv, job.aad, (&mut *job.data).into(), &tag),
-        Schedule::Aes256(key) => key.decrypt_inout_detached(&iv, job.aad, (&mut *job.data).into(), &tag),
-    };
-    job.ok = opened.is_ok();
+/// Opens one job as its key wants it.
+pub(crate) fn open_one(job: &mut GcmJob<'_>) {
+    match &job.key.0 {
+        Schedule::Portable(key) => job.ok = key.open(job.iv, job.aad, job.data, job.tag),
+        #[cfg(target_arch = "x86_64")]
+        Schedule::X86(key) => x86_64::gcm::open_one(key, job),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl GcmKey {
+    /// Round keys and powers of the hash key, if expanded for a kernel of this architecture.
+    pub(crate) const fn x86(&self) -> Option<&x86_64::GcmKey> {
+        match &self.0 {
+            Schedule::X86(key) => Some(key),
+            Schedule::Portable(_) => None,
+        }
+    }
 }

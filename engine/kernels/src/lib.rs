@@ -1,7 +1,7 @@
 //! Batched ciphers and MACs for SRTP.
 //!
 //! Every primitive takes a slice of jobs that mix keys, lengths and (for AES) key sizes freely; a
-//! [`Kernel`] decides how the slice is worked through. Keys are expanded once, when a
+//! [`Kernel`] decides how the slice is worked through. Keys are expanded once for a kernel, when a
 //! cryptographic context is created, never per packet.
 //!
 //! ```text
@@ -9,11 +9,19 @@
 //! [GcmJob]  ──gcm_seal──▶  AES-GCM, tag detached      RFC 7714
 //! [MacJob]  ──hmac_sha1──▶ HMAC-SHA1 over 2 segments  RFC 3711 §4.2.1
 //! ```
-#![forbid(unsafe_code)]
+//!
+//! | kernel     | needs | how |
+//! | ---------- | ----- | --- |
+//! | `portable` | nothing | RustCrypto, one packet at a time: the reference |
+//! | `aesni`    | AES-NI, PCLMULQDQ, SHA-NI, SSE4.1 | several packets interleaved, a block at a time |
+//! | `avx512`   | VAES, VPCLMULQDQ, AVX-512 F/BW/VL and what `aesni` needs | four blocks at a time; sixteen SHA-1 lanes |
+#![deny(unsafe_code)]
 
+mod arch;
 mod ctr;
 mod gcm;
 mod mac;
+mod portable;
 mod select;
 mod selftest;
 

@@ -4,24 +4,56 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-/// An implementation of every primitive of this crate. All give identical bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kernel {
-    /// RustCrypto's `aes`, `aes-gcm` and `hmac`, one packet at a time: the reference. They pick AES-NI,
-    /// PCLMULQDQ and SHA-NI by themselves where the CPU has them.
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64;
+
+/// An implementation of every primitive of this crate. All give identical bytes. A value other than
+/// [`Kernel::PORTABLE`] exists only where the CPU has what it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kernel(pub(crate) Isa);
+
+/// Instruction sets, with the proof that the CPU has them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Isa {
     Portable,
+    #[cfg(target_arch = "x86_64")]
+    Aesni(x86_64::Aesni),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(x86_64::Avx512),
 }
 
 impl Kernel {
-    /// Every kernel in this build, best first.
-    pub const ALL: &'static [Self] = &[Self::Portable];
+    /// RustCrypto's `aes`, `aes-gcm` and `hmac`, one packet at a time: the reference, on every CPU.
+    pub const PORTABLE: Self = Self(Isa::Portable);
+
+    /// Names of every kernel of this build, best first, whether or not this CPU can run it.
+    pub const NAMES: &'static [&'static str] =
+        if cfg!(target_arch = "x86_64") { &["avx512", "aesni", "portable"] } else { &["portable"] };
+
+    /// The kernels that this CPU can run, best first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let simd = [x86_64::Avx512::detect().map(Isa::Avx512), x86_64::Aesni::detect().map(Isa::Aesni)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let simd: [Option<Isa>; 0] = [];
+        simd.into_iter().flatten().map(Self).chain([Self::PORTABLE])
+    }
 
     /// The name used by `SLUICE_KERNEL`, logs and benches.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
+        match self.0 {
+            Isa::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Aesni(_) => "aesni",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
         }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -36,6 +68,8 @@ impl fmt::Display for Kernel {
 pub enum SelectError {
     /// `SLUICE_KERNEL` names a kernel that this build does not have.
     Unknown(String),
+    /// `SLUICE_KERNEL` names a kernel that this CPU cannot run.
+    Unsupported(String),
     /// The kernel's known-answer test failed: its output cannot be trusted on this machine.
     SelfTest(Kernel),
 }
@@ -45,7 +79,11 @@ impl fmt::Display for SelectError {
         match self {
             Self::Unknown(name) => {
                 write!(f, "SLUICE_KERNEL={name}: no such kernel; unset it or use one of:")?;
-                Kernel::ALL.iter().try_for_each(|kernel| write!(f, " {kernel}"))
+                Kernel::NAMES.iter().try_for_each(|kernel| write!(f, " {kernel}"))
+            }
+            Self::Unsupported(name) => {
+                write!(f, "SLUICE_KERNEL={name}: this CPU lacks what it needs; unset it or use one of:")?;
+                Kernel::available().try_for_each(|kernel| write!(f, " {kernel}"))
             }
             Self::SelfTest(kernel) => {
                 write!(f, "kernel {kernel} gives wrong answers on this machine; do not run media here")
@@ -60,8 +98,11 @@ impl FromStr for Kernel {
     type Err = SelectError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().find(|kernel| kernel.name() == name);
-        found.copied().ok_or_else(|| SelectError::Unknown(name.to_owned()))
+        if !Self::NAMES.contains(&name) {
+            return Err(SelectError::Unknown(name.to_owned()));
+        }
+        let found = Self::available().find(|kernel| kernel.name() == name);
+        found.ok_or_else(|| SelectError::Unsupported(name.to_owned()))
     }
 }
 
@@ -77,8 +118,8 @@ fn choose(asked: Option<&str>) -> Result<Kernel, SelectError> {
         let kernel = name.parse()?;
         return if crate::self_test(kernel) { Ok(kernel) } else { Err(SelectError::SelfTest(kernel)) };
     }
-    let trusted = Kernel::ALL.iter().copied().find(|kernel| crate::self_test(*kernel));
-    trusted.ok_or(SelectError::SelfTest(Kernel::Portable))
+    let trusted = Kernel::available().find(|kernel| crate::self_test(*kernel));
+    trusted.ok_or(SelectError::SelfTest(Kernel::PORTABLE))
 }
 
 #[cfg(test)]
@@ -94,10 +135,14 @@ mod tests {
 
     #[test]
     fn every_kernel_can_be_asked_for_by_name() {
-        for kernel in Kernel::ALL {
-            assert_eq!(choose(Some(kernel.name())), Ok(*kernel));
+        for kernel in Kernel::available() {
+            assert_eq!(choose(Some(kernel.name())), Ok(kernel));
         }
-        assert!(choose(None).is_ok());
+        for name in Kernel::NAMES {
+            let choice = choose(Some(name));
+            assert!(choice.is_ok() || choice == Err(SelectError::Unsupported((*name).into())));
+        }
+        assert_eq!(choose(None).ok(), Kernel::available().next(), "the best one");
         assert!(choose(Some("")).is_ok());
     }
 }

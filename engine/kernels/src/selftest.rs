@@ -17,7 +17,9 @@ fn ctr_answers(kernel: Kernel) -> bool {
         [0x603d_eb10_15ca_71be_2b73_aef0_857d_7781, 0x1f35_2c07_3b61_08d7_2d98_10a3_0914_dff4];
     const WANT_128: [u8; 16] = 0x874d_6191_b620_e326_1bef_6864_990d_b6ce_u128.to_be_bytes();
     const WANT_256: [u8; 16] = 0x601e_c313_7757_89a5_b7a7_f504_bbf3_d228_u128.to_be_bytes();
-    let [Ok(short), Ok(long)] = [CtrKey::new(&KEY_128), CtrKey::new(&join(KEY_256))] else { return false };
+    let [Ok(short), Ok(long)] = [CtrKey::new(kernel, &KEY_128), CtrKey::new(kernel, &join(KEY_256))] else {
+        return false;
+    };
     let (mut a, mut b) = (CTR_PLAIN, CTR_PLAIN);
     ctr(
         kernel,
@@ -44,7 +46,7 @@ fn gcm_answers(kernel: Kernel) -> bool {
     ];
     const TAG_128: [u8; 16] = 0x5bc9_4fbc_3221_a5db_94fa_e95a_e712_1a47_u128.to_be_bytes();
     const TAG_256: [u8; 16] = 0x76fc_6ece_0f4e_1768_cddf_8853_bb2d_551b_u128.to_be_bytes();
-    let keys = [GcmKey::new(&KEY.to_be_bytes()), GcmKey::new(&join([KEY, KEY]))];
+    let keys = [GcmKey::new(kernel, &KEY.to_be_bytes()), GcmKey::new(kernel, &join([KEY, KEY]))];
     for (key, want) in keys.iter().zip([TAG_128, TAG_256]) {
         let Ok(key) = key else { return false };
         let plain: Vec<u8> = PLAIN.iter().flat_map(|word| word.to_be_bytes()).take(60).collect();
@@ -69,7 +71,7 @@ fn gcm_answers(kernel: Kernel) -> bool {
 }
 
 fn mac_answers(kernel: Kernel) -> bool {
-    let keys = [MacKey::new(&[0x0b; 20]), MacKey::new(b"Jefe")];
+    let keys = [MacKey::new(kernel, &[0x0b; 20]), MacKey::new(kernel, b"Jefe")];
     let mut jobs = [
         MacJob { key: &keys[0], data: [b"Hi ", b"There"], tag: [0; 20] },
         MacJob { key: &keys[1], data: [b"what do ya want for nothing?", b""], tag: [0; 20] },
@@ -94,10 +96,10 @@ mod tests {
 
     #[test]
     fn every_kernel_gives_the_known_answers() {
-        for kernel in Kernel::ALL {
-            assert!(ctr_answers(*kernel), "CTR on {kernel}");
-            assert!(gcm_answers(*kernel), "GCM on {kernel}");
-            assert!(mac_answers(*kernel), "HMAC-SHA1 on {kernel}");
+        for kernel in Kernel::available() {
+            assert!(ctr_answers(kernel), "CTR on {kernel}");
+            assert!(gcm_answers(kernel), "GCM on {kernel}");
+            assert!(mac_answers(kernel), "HMAC-SHA1 on {kernel}");
         }
     }
 }

@@ -48,8 +48,9 @@ pub struct Prf {
 impl Prf {
     /// Expands a master key of 16, 24 or 32 bytes.
     pub fn new(key: &[u8], salt: &[u8; SALT_BLOCK]) -> Result<Self, KeyError> {
-        let key = CtrKey::new(key).map_err(|e| KeyError::AesKey { got: e.given })?;
-        Ok(Self { kernel: selected()?, key, salt: Zeroizing::new(*salt) })
+        let kernel = selected()?;
+        let key = CtrKey::new(kernel, key).map_err(|e| KeyError::AesKey { got: e.given })?;
+        Ok(Self { kernel, key, salt: Zeroizing::new(*salt) })
     }
 
     /// Fills `out` with the key for `label`; `r` is the packet index divided by the key derivation

@@ -238,15 +238,20 @@ pub(crate) struct Direction {
 }
 
 impl Direction {
-    fn expand(suite: Suite, material: &SessionMaterial, tag: usize) -> Result<Self, KeyError> {
+    fn expand(
+        kernel: Kernel,
+        suite: Suite,
+        material: &SessionMaterial,
+        tag: usize,
+    ) -> Result<Self, KeyError> {
         let key = &material.key[..suite.key_len()];
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
         let cipher = match suite.parameters().transform {
             Transform::CounterHmac => Cipher::CounterHmac {
-                key: CtrKey::new(key).map_err(length)?,
-                mac: MacKey::new(&material.auth),
+                key: CtrKey::new(kernel, key).map_err(length)?,
+                mac: MacKey::new(kernel, &material.auth),
             },
-            Transform::Gcm => Cipher::Gcm(GcmKey::new(key).map_err(length)?),
+            Transform::Gcm => Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?),
         };
         Ok(Self { cipher, salt: Zeroizing::new(material.salt), tag, encrypt: true })
     }
@@ -290,8 +295,8 @@ impl SessionKeys {
             mki,
             lifetime,
             kernel,
-            rtp: Direction::expand(suite, rtp, parameters.rtp_tag)?,
-            rtcp: Direction::expand(suite, rtcp, parameters.rtcp_tag)?,
+            rtp: Direction::expand(kernel, suite, rtp, parameters.rtp_tag)?,
+            rtcp: Direction::expand(kernel, suite, rtcp, parameters.rtcp_tag)?,
         })
     }
 

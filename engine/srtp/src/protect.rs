@@ -32,7 +32,7 @@ pub fn protect<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job
 
 fn protect_batch<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>]) {
     let mut plans: Plans = [const { None }; MAX_BATCH];
-    let mut kernel = Kernel::Portable;
+    let mut kernel = Kernel::PORTABLE;
     for (job, slot) in jobs.iter_mut().zip(&mut plans) {
         let Some(context) = contexts.get_mut(job.context) else {
             job.result = Err(Error::NoKey);

@@ -60,7 +60,7 @@ fn pass<C: Contexts<Inbound> + ?Sized>(
     progress: &mut [Progress; MAX_BATCH],
 ) {
     let mut tries: Tries = [const { None }; MAX_BATCH];
-    let mut kernel = Kernel::Portable;
+    let mut kernel = Kernel::PORTABLE;
     let mut fresh: ArrayVec<usize, MAX_BATCH> = ArrayVec::new();
     for ((job, state), slot) in jobs.iter_mut().zip(progress.iter_mut()).zip(&mut tries) {
         if state.done || fresh.contains(&job.context) {
