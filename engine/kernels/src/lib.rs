@@ -22,12 +22,14 @@ mod ctr;
 mod gcm;
 mod mac;
 mod portable;
+mod prefetch;
 mod select;
 mod selftest;
 
 pub use ctr::{CtrJob, CtrKey, ctr};
 pub use gcm::{GCM_IV_LEN, GCM_TAG_LEN, GcmJob, GcmKey, gcm_open, gcm_seal};
 pub use mac::{MacJob, MacKey, SHA1_LEN, hmac_sha1};
+pub use prefetch::prefetch;
 pub use select::{Kernel, SelectError, selected};
 pub use selftest::self_test;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use sluice_kernels::prefetch;
 
 use crate::index::estimate;
 use crate::replay::{Replay, ReplayWindow};
@@ -19,6 +20,12 @@ pub trait Contexts<C> {
     fn get(&self, index: usize) -> Option<&C>;
     /// The context of that number, to change.
     fn get_mut(&mut self, index: usize) -> Option<&mut C>;
+    /// Asks the CPU to have the context at hand soon. A batch asks for all of its contexts first.
+    fn prefetch(&self, index: usize) {
+        if let Some(context) = self.get(index) {
+            prefetch(context);
+        }
+    }
 }
 
 impl<C> Contexts<C> for [C] {
@@ -55,19 +62,19 @@ struct Held {
 }
 
 impl Held {
-    fn new(keys: Arc<SessionKeys>) -> Self {
+    const fn new(keys: Arc<SessionKeys>) -> Self {
         Self { keys, rtp: 0, rtcp: 0 }
     }
 
     fn left(&self, kind: Kind) -> u64 {
-        let lifetime = self.keys.lifetime();
-        match kind {
-            Kind::Rtp => lifetime.rtp_packets.saturating_sub(self.rtp),
-            Kind::Rtcp => lifetime.rtcp_packets.saturating_sub(self.rtcp),
-        }
+        let used = match kind {
+            Kind::Rtp => self.rtp,
+            Kind::Rtcp => self.rtcp,
+        };
+        self.keys.direction(kind).lifetime.saturating_sub(used)
     }
 
-    fn count(&mut self, kind: Kind) {
+    const fn count(&mut self, kind: Kind) {
         match kind {
             Kind::Rtp => self.rtp += 1,
             Kind::Rtcp => self.rtcp += 1,
@@ -75,29 +82,31 @@ impl Held {
     }
 }
 
-/// The context of a received SSRC.
+/// The context of a received SSRC. In memory what an RTP packet needs comes first.
+#[repr(C)]
 pub struct Inbound {
+    newest: Option<Held>,
     ssrc: u32,
     initial_roc: u32,
-    authenticated: bool,
     rtp: Replay,
     rtcp: Replay,
-    keys: ArrayVec<Held, MAX_KEYS>,
+    /// Other keys that still verify, newest first; no memory while there is but one key.
+    older: Option<Box<ArrayVec<Held, { MAX_KEYS - 1 }>>>,
+    authenticated: bool,
 }
 
 impl Inbound {
     /// A context that has seen nothing. `roc` is the rollover counter of the first packet: 0 unless
     /// signalling told otherwise.
     pub fn new(ssrc: u32, keys: Arc<SessionKeys>, window: ReplayWindow, roc: u32) -> Self {
-        let mut held = ArrayVec::new();
-        held.push(Held::new(keys));
         Self {
+            newest: Some(Held::new(keys)),
             ssrc,
             initial_roc: roc,
-            authenticated: false,
             rtp: Replay::new(window),
             rtcp: Replay::new(window),
-            keys: held,
+            older: None,
+            authenticated: false,
         }
     }
 
@@ -113,17 +122,28 @@ impl Inbound {
     /// ROC goes on (RFC 3711 §3.3.1). With no room left the oldest key goes.
     pub fn install(&mut self, keys: Arc<SessionKeys>) {
         self.retire(keys.id());
-        if self.keys.is_full() {
-            self.keys.pop();
+        if let Some(replaced) = self.newest.replace(Held::new(keys)) {
+            let older = self.older.get_or_insert_default();
+            if older.is_full() {
+                older.pop();
+            }
+            older.insert(0, replaced);
         }
-        self.keys.insert(0, Held::new(keys));
     }
 
     /// Removes a master key; whether it was there.
     pub fn retire(&mut self, id: KeyId) -> bool {
-        let before = self.keys.len();
-        self.keys.retain(|held| held.keys.id() != id);
-        self.keys.len() < before
+        let before = self.key_count();
+        if let Some(older) = &mut self.older {
+            older.retain(|held| held.keys.id() != id);
+        }
+        if self.newest.as_ref().is_some_and(|held| held.keys.id() == id) {
+            self.newest = self.older.as_mut().and_then(|older| older.pop_at(0));
+        }
+        if self.older.as_ref().is_some_and(|older| older.is_empty()) {
+            self.older = None;
+        }
+        self.key_count() < before
     }
 
     /// Whether any packet has authenticated here (late binding, RFC 5479 App. A.4.3).
@@ -138,31 +158,42 @@ impl Inbound {
 
     /// How many keys verify packets here.
     pub fn key_count(&self) -> usize {
-        self.keys.len()
+        self.held().count()
     }
 
     /// Highest indices so far.
-    pub const fn position(&self) -> Position {
+    pub fn position(&self) -> Position {
         Position { rtp: self.rtp.highest(), rtcp: self.rtcp.highest() }
     }
 
     /// The newest key, and how many RTP and RTCP packets may still be accepted under it here.
     pub fn remaining(&self) -> Option<(KeyId, u64, u64)> {
-        let held = self.keys.first()?;
+        let held = self.newest.as_ref()?;
         Some((held.keys.id(), held.left(Kind::Rtp), held.left(Kind::Rtcp)))
     }
 
     /// The keys, newest first, each with how many packets it has authenticated.
     pub fn usage(&self) -> impl Iterator<Item = (&SessionKeys, u64)> {
-        self.keys.iter().map(|held| (&*held.keys, held.rtp + held.rtcp))
+        self.held().map(|held| (&*held.keys, held.rtp + held.rtcp))
     }
 
-    pub(crate) fn key(&self, candidate: usize) -> Option<&Arc<SessionKeys>> {
-        self.keys.get(candidate).map(|held| &held.keys)
+    fn held(&self) -> impl Iterator<Item = &Held> {
+        self.newest.iter().chain(self.older.iter().flat_map(|older| older.iter()))
+    }
+
+    fn candidate(&self, candidate: usize) -> Option<&Held> {
+        match candidate.checked_sub(1) {
+            None => self.newest.as_ref(),
+            Some(older) => self.older.as_ref()?.get(older),
+        }
+    }
+
+    pub(crate) fn key(&self, candidate: usize) -> Option<&SessionKeys> {
+        self.candidate(candidate).map(|held| &*held.keys)
     }
 
     pub(crate) const fn fresh(&self) -> bool {
-        self.rtp.highest().is_none()
+        self.rtp.is_empty()
     }
 
     pub(crate) fn estimate(&self, sequence: u16) -> Result<u64, Error> {
@@ -179,14 +210,18 @@ impl Inbound {
             Kind::Rtcp => self.rtcp.commit(index)?,
         }
         self.authenticated = true;
-        if let Some(held) = self.keys.get_mut(candidate) {
+        let held = match candidate.checked_sub(1) {
+            None => self.newest.as_mut(),
+            Some(older) => self.older.as_mut().and_then(|held| held.get_mut(older)),
+        };
+        if let Some(held) = held {
             held.count(kind);
         }
         Ok(())
     }
 
     pub(crate) fn expired(&self, kind: Kind, candidate: usize) -> bool {
-        self.keys.get(candidate).is_some_and(|held| held.left(kind) == 0)
+        self.candidate(candidate).is_some_and(|held| held.left(kind) == 0)
     }
 
     const fn replay(&self, kind: Kind) -> &Replay {
@@ -198,12 +233,13 @@ impl Inbound {
 }
 
 /// The context of a sent SSRC. It never uses an index twice under one key.
+#[repr(C)]
 pub struct Outbound {
+    held: Held,
     ssrc: u32,
     initial_roc: u32,
     rtp: Replay,
     next_rtcp: u64,
-    held: Held,
 }
 
 impl Outbound {
@@ -278,5 +314,17 @@ impl Outbound {
 
     fn spend(&self, kind: Kind) -> Result<(), Error> {
         if self.held.left(kind) == 0 { Err(Error::KeyExpired) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_its_replay_lists_and_at_most_64_bytes() {
+        let list = size_of::<Replay>() - size_of::<u64>();
+        assert!(size_of::<Inbound>() <= 64 + 2 * list, "{}", size_of::<Inbound>());
+        assert!(size_of::<Outbound>() <= 64 + list, "{}", size_of::<Outbound>());
     }
 }

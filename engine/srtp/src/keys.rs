@@ -1,6 +1,6 @@
 //! From a master key to expanded session keys (RFC 3711 §4.3, RFC 7714 §11).
 
-use sluice_kernels::{CtrKey, GcmKey, Kernel, MacKey, SelectError, selected};
+use sluice_kernels::{CtrKey, GcmKey, Kernel, MacKey, SelectError, prefetch, selected};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf::{Label, Prf, SALT_BLOCK};
@@ -190,14 +190,15 @@ impl Default for Lifetime {
 }
 
 /// The expanded session keys of one master key, for RTP and RTCP; shared by its streams in an `Arc`.
+#[repr(C)]
 pub struct SessionKeys {
-    id: KeyId,
-    suite: Suite,
-    mki: Mki,
-    lifetime: Lifetime,
     kernel: Kernel,
-    pub(crate) rtp: Direction,
-    pub(crate) rtcp: Direction,
+    suite: Suite,
+    rtp: Direction,
+    rtcp: Direction,
+    id: KeyId,
+    lifetime: Lifetime,
+    mki: Mki,
 }
 
 /// Session keys of RTP or of RTCP as the key derivation gives them (RFC 3711 §4.3.1). Zeroized on
@@ -229,12 +230,22 @@ impl SessionMaterial {
     }
 }
 
-/// Session keys of RTP or of RTCP, expanded.
+/// Session keys of RTP or of RTCP, expanded. In memory what every packet needs comes first.
+#[repr(C)]
 pub(crate) struct Direction {
-    pub(crate) cipher: Cipher,
-    pub(crate) salt: Zeroizing<[u8; SALT_BLOCK]>,
-    pub(crate) tag: usize,
+    /// The salt where it stands in a 128-bit counter block, and how far from that block's right end the
+    /// SSRC and the index are added to it (RFC 3711 §4.1.1, RFC 7714 §8.1, §9.1).
+    salt: Zeroizing<u128>,
+    ssrc_shift: u8,
+    index_shift: u8,
+    /// Octets of the tag.
+    pub(crate) tag: u8,
+    /// Octets of the MKI.
+    pub(crate) mki: u8,
     pub(crate) encrypt: bool,
+    /// Packets that the key may protect.
+    pub(crate) lifetime: u64,
+    pub(crate) cipher: Cipher,
 }
 
 impl Direction {
@@ -242,24 +253,37 @@ impl Direction {
         kernel: Kernel,
         suite: Suite,
         material: &SessionMaterial,
-        tag: usize,
+        [tag, mki]: [u8; 2],
+        lifetime: u64,
     ) -> Result<Self, KeyError> {
         let key = &material.key[..suite.key_len()];
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
-        let cipher = match suite.parameters().transform {
-            Transform::CounterHmac => Cipher::CounterHmac {
-                key: CtrKey::new(kernel, key).map_err(length)?,
-                mac: MacKey::new(kernel, &material.auth),
-            },
-            Transform::Gcm => Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?),
+        let mut salt = Zeroizing::new([0; 16]);
+        salt[..SALT_BLOCK].copy_from_slice(&material.salt);
+        let (cipher, ssrc_shift, index_shift) = match suite.parameters().transform {
+            Transform::CounterHmac => {
+                let mac = MacKey::new(kernel, &material.auth);
+                (Cipher::CounterHmac { mac, key: CtrKey::new(kernel, key).map_err(length)? }, 64, 16)
+            }
+            Transform::Gcm => (Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?), 80, 32),
         };
-        Ok(Self { cipher, salt: Zeroizing::new(material.salt), tag, encrypt: true })
+        let salt = Zeroizing::new(u128::from_be_bytes(*salt));
+        Ok(Self { salt, ssrc_shift, index_shift, tag, mki, encrypt: true, lifetime, cipher })
+    }
+
+    /// The initial counter block of a packet. Counter mode: (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
+    /// (RFC 3711 §4.1.1). GCM takes the first 12 octets: 00 00 ‖ SSRC ‖ 48-bit index, XOR the salt
+    /// (RFC 7714 §8.1 for RTP, whose index is ROC ‖ SEQ, and §9.1 for RTCP, whose index has 31 bits).
+    #[inline]
+    pub(crate) fn iv(&self, ssrc: u32, index: u64) -> [u8; 16] {
+        (*self.salt ^ u128::from(ssrc) << self.ssrc_shift ^ u128::from(index) << self.index_shift)
+            .to_be_bytes()
     }
 }
 
 #[allow(clippy::large_enum_variant, reason = "one per master key, behind an Arc")]
 pub(crate) enum Cipher {
-    CounterHmac { key: CtrKey, mac: MacKey },
+    CounterHmac { mac: MacKey, key: CtrKey },
     Gcm(GcmKey),
 }
 
@@ -295,8 +319,14 @@ impl SessionKeys {
             mki,
             lifetime,
             kernel,
-            rtp: Direction::expand(kernel, suite, rtp, parameters.rtp_tag)?,
-            rtcp: Direction::expand(kernel, suite, rtcp, parameters.rtcp_tag)?,
+            rtp: Direction::expand(kernel, suite, rtp, [parameters.rtp_tag, mki.len], lifetime.rtp_packets)?,
+            rtcp: Direction::expand(
+                kernel,
+                suite,
+                rtcp,
+                [parameters.rtcp_tag, mki.len],
+                lifetime.rtcp_packets,
+            )?,
         })
     }
 
@@ -332,6 +362,11 @@ impl SessionKeys {
         self.kernel
     }
 
+    /// Asks the CPU to have at hand soon what protects packets of this kind.
+    pub(crate) fn prefetch(&self, kind: Kind) {
+        prefetch(self.direction(kind));
+    }
+
     pub(crate) const fn direction(&self, kind: crate::Kind) -> &Direction {
         match kind {
             crate::Kind::Rtp => &self.rtp,
@@ -343,5 +378,16 @@ impl SessionKeys {
 impl std::fmt::Debug for SessionKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SessionKeys({:?}, {}, secret)", self.id, self.suite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_material_of_a_master_key_takes_at_most_one_kibibyte() {
+        let both = 2 * size_of::<Direction>();
+        assert!(both <= 1024, "{both} bytes");
     }
 }

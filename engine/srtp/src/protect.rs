@@ -6,21 +6,24 @@ use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_seal, hmac_sha1};
 use crate::keys::{Cipher, Direction};
 use crate::rtcp::CLEAR_LEN;
 use crate::rtp::Header;
-use crate::transform::{E_FLAG, MAX_KEYSTREAM, counter_iv, gcm_iv};
+use crate::transform::{E_FLAG, MAX_KEYSTREAM, put_tag};
 use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, SessionKeys};
 
 /// What stage 1 found out about a packet.
 struct Plan {
-    ssrc: u32,
-    index: u64,
+    /// Which job of the batch.
+    job: u8,
     /// First octet to encrypt, and one past the last.
-    clear: usize,
-    end: usize,
+    clear: u32,
+    end: u32,
     /// ROC for RTP, E flag and index for RTCP.
     word: [u8; 4],
+    /// Of RTCP under GCM: what is authenticated, in one piece.
+    aad: [u8; CLEAR_LEN + 4],
+    iv: [u8; 16],
 }
 
-type Plans = [Option<Plan>; MAX_BATCH];
+type Plans = ArrayVec<Plan, MAX_BATCH>;
 
 /// Protects every job's packet in place; each gets its own result. The packet grows by the suite's
 /// overhead and the key's MKI.
@@ -31,27 +34,47 @@ pub fn protect<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job
 }
 
 fn protect_batch<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>]) {
-    let mut plans: Plans = [const { None }; MAX_BATCH];
-    let mut kernel = Kernel::PORTABLE;
-    for (job, slot) in jobs.iter_mut().zip(&mut plans) {
+    if jobs.len() > 1 {
+        prefetch(contexts, jobs);
+    }
+    let mut plans = Plans::new();
+    for (number, job) in jobs.iter_mut().enumerate() {
         let Some(context) = contexts.get_mut(job.context) else {
             job.result = Err(Error::NoKey);
             continue;
         };
-        kernel = context.keys().kernel();
-        match plan(context, job) {
-            Ok(plan) => *slot = Some(plan),
+        match plan(context, job, number as u8) {
+            Ok(plan) => plans.push(plan),
             Err(error) => job.result = Err(error),
         }
     }
-    seal_counter(kernel, contexts, jobs, &plans);
-    seal_gcm(kernel, contexts, jobs, &plans);
+    let mut keys: ArrayVec<&SessionKeys, MAX_BATCH> = ArrayVec::new();
+    for plan in &plans {
+        match contexts.get(jobs[usize::from(plan.job)].context) {
+            Some(context) => keys.push(context.keys()),
+            None => unreachable!("stage 1 found the context"),
+        }
+    }
+    let Some(kernel) = keys.first().map(|keys| keys.kernel()) else { return };
+    encrypt(kernel, jobs, &plans, &keys);
+    authenticate(kernel, jobs, &plans, &keys);
+}
+
+/// Contexts first, then the keys that they point to.
+fn prefetch<C: Contexts<Outbound> + ?Sized>(contexts: &C, jobs: &[Job<'_>]) {
+    for job in jobs {
+        contexts.prefetch(job.context);
+    }
+    for job in jobs {
+        if let Some(context) = contexts.get(job.context) {
+            context.keys().prefetch(job.kind);
+        }
+    }
 }
 
 /// Stage 1: header, index, layout. The index is used up here, before anything is encrypted.
-fn plan(context: &mut Outbound, job: &Job<'_>) -> Result<Plan, Error> {
+fn plan(context: &mut Outbound, job: &Job<'_>, number: u8) -> Result<Plan, Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
-    let overhead = overhead(context.keys(), job.kind);
     let (ssrc, clear, sequence) = match job.kind {
         Kind::Rtp => {
             let header = Header::parse(packet)?;
@@ -65,6 +88,9 @@ fn plan(context: &mut Outbound, job: &Job<'_>) -> Result<Plan, Error> {
     if job.len > MAX_KEYSTREAM {
         return Err(Error::TooLong);
     }
+    let direction = context.keys().direction(job.kind);
+    let index_len = if job.kind == Kind::Rtcp { 4 } else { 0 };
+    let overhead = usize::from(direction.tag) + usize::from(direction.mki) + index_len;
     if job.packet.len() < job.len + overhead {
         return Err(Error::NoTailroom);
     }
@@ -72,12 +98,20 @@ fn plan(context: &mut Outbound, job: &Job<'_>) -> Result<Plan, Error> {
         Kind::Rtp => context.take_rtp(sequence)?,
         Kind::Rtcp => context.take_rtcp()?,
     };
+    let direction = context.keys().direction(job.kind);
     let word = match job.kind {
         Kind::Rtp => (index >> 16) as u32,
-        Kind::Rtcp if context.keys().rtcp.encrypt => E_FLAG | index as u32,
+        Kind::Rtcp if direction.encrypt => E_FLAG | index as u32,
         Kind::Rtcp => index as u32,
     };
-    Ok(Plan { ssrc, index, clear, end: job.len, word: word.to_be_bytes() })
+    let word = word.to_be_bytes();
+    let mut aad = [0; CLEAR_LEN + 4];
+    if job.kind == Kind::Rtcp {
+        aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
+        aad[CLEAR_LEN..].copy_from_slice(&word);
+    }
+    let iv = direction.iv(ssrc, index);
+    Ok(Plan { job: number, clear: clear as u32, end: job.len as u32, word, aad, iv })
 }
 
 pub(crate) fn rtcp_sender(packet: &[u8]) -> Result<u32, Error> {
@@ -85,135 +119,123 @@ pub(crate) fn rtcp_sender(packet: &[u8]) -> Result<u32, Error> {
     if packet[0] >> 6 == 2 { Ok(ssrc) } else { Err(Error::Version) }
 }
 
-fn overhead(keys: &SessionKeys, kind: Kind) -> usize {
-    let suite = keys.suite();
-    keys.mki().len()
-        + match kind {
-            Kind::Rtp => suite.rtp_overhead(),
-            Kind::Rtcp => suite.rtcp_overhead(),
-        }
-}
-
-/// Encrypt, then MAC over packet and ROC, or over packet, E flag and index (RFC 3711 §3.3, §3.4).
-fn seal_counter<C: Contexts<Outbound> + ?Sized>(
-    kernel: Kernel,
-    contexts: &C,
-    jobs: &mut [Job<'_>],
-    plans: &Plans,
-) {
+/// Counter mode is done with this; of GCM (RFC 7714 §8, §9) the tag is written too.
+fn encrypt(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&SessionKeys]) {
     let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        if let Cipher::CounterHmac { key, .. } = &direction.cipher
-            && direction.encrypt
-        {
-            let iv = counter_iv(&direction.salt, plan.ssrc, plan.index);
-            runs.push(CtrJob { key, iv, data: &mut job.packet[plan.clear..plan.end] });
+    let mut seals: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
+    let mut todo = plans.iter().zip(keys).peekable();
+    for (number, job) in jobs.iter_mut().enumerate() {
+        let Some((plan, keys)) = todo.next_if(|(plan, _)| usize::from(plan.job) == number) else { continue };
+        let direction = keys.direction(job.kind);
+        let (clear, end) = (plan.clear as usize, plan.end as usize);
+        match &direction.cipher {
+            Cipher::CounterHmac { key, .. } if direction.encrypt => {
+                runs.push(CtrJob { key, iv: plan.iv, data: &mut job.packet[clear..end] });
+            }
+            Cipher::CounterHmac { .. } => {}
+            Cipher::Gcm(key) => {
+                let (aad, data): (&[u8], _) = if job.kind == Kind::Rtp {
+                    let (header, rest) = job.packet.split_at_mut(clear);
+                    (header, &mut rest[..end - clear])
+                } else if direction.encrypt {
+                    (&plan.aad, &mut job.packet[clear..end])
+                } else {
+                    // All of the packet is associated data; the word, too, stands at its place only then.
+                    job.packet[end..end + 4].copy_from_slice(&plan.word);
+                    let (all, rest) = job.packet.split_at_mut(end + 4);
+                    (all, &mut rest[..0])
+                };
+                let iv = gcm_iv(&plan.iv);
+                seals.push(GcmJob { key, iv, aad, data, tag: [0; 16], ok: false });
+            }
         }
     }
-    ctr(kernel, &mut runs);
+    if !runs.is_empty() {
+        ctr(kernel, &mut runs);
+    }
     drop(runs);
-
-    let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        if let Cipher::CounterHmac { mac, .. } = &direction.cipher {
-            macs.push(MacJob { key: mac, data: [&job.packet[..plan.end], &plan.word], tag: [0; 20] });
+    if seals.is_empty() {
+        return;
+    }
+    gcm_seal(kernel, &mut seals);
+    let tags: ArrayVec<([u8; 16], bool), MAX_BATCH> = seals.iter().map(|run| (run.tag, run.ok)).collect();
+    drop(seals);
+    let mut tags = tags.iter();
+    for (plan, keys) in plans.iter().zip(keys) {
+        let job = &mut jobs[usize::from(plan.job)];
+        // A tag is taken for a job of this cipher only: a batch may hold both.
+        if matches!(keys.direction(job.kind).cipher, Cipher::Gcm(_))
+            && let Some((tag, ok)) = tags.next()
+        {
+            finish_gcm(job, plan, keys, tag, *ok);
         }
+    }
+}
+
+/// Tag ‖ word (of RTCP) ‖ MKI (RFC 7714 figures 1 and 2).
+fn finish_gcm(job: &mut Job<'_>, plan: &Plan, keys: &SessionKeys, tag: &[u8; 16], ok: bool) {
+    if !ok {
+        job.result = Err(Error::TooLong);
+        return;
+    }
+    let mut at = plan.end as usize;
+    put_tag(&mut job.packet[at..], tag, 16);
+    at += 16;
+    if job.kind == Kind::Rtcp {
+        job.packet[at..at + 4].copy_from_slice(&plan.word);
+        at += 4;
+    }
+    job.len = put_mki(job.packet, at, keys);
+}
+
+/// HMAC over packet and ROC, or over packet, E flag and index (RFC 3711 §3.3, §3.4), of what counter mode
+/// encrypted: word (of RTCP) ‖ MKI ‖ tag (RFC 3711 figures 1 and 2).
+fn authenticate(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&SessionKeys]) {
+    let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
+    for (plan, keys) in plans.iter().zip(keys) {
+        let job = &jobs[usize::from(plan.job)];
+        if let Cipher::CounterHmac { mac, .. } = &keys.direction(job.kind).cipher {
+            let data: [&[u8]; 2] = [&job.packet[..plan.end as usize], &plan.word];
+            macs.push(MacJob { key: mac, data, tag: [0; 20] });
+        }
+    }
+    if macs.is_empty() {
+        return;
     }
     hmac_sha1(kernel, &mut macs);
     let tags: ArrayVec<[u8; 20], MAX_BATCH> = macs.iter().map(|mac| mac.tag).collect();
     drop(macs);
-
     let mut tags = tags.iter();
-    for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some(context) = contexts.get(job.context) else { continue };
-        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        // A tag is taken for a job of this cipher only: a batch may hold both.
-        if matches!(direction.cipher, Cipher::CounterHmac { .. })
-            && let Some(tag) = tags.next()
-        {
-            let mut tail = Tail { packet: job.packet, at: plan.end };
-            if job.kind == Kind::Rtcp {
-                tail.put(&plan.word);
-            }
-            tail.put(context.keys().mki().as_slice());
-            tail.put(&tag[..direction.tag]);
-            job.len = tail.at;
-        }
-    }
-}
-
-/// One AEAD over header and payload (RFC 7714 §8, §9).
-fn seal_gcm<C: Contexts<Outbound> + ?Sized>(
-    kernel: Kernel,
-    contexts: &C,
-    jobs: &mut [Job<'_>],
-    plans: &Plans,
-) {
-    let mut aads = [[0; CLEAR_LEN + 4]; MAX_BATCH];
-    let mut runs: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for ((job, plan), aad) in jobs.iter_mut().zip(plans).zip(&mut aads) {
-        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        let Cipher::Gcm(key) = &direction.cipher else { continue };
-        let iv = gcm_iv(&direction.salt, plan.ssrc, plan.index);
-        let (aad, data): (&[u8], _) = if job.kind == Kind::Rtp {
-            let (header, rest) = job.packet.split_at_mut(plan.clear);
-            (header, &mut rest[..plan.end - plan.clear])
-        } else if direction.encrypt {
-            aad[..CLEAR_LEN].copy_from_slice(&job.packet[..CLEAR_LEN]);
-            aad[CLEAR_LEN..].copy_from_slice(&plan.word);
-            (aad, &mut job.packet[plan.clear..plan.end])
-        } else {
-            job.packet[plan.end..plan.end + 4].copy_from_slice(&plan.word);
-            let (all, rest) = job.packet.split_at_mut(plan.end + 4);
-            (all, &mut rest[..0])
+    for (plan, keys) in plans.iter().zip(keys) {
+        let job = &mut jobs[usize::from(plan.job)];
+        let Direction { cipher: Cipher::CounterHmac { .. }, tag: len, .. } = keys.direction(job.kind) else {
+            continue;
         };
-        runs.push(GcmJob { key, iv, aad, data, tag: [0; 16], ok: false });
-    }
-    gcm_seal(kernel, &mut runs);
-    let tags: ArrayVec<([u8; 16], bool), MAX_BATCH> = runs.iter().map(|run| (run.tag, run.ok)).collect();
-    drop(runs);
-
-    let mut tags = tags.iter();
-    for (job, plan) in jobs.iter_mut().zip(plans) {
-        let Some(context) = contexts.get(job.context) else { continue };
-        let Some((plan, direction)) = planned(contexts, job, plan.as_ref()) else { continue };
-        if matches!(direction.cipher, Cipher::Gcm(_))
-            && let Some((tag, ok)) = tags.next()
-        {
-            if !ok {
-                job.result = Err(Error::TooLong);
-                continue;
-            }
-            let mut tail = Tail { packet: job.packet, at: plan.end };
-            tail.put(tag);
-            if job.kind == Kind::Rtcp {
-                tail.put(&plan.word);
-            }
-            tail.put(context.keys().mki().as_slice());
-            job.len = tail.at;
+        let Some(tag) = tags.next() else { continue };
+        let mut at = plan.end as usize;
+        if job.kind == Kind::Rtcp {
+            job.packet[at..at + 4].copy_from_slice(&plan.word);
+            at += 4;
         }
+        at = put_mki(job.packet, at, keys);
+        put_tag(&mut job.packet[at..], tag, *len);
+        job.len = at + usize::from(*len);
     }
 }
 
-fn planned<'c, 'p, C: Contexts<Outbound> + ?Sized>(
-    contexts: &'c C,
-    job: &Job<'_>,
-    plan: Option<&'p Plan>,
-) -> Option<(&'p Plan, &'c Direction)> {
-    Some((plan?, contexts.get(job.context)?.keys().direction(job.kind)))
-}
-
-/// Appends to a packet; stage 1 made sure of the room.
-struct Tail<'a> {
-    packet: &'a mut [u8],
-    at: usize,
-}
-
-impl Tail<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.packet[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+/// Writes the MKI, if there is one; where it ends.
+fn put_mki(packet: &mut [u8], at: usize, keys: &SessionKeys) -> usize {
+    if keys.direction(Kind::Rtp).mki == 0 {
+        return at;
     }
+    let mki = keys.mki().as_slice();
+    packet[at..at + mki.len()].copy_from_slice(mki);
+    at + mki.len()
+}
+
+/// The IV of GCM: the initial counter block without its counter.
+pub(crate) fn gcm_iv(block: &[u8; 16]) -> [u8; 12] {
+    let mut iv = [0; 12];
+    iv.copy_from_slice(&block[..12]);
+    iv
 }

@@ -31,7 +31,8 @@ impl Default for ReplayWindow {
 /// Bit `i mod size` tells whether index `i` was seen, for the `size` indices up to the highest.
 #[derive(Clone)]
 pub(crate) struct Replay {
-    highest: Option<u64>,
+    /// One more than the highest index accepted; 0 before the first.
+    end: u64,
     bits: Bits,
 }
 
@@ -48,62 +49,52 @@ impl Replay {
             0..=128 => Bits::Small([0; 2]),
             packets => Bits::Large(vec![0; packets as usize / 64].into()),
         };
-        Self { highest: None, bits }
+        Self { end: 0, bits }
     }
 
     /// Forgets everything; keeps the memory.
     pub(crate) fn reset(&mut self) {
-        self.highest = None;
+        self.end = 0;
         self.words().fill(0);
     }
 
     pub(crate) const fn highest(&self) -> Option<u64> {
-        self.highest
+        self.end.checked_sub(1)
+    }
+
+    /// Whether no index was accepted yet.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.end == 0
     }
 
     /// Says whether `index` may be accepted, changing nothing.
     pub(crate) fn check(&self, index: u64) -> Result<(), Error> {
-        let Some(highest) = self.highest else { return Ok(()) };
-        if index > highest {
+        if index >= self.end {
             return Ok(());
         }
-        let words = match &self.bits {
-            Bits::Small(words) => &words[..],
-            Bits::Large(words) => words,
-        };
-        let size = words.len() as u64 * 64;
-        if highest - index >= size {
-            return Err(Error::TooOld);
+        let behind = self.end - 1 - index;
+        match &self.bits {
+            Bits::Small(words) => look(words, behind, index),
+            Bits::Large(words) => look(words, behind, index),
         }
-        let bit = index % size;
-        if words[(bit / 64) as usize] >> (bit % 64) & 1 == 1 { Err(Error::Replayed) } else { Ok(()) }
     }
 
     /// Checks again and remembers `index`: the final verdict.
     pub(crate) fn commit(&mut self, index: u64) -> Result<(), Error> {
         self.check(index)?;
-        let highest = self.highest;
-        let words = self.words();
-        let size = words.len() as u64 * 64;
-        match highest {
-            Some(highest) if index <= highest => {}
-            Some(highest) if index - highest < size => {
-                for passed in highest + 1..=index {
-                    clear(words, passed % size);
-                }
-            }
-            _ => words.fill(0),
+        let end = self.end;
+        match &mut self.bits {
+            Bits::Small(words) => mark(words, end, index),
+            Bits::Large(words) => mark(words, end, index),
         }
-        let bit = index % size;
-        words[(bit / 64) as usize] |= 1 << (bit % 64);
-        self.highest = Some(highest.map_or(index, |highest| highest.max(index)));
+        self.end = end.max(index + 1);
         Ok(())
     }
 
     /// Counts every index up to `highest` as seen.
     pub(crate) fn close(&mut self, highest: u64) {
         self.words().fill(u64::MAX);
-        self.highest = Some(highest);
+        self.end = highest + 1;
     }
 
     fn words(&mut self) -> &mut [u64] {
@@ -114,8 +105,34 @@ impl Replay {
     }
 }
 
-fn clear(words: &mut [u64], bit: u64) {
-    words[(bit / 64) as usize] &= !(1 << (bit % 64));
+/// The verdict on an index that lies `behind` the highest one.
+#[inline]
+fn look(words: &[u64], behind: u64, index: u64) -> Result<(), Error> {
+    let size = words.len() as u64 * 64;
+    if behind >= size {
+        return Err(Error::TooOld);
+    }
+    let bit = index % size;
+    if words[(bit / 64) as usize] >> (bit % 64) & 1 == 1 { Err(Error::Replayed) } else { Ok(()) }
+}
+
+/// Forgets what a new highest index pushes out, and sets the bit of `index`.
+#[inline]
+fn mark(words: &mut [u64], end: u64, index: u64) {
+    let size = words.len() as u64 * 64;
+    if index >= end {
+        if index - end >= size {
+            words.fill(0);
+        } else {
+            // In order there is one bit to forget: the one that is set below.
+            for passed in end..index {
+                let bit = passed % size;
+                words[(bit / 64) as usize] &= !(1 << (bit % 64));
+            }
+        }
+    }
+    let bit = index % size;
+    words[(bit / 64) as usize] |= 1 << (bit % 64);
 }
 
 #[cfg(test)]

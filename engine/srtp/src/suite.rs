@@ -31,8 +31,8 @@ pub(crate) struct Parameters {
     pub(crate) transform: Transform,
     pub(crate) key: usize,
     pub(crate) salt: usize,
-    pub(crate) rtp_tag: usize,
-    pub(crate) rtcp_tag: usize,
+    pub(crate) rtp_tag: u8,
+    pub(crate) rtcp_tag: u8,
 }
 
 const TABLE: [Parameters; 4] = [
@@ -96,12 +96,12 @@ impl Suite {
 
     /// Octets that protection adds to an RTP packet, without MKI.
     pub const fn rtp_overhead(self) -> usize {
-        self.parameters().rtp_tag
+        self.parameters().rtp_tag as usize
     }
 
     /// Octets that protection adds to an RTCP packet, without MKI: tag, E flag and index.
     pub const fn rtcp_overhead(self) -> usize {
-        self.parameters().rtcp_tag + 4
+        self.parameters().rtcp_tag as usize + 4
     }
 }
 
