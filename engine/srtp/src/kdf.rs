@@ -1,9 +1,9 @@
 //! Key derivation: AES in counter mode as a pseudo-random function (RFC 3711 §4.3, RFC 6188 §3).
 
 use sluice_kernels::{CtrJob, CtrKey, Kernel, ctr, selected};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::{KeyError, Kind};
+use crate::KeyError;
 
 /// Octets of the master salt that the PRF takes. The shorter salts of RFC 7714 are padded with zeros
 /// on the right.
@@ -27,16 +27,6 @@ pub enum Label {
     RtcpSalt = 5,
 }
 
-impl Label {
-    /// Encryption key, authentication key and salt.
-    pub(crate) const fn of(kind: Kind) -> [Self; 3] {
-        match kind {
-            Kind::Rtp => [Self::RtpEncryption, Self::RtpAuthentication, Self::RtpSalt],
-            Kind::Rtcp => [Self::RtcpEncryption, Self::RtcpAuthentication, Self::RtcpSalt],
-        }
-    }
-}
-
 /// The PRF of one master key: AES_CM of RFC 3711 §4.3.3 for 128 bits; AES_192_CM_PRF and
 /// AES_256_CM_PRF of RFC 6188 §3 for longer ones, which RFC 7714 §11 prescribes for AEAD_AES_256_GCM.
 pub struct Prf {
@@ -56,14 +46,29 @@ impl Prf {
     /// Fills `out` with the key for `label`; `r` is the packet index divided by the key derivation
     /// rate, of which 48 bits count, and 0 for a rate of 0.
     pub fn derive(&self, label: Label, r: u64, out: &mut [u8]) {
-        // x = (label ‖ r) XOR master salt, aligned at their right ends; IV = x * 2^16.
-        let mut iv = Zeroizing::new([0; 16]);
+        self.derive_each(r, [(label, out)]);
+    }
+
+    /// Fills every `out` with the key for its label, all in one batch of the kernel.
+    pub fn derive_each<const N: usize>(&self, r: u64, keys: [(Label, &mut [u8]); N]) {
+        let mut jobs = keys.map(|(label, data)| {
+            data.fill(0);
+            CtrJob { key: &self.key, iv: self.iv(label, r), data }
+        });
+        ctr(self.kernel, &mut jobs);
+        for job in &mut jobs {
+            job.iv.zeroize();
+        }
+    }
+
+    /// x = (label ‖ r) XOR master salt, aligned at their right ends; IV = x * 2^16.
+    fn iv(&self, label: Label, r: u64) -> [u8; 16] {
+        let mut iv = [0; 16];
         iv[..SALT_BLOCK].copy_from_slice(&*self.salt);
         iv[7] ^= label as u8;
         for (byte, r) in iv[8..SALT_BLOCK].iter_mut().zip(&r.to_be_bytes()[2..]) {
             *byte ^= r;
         }
-        out.fill(0);
-        ctr(self.kernel, &mut [CtrJob { key: &self.key, iv: *iv, data: out }]);
+        iv
     }
 }

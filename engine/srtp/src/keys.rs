@@ -218,15 +218,28 @@ impl SessionMaterial {
         Ok(Self { key: master.key, salt: master.salt, auth })
     }
 
-    fn derive(suite: Suite, prf: &Prf, kind: Kind) -> Self {
-        let [cipher, auth, salt] = Label::of(kind);
-        let mut material = Self { key: [0; 32], salt: [0; SALT_BLOCK], auth: [0; MAC_KEY] };
-        prf.derive(cipher, 0, &mut material.key[..suite.key_len()]);
-        prf.derive(salt, 0, &mut material.salt[..suite.salt_len()]);
+    /// Of RTP and of RTCP.
+    fn derive(suite: Suite, prf: &Prf) -> [Self; 2] {
+        let empty = || Self { key: [0; 32], salt: [0; SALT_BLOCK], auth: [0; MAC_KEY] };
+        let (key, salt) = (suite.key_len(), suite.salt_len());
+        let [mut rtp, mut rtcp] = [empty(), empty()];
+        prf.derive_each(
+            0,
+            [
+                (Label::RtpEncryption, &mut rtp.key[..key]),
+                (Label::RtpSalt, &mut rtp.salt[..salt]),
+                (Label::RtcpEncryption, &mut rtcp.key[..key]),
+                (Label::RtcpSalt, &mut rtcp.salt[..salt]),
+            ],
+        );
         if suite.parameters().transform == Transform::CounterHmac {
-            prf.derive(auth, 0, &mut material.auth);
+            let auth = [
+                (Label::RtpAuthentication, &mut rtp.auth[..]),
+                (Label::RtcpAuthentication, &mut rtcp.auth[..]),
+            ];
+            prf.derive_each(0, auth);
         }
-        material
+        [rtp, rtcp]
     }
 }
 
@@ -295,8 +308,7 @@ impl SessionKeys {
     pub fn derive(id: KeyId, master: &MasterKey, mki: Mki, lifetime: Lifetime) -> Result<Self, KeyError> {
         let suite = master.suite;
         let prf = Prf::new(&master.key[..suite.key_len()], &master.salt)?;
-        let rtp = SessionMaterial::derive(suite, &prf, Kind::Rtp);
-        let rtcp = SessionMaterial::derive(suite, &prf, Kind::Rtcp);
+        let [rtp, rtcp] = SessionMaterial::derive(suite, &prf);
         Self::expand(id, suite, [&rtp, &rtcp], mki, lifetime)
     }
 

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn one_wrong_bit_anywhere_is_noticed() {
         for len in [0, 1, 4, 10, 16, 20] {
-            let tag: Vec<u8> = (0..len).map(|i| i as u8 * 29).collect();
+            let tag: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(29)).collect();
             assert!(same_tag(&tag, &tag));
             for bit in 0..len * 8 {
                 let mut wrong = tag.clone();
