@@ -18,7 +18,7 @@ demo *ARGS:
     "${CARGO_TARGET_DIR:-target}/demo/sluice" demo {{ARGS}}
 
 # All checks and all tests, as continuous integration runs them.
-test: fmt-check lint deny unit netns ebpf fuzz docs
+test: fmt-check lint deny unit kernels aarch64 netns ebpf fuzz docs
     @echo "test: everything passed"
 
 alias ci := test
@@ -57,6 +57,22 @@ unit:
     else
         cargo test --workspace --exclude sluice-tests --no-fail-fast
     fi
+
+# The SRTP library's suites on every kernel that this CPU has (`unit` runs them on the best one).
+kernels:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for kernel in aesni portable; do
+        echo "kernel: $kernel"
+        SLUICE_KERNEL=$kernel cargo test --quiet -p sluice-srtp --lib --tests || {
+            grep -qw sha_ni /proc/cpuinfo || [[ $kernel == portable ]] && exit 1
+            echo "SKIP: this CPU cannot run the kernel $kernel" >&2
+        }
+    done
+
+# Kernels and SRTP library for AArch64, run under qemu-user.
+aarch64:
+    .ci/aarch64
 
 # RFC test vectors only.
 vectors:
