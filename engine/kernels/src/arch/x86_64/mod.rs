@@ -7,6 +7,8 @@ mod aes;
 pub(crate) mod ctr;
 pub(crate) mod gcm;
 pub(crate) mod hmac;
+mod sha1_ni;
+mod sha1_x16;
 
 pub(crate) use aes::AesKey;
 pub(crate) use gcm::GcmKey;
