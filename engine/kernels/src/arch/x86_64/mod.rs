@@ -2,6 +2,9 @@
 //!
 //! A CPU token ([`Aesni`], [`Avx512`]) is proof that the CPU has the instructions: it is made by
 //! detection only, and whatever needs the instructions asks for it, or for a key that was made with one.
+#![allow(clippy::many_single_char_names, reason = "the standards' names")]
+#![allow(clippy::large_types_passed_by_value, reason = "vectors, in registers once inlined")]
+#![allow(clippy::needless_range_loop, reason = "lanes and streams go in step over several arrays")]
 
 mod aes;
 pub(crate) mod ctr;
