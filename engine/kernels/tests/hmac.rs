@@ -31,7 +31,7 @@ fn assert_equal(keys: &[Vec<u8>], messages: &[(Vec<u8>, Vec<u8>)]) {
 
 #[test]
 fn every_length_with_every_roc() {
-    let mut random = Random::new(1);
+    let mut random = Random(1);
     let keys: Vec<_> = (0..7).map(|_| random.bytes(20)).collect();
     let messages: Vec<_> = (0..=2100).map(|len| (random.bytes(len), random.bytes(4))).collect();
     assert_equal(&keys, &messages);
@@ -39,7 +39,7 @@ fn every_length_with_every_roc() {
 
 #[test]
 fn every_batch_size_with_lengths_and_keys_mixed() {
-    let mut random = Random::new(2);
+    let mut random = Random(2);
     for batch in 0..=130 {
         let keys: Vec<_> = (0..batch.max(1))
             .map(|_| {
@@ -60,7 +60,7 @@ fn every_batch_size_with_lengths_and_keys_mixed() {
 
 #[test]
 fn second_segments_of_every_length() {
-    let mut random = Random::new(3);
+    let mut random = Random(3);
     let keys = [random.bytes(20)];
     for first in [0, 1, 54, 55, 56, 63, 64, 65, 119, 128] {
         let messages: Vec<_> = (0..200).map(|second| (random.bytes(first), random.bytes(second))).collect();

@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "lanes and streams go in step over several arrays")]
 
 mod aes;
+mod blocks;
 pub(crate) mod ctr;
 pub(crate) mod gcm;
 pub(crate) mod hmac;
