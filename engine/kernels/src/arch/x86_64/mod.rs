@@ -10,6 +10,7 @@ mod aes;
 mod blocks;
 pub(crate) mod ctr;
 pub(crate) mod gcm;
+mod ghash;
 pub(crate) mod hmac;
 mod sha1_ni;
 mod sha1_x16;

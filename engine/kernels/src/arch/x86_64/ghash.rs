@@ -1,0 +1,86 @@
+//! GHASH (NIST SP 800-38D §6.4) by carry-less multiplication.
+//!
+//! Blocks are byte-reversed, so that a register holds GHASH's polynomial with its bits reflected.
+//! The product of two reflected polynomials lacks a factor of x: every power of the hash key carries
+//! that factor, and products are reduced from the low end (Gueron and Kounavis, "Intel Carry-Less
+//! Multiplication Instruction and its Usage for Computing the GCM Mode").
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::Aesni;
+use super::blocks::{Block, Blocks, One, bytes};
+
+/// Powers in a key: the blocks that one reduction serves. Twelve are a packet of 160 bytes with its
+/// header and lengths, and keep a GCM key at seven cache lines.
+pub(super) const POWERS: usize = 12;
+
+/// The hash key's powers, the highest first, as the blocks come that they multiply.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(transparent)]
+pub(super) struct Powers([Block; POWERS]);
+
+impl Powers {
+    /// The powers of the hash key E(K, 0¹²⁸).
+    #[inline(always)]
+    pub(super) fn new(cpu: Aesni, hash_key: One) -> Self {
+        let h = u128::from_be_bytes(bytes(hash_key.first()));
+        // Times x: shift, and reduce by the bit that falls out, without a branch.
+        let out = 0_u128.wrapping_sub(h >> 127);
+        let h = (h << 1) ^ (out & 0xc200_0000_0000_0000_0000_0000_0000_0001);
+        let mut powers = [[0; 16]; POWERS];
+        powers[POWERS - 1] = h.to_le_bytes();
+        for n in 2..=POWERS {
+            // The halves of n, so that a product waits for few others.
+            let [a, b] = [n / 2, n - n / 2].map(|half| One::splat(cpu, &powers[POWERS - half]));
+            let product = Product::zero(cpu).add(a, b).reduce(cpu);
+            powers[POWERS - n] = bytes(product.first());
+        }
+        Self(powers)
+    }
+}
+
+/// A sum of products that is not reduced yet, in every lane.
+#[derive(Clone, Copy)]
+pub(super) struct Product<V> {
+    low: V,
+    middle: V,
+    high: V,
+}
+
+impl<V: Blocks> Product<V> {
+    #[inline(always)]
+    pub(super) fn zero(cpu: V::Cpu) -> Self {
+        let zero = V::splat(cpu, &[0; 16]);
+        Self { low: zero, middle: zero, high: zero }
+    }
+
+    /// Adds the product of `a` and `b`.
+    #[inline(always)]
+    pub(super) fn add(self, a: V, b: V) -> Self {
+        Self {
+            low: self.low.xor(a.clmul::<0x00>(b)),
+            middle: self.middle.xor3(a.clmul::<0x01>(b), a.clmul::<0x10>(b)),
+            high: self.high.xor(a.clmul::<0x11>(b)),
+        }
+    }
+
+    /// The sum over the lanes of product `i` in lane `i`.
+    #[inline(always)]
+    pub(super) fn fold<const N: usize>(products: [Self; N]) -> Self {
+        let (mut low, mut middle, mut high) =
+            ([products[0].low; N], [products[0].middle; N], [products[0].high; N]);
+        for n in 1..N {
+            (low[n], middle[n], high[n]) = (products[n].low, products[n].middle, products[n].high);
+        }
+        Self { low: V::fold(low), middle: V::fold(middle), high: V::fold(high) }
+    }
+
+    /// The sum modulo x¹²⁸ + x⁷ + x² + x + 1, in every lane.
+    #[inline(always)]
+    pub(super) fn reduce(self, cpu: V::Cpu) -> V {
+        // The modulus reflected, without its ends.
+        let modulus = V::splat(cpu, &(0xc2_u128 << 56).to_le_bytes());
+        let middle = self.middle.xor3(self.low.swap(), self.low.clmul::<0>(modulus));
+        self.high.xor3(middle.swap(), middle.clmul::<0>(modulus))
+    }
+}
