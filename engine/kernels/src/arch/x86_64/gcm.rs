@@ -81,8 +81,10 @@ fn batch<V: Shell, const N: usize, const SEAL: bool>(cpu: V::Cpu, jobs: &mut [Gc
         let keys: [Option<&GcmKey>; N] = std::array::from_fn(|n| group[n].key.x86());
         let mut all = true;
         for n in 0..N {
-            all &= match (keys[n], keys[0]) { (Some(key), Some(k0)) => key.aes.rounds() == k0.aes.rounds(), _ => false }
-                && blocks(&group[n]).div_ceil(4).min(3) == blocks(&group[0]).div_ceil(4).min(3)
+            all &= match (keys[n], keys[0]) {
+                (Some(key), Some(k0)) => key.aes.rounds() == k0.aes.rounds(),
+                _ => false,
+            } && blocks(&group[n]).div_ceil(4).min(3) == blocks(&group[0]).div_ceil(4).min(3)
                 && blocks(&group[n]).div_ceil(12) == blocks(&group[0]).div_ceil(12);
         }
         if all && blocks(&group[0]) <= max {
