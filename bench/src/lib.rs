@@ -1,1 +1,24 @@
-//! Criterion benches live under `benches/`.
+//! SRTP engines side by side: the measuring that `just bench-srtp` does.
+//!
+//! ```text
+//! matrix ──cells──▶ run ──rounds, peers interleaved──▶ report ──▶ table, JSON, plot, record
+//!                    │ packets: fresh, valid, never seen
+//!                    └ engine:  Sluice or a peer, behind one trait
+//! ```
+//!
+//! Absolute figures do not carry from one machine or hour to another; what counts are ratios within
+//! one run. Therefore everything that is compared runs in one process on one pinned core, in rounds
+//! in which every engine has its turn, and the best round of each engine counts.
+
+pub mod engine;
+pub mod install;
+pub mod machine;
+pub mod matrix;
+pub mod packets;
+pub mod peers;
+pub mod plot;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod sluice;
+pub mod verify;

@@ -1,0 +1,105 @@
+//! The machine under the bench: one core of it, its name, its clock, the date.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Pins the calling thread to one core and says which: the first isolated one, else the last that the
+/// process may use, since interrupts tend to the first.
+pub fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
+    let allowed = sched_getaffinity(None).context("which cores may be used")?;
+    let isolated = std::fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
+    let isolated = isolated.split([',', '-']).next().and_then(|cpu| cpu.trim().parse().ok());
+    let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu));
+    let core = wanted.or(isolated).or(last).context("no core may be used")?;
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))?;
+    Ok(core)
+}
+
+/// Marketing name, family and model: hypervisors hide the name, but not the others.
+pub fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+        line.and_then(|line| line.split(':').nth(1)).map_or("unknown", str::trim)
+    };
+    format!("{} (family {}, model {})", field("model name"), field("cpu family"), field("model"))
+}
+
+/// A name for a folder: lower case, digits and single hyphens.
+pub fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+/// Today in UTC as YYYY-MM-DD.
+pub fn today() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (year, month, day) = civil(since.as_secs() / 86400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of a number of days since 1970 (Howard Hinnant's `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let of_era = days % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+/// Nanoseconds between two readings of the clock with nothing between them. Every measured pass of
+/// packets holds one such gap.
+pub fn clock_cost() -> f64 {
+    let gap = || Instant::now().elapsed().as_nanos() as f64;
+    let mean = |_| (0..1000).map(|_| gap()).sum::<f64>() / 1000.0;
+    (0..20).map(mean).fold(f64::INFINITY, f64::min)
+}
+
+/// How much of the time since it was made this thread had its core for itself.
+pub struct Share {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Share {
+    /// From now on.
+    pub fn start() -> Self {
+        Self { wall: Instant::now(), cpu: thread_time() }
+    }
+
+    /// From 0 to 1.
+    pub fn so_far(&self) -> f64 {
+        (thread_time() - self.cpu).as_secs_f64() / self.wall.elapsed().as_secs_f64()
+    }
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_780), (2026, 11, 23));
+    }
+
+    #[test]
+    fn a_cpu_name_becomes_a_folder_name() {
+        assert_eq!(slug("Intel(R) Xeon(R) @ 2.5GHz (family 6)"), "intel-r-xeon-r-2-5ghz-family-6");
+    }
+}
