@@ -122,6 +122,10 @@ fuzz:
 bench *ARGS:
     cargo bench -p sluice-bench {{ARGS}}
 
+# SRTP engines side by side on one core: --quick, --json FILE, --record; builds OpenSSL (once).
+bench-srtp *ARGS:
+    cargo run --quiet --release -p sluice-bench --features peers --bin bench-srtp -- {{ARGS}}
+
 # Build the API documentation; broken links are errors.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items

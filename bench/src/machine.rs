@@ -6,18 +6,39 @@ use anyhow::Context;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Pins the calling thread to one core and says which: the first isolated one, else the last that the
-/// process may use, since interrupts tend to the first.
+/// Pins the calling thread to one core and says which: the one asked for, else the first isolated
+/// one, else the idlest that the process may use.
 pub fn pin(wanted: Option<usize>) -> anyhow::Result<usize> {
     let allowed = sched_getaffinity(None).context("which cores may be used")?;
     let isolated = std::fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
     let isolated = isolated.split([',', '-']).next().and_then(|cpu| cpu.trim().parse().ok());
-    let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu));
-    let core = wanted.or(isolated).or(last).context("no core may be used")?;
+    let idlest = || idlest(|cpu| cpu < CpuSet::MAX_CPU && allowed.is_set(cpu));
+    let core = wanted.or(isolated).or_else(idlest).context("no core may be used")?;
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))?;
     Ok(core)
+}
+
+/// The core that idles most in a look at all of them; of equals the last, as interrupts tend to the
+/// first.
+fn idlest(allowed: impl Fn(usize) -> bool) -> Option<usize> {
+    let before = idle_ticks();
+    std::thread::sleep(Duration::from_millis(500));
+    let idled = idle_ticks().into_iter().zip(before);
+    let idled = idled.map(|((cpu, after), (_, before))| (after.saturating_sub(before), cpu));
+    idled.filter(|(_, cpu)| allowed(*cpu)).max().map(|(_, cpu)| cpu)
+}
+
+/// Cores and their idle times so far, in hundredths of a second (proc(5), /proc/stat).
+fn idle_ticks() -> Vec<(usize, u64)> {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let core = |line: &str| {
+        let mut fields = line.strip_prefix("cpu")?.split_ascii_whitespace();
+        Some((fields.next()?.parse().ok()?, fields.nth(3)?.parse().ok()?))
+    };
+    // The first line is all cores together.
+    stat.lines().skip(1).filter_map(core).collect()
 }
 
 /// Marketing name, family and model: hypervisors hide the name, but not the others.

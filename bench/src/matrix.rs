@@ -15,9 +15,9 @@ pub struct Matrix {
     pub payloads: Vec<Payload>,
     /// Batch sizes among those of a peer; empty means all of them.
     pub batches: Vec<usize>,
-    /// Turns of every engine; the best counts.
+    /// Turns of every engine; the best stretch of any counts.
     pub rounds: usize,
-    /// Timed passes of [`RING`] packets in a turn.
+    /// Timed passes of [`RING`] packets in a turn, a multiple of [`STRETCH`](crate::run::STRETCH).
     pub passes: usize,
 }
 

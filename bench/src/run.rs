@@ -10,6 +10,10 @@ use crate::matrix::Matrix;
 use crate::packets::{Packet, Payload, RING, Ring, Sender, Supply};
 use crate::report::Row;
 
+/// Passes whose times are summed up: long enough to be an average over sessions, short enough that
+/// some stretches of a round are free of interrupts.
+pub const STRETCH: usize = 8;
+
 /// An engine with its own streams.
 struct Contestant<'a> {
     peer: &'a Peer,
@@ -64,14 +68,7 @@ fn race(
             for batch in matrix.batches_of(contestant.peer) {
                 let sent = &mut contestant.sent[direction as usize];
                 let supply = sender.supply(direction, payload, warm_up + matrix.passes, sent);
-                let ns = turn(
-                    contestant,
-                    &supply,
-                    &mut packets,
-                    direction,
-                    batch,
-                    warm_up..warm_up + matrix.passes,
-                )?;
+                let ns = turn(contestant, &supply, &mut packets, direction, batch, [warm_up, matrix.passes])?;
                 if round == 0 {
                     rows.push(Row {
                         name: contestant.peer.name,
@@ -94,22 +91,19 @@ fn race(
     Ok(rows)
 }
 
-/// Nanoseconds per packet of the passes in `timed`; those before them only warm up.
+/// Nanoseconds per packet of the best stretch after `warm_up` passes.
 fn turn(
     contestant: &mut Contestant<'_>,
     supply: &Supply,
     packets: &mut [Packet<'_>],
     direction: Direction,
     batch: usize,
-    timed: std::ops::Range<usize>,
+    [warm_up, passes]: [usize; 2],
 ) -> anyhow::Result<f64> {
-    let mut time = Duration::ZERO;
-    for pass in 0..timed.end {
+    let mut times = Vec::with_capacity(passes);
+    for pass in 0..warm_up + passes {
         supply.load(pass, packets);
-        let took = contestant.engine.run(direction, packets, batch);
-        if timed.contains(&pass) {
-            time += took;
-        }
+        times.push(contestant.engine.run(direction, packets, batch));
         // An engine that fails is fast.
         let failed = packets.iter().find(|packet| !packet.ok);
         ensure!(
@@ -119,5 +113,7 @@ fn turn(
             failed.map(|packet| (packet.session, packet.index))
         );
     }
-    Ok(time.as_nanos() as f64 / (timed.len() * RING) as f64)
+    let stretches = times[warm_up..].chunks_exact(STRETCH);
+    let ns = |stretch: &[Duration]| stretch.iter().sum::<Duration>().as_nanos() as f64;
+    Ok(stretches.map(ns).fold(f64::INFINITY, f64::min) / (STRETCH * RING) as f64)
 }

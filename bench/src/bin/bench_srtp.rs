@@ -11,6 +11,7 @@ use sluice_bench::engine::Peer;
 use sluice_bench::matrix::Matrix;
 use sluice_bench::packets::RING;
 use sluice_bench::report::{self, REFERENCE_BATCH, Style};
+use sluice_bench::run::STRETCH;
 use sluice_bench::{install, machine, peers, record, run, sluice, verify};
 
 /// Measures Sluice beside other SRTP engines and other crypto, on one pinned core.
@@ -77,10 +78,11 @@ fn main() -> anyhow::Result<()> {
 
 fn describe(core: usize, matrix: &Matrix, engines: &[Peer]) -> String {
     let mut text = format!(
-        "- CPU: {}, pinned to core {core}\n- best of {} rounds, {} packets per engine and round\n",
+        "- CPU: {}, pinned to core {core}\n- best of {} rounds of {} packets per engine, in stretches of {}\n",
         machine::cpu(),
         matrix.rounds,
         matrix.passes * RING,
+        STRETCH * RING,
     );
     let clock = machine::clock_cost();
     let _ = writeln!(

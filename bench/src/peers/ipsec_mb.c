@@ -182,11 +182,14 @@ size_t sluice_mb_counter_hmac(IMB_MGR *mgr, int unprotect, struct work *work, si
 		job->user_data = w;
 	}
 	uint32_t ready = IMB_SUBMIT_BURST_NOCHECK(mgr, count, jobs);
-	while (ready > 0) {
+	for (;;) {
 		for (uint32_t i = 0; i < ready; i++)
 			finish(jobs[i], unprotect);
 		done += ready;
-		ready = done < count ? IMB_FLUSH_BURST(mgr, count - done, jobs) : 0;
+		if (done >= count)
+			return done;
+		ready = IMB_FLUSH_BURST(mgr, count - done, jobs);
+		if (ready == 0)
+			return done;
 	}
-	return done;
 }
