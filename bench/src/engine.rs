@@ -55,6 +55,9 @@ impl fmt::Display for Scope {
     }
 }
 
+/// An engine, `None` where it lacks the suite, or why it would not start.
+pub type Opened = anyhow::Result<Option<Box<dyn Engine>>>;
+
 /// An implementation of SRTP or of its crypto.
 #[derive(Clone)]
 pub struct Peer {
@@ -68,8 +71,15 @@ pub struct Peer {
     pub batches: &'static [usize],
     /// Sessions beyond which it is not measured.
     pub most_sessions: usize,
-    /// Sets up an engine with a context per session and direction; `None` if it lacks the suite.
-    pub open: fn(Suite, &[Session]) -> anyhow::Result<Option<Box<dyn Engine>>>,
+    /// Sets up an engine with a context per session and direction.
+    pub open: fn(Suite, &[Session]) -> Opened,
+}
+
+impl Peer {
+    /// The largest batch that it is measured with.
+    pub fn largest_batch(&self) -> usize {
+        self.batches.iter().copied().max().unwrap_or(1)
+    }
 }
 
 /// Contexts of many sessions, senders' and receivers'.

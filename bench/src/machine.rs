@@ -99,7 +99,7 @@ impl Share {
 
     /// From 0 to 1.
     pub fn so_far(&self) -> f64 {
-        (thread_time() - self.cpu).as_secs_f64() / self.wall.elapsed().as_secs_f64()
+        thread_time().saturating_sub(self.cpu).as_secs_f64() / self.wall.elapsed().as_secs_f64()
     }
 }
 

@@ -43,7 +43,7 @@ impl Matrix {
             sessions: vec![1000],
             payloads: SIZES.into(),
             batches: vec![1, 32, 64],
-            rounds: 5,
+            rounds: 9,
             passes: 32,
         }
     }

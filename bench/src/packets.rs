@@ -213,7 +213,7 @@ impl Sender {
         for _ in 0..passes {
             let pass = self.pass(payload, sent);
             match direction {
-                Direction::Protect => pass.into_iter().for_each(|(p, packet)| supply.push(p, &packet)),
+                Direction::Protect => pass.into_iter().for_each(|(p, packet)| supply.push(&p, &packet)),
                 Direction::Unprotect => self.protect(pass, &mut supply),
             }
         }
@@ -264,14 +264,14 @@ impl Sender {
             })
             .collect();
         for ((planned, packet), len) in pass.into_iter().zip(lengths) {
-            supply.push(Planned { len, ..planned }, &packet[..len]);
+            supply.push(&Planned { len, ..planned }, &packet[..len]);
         }
     }
 }
 
 impl Supply {
-    fn push(&mut self, planned: Planned, octets: &[u8]) {
-        self.plan.push(Planned { start: self.octets.len(), ..planned });
+    fn push(&mut self, planned: &Planned, octets: &[u8]) {
+        self.plan.push(Planned { start: self.octets.len(), ..*planned });
         self.octets.extend_from_slice(octets);
     }
 }

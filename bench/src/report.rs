@@ -38,6 +38,7 @@ pub struct Row {
     pub ns_per_packet: f64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 fn by_name<S: Serializer>(suite: &Suite, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(suite.name())
 }

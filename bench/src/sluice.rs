@@ -117,7 +117,9 @@ impl Engine for Crypto {
                 });
             }
             (Self::CounterHmac(kernel, keys), Direction::Unprotect) => {
-                packets.iter_mut().for_each(|packet| packet.len -= HMAC_TAG);
+                for packet in &mut *packets {
+                    packet.len -= HMAC_TAG;
+                }
                 tags(*kernel, keys, packets, |packet, tag| {
                     packet.ok = packet.buffer[packet.len..][..HMAC_TAG] == *tag;
                 });
@@ -161,7 +163,9 @@ fn tags(
 
 fn gcm(kernel: Kernel, keys: &[GcmKey], direction: Direction, packets: &mut [Packet<'_>]) {
     if direction == Direction::Unprotect {
-        packets.iter_mut().for_each(|packet| packet.len -= GCM_TAG_LEN);
+        for packet in &mut *packets {
+            packet.len -= GCM_TAG_LEN;
+        }
     }
     let mut ends: ArrayVec<&mut [u8], MAX_BATCH> = ArrayVec::new();
     let mut lens: ArrayVec<(&mut usize, &mut bool), MAX_BATCH> = ArrayVec::new();

@@ -25,12 +25,13 @@ pub fn verify(peer: &Peer, suites: &[Suite]) -> anyhow::Result<()> {
             let plain = sender.supply(Direction::Protect, payload, PASSES, &mut plain_sent);
             let protected = sender.supply(Direction::Unprotect, payload, PASSES, &mut sent);
             let case = || format!("{} does not do {suite} as Sluice does; no measuring", peer.name);
-            let batch = *peer.batches.iter().max().unwrap_or(&1);
+            let batch = peer.largest_batch();
             same(&mut *engine, Direction::Protect, batch, &plain, &protected).with_context(case)?;
             accepted(&sender, &protected).with_context(case)?;
             same(&mut *engine, Direction::Unprotect, batch, &protected, &plain).with_context(case)?;
         }
-        refuses_forgery(&mut *engine, &sender).with_context(|| format!("{}, {suite}", peer.name))?;
+        refuses_forgery(&mut *engine, peer.largest_batch(), &sender)
+            .with_context(|| format!("{}, {suite}", peer.name))?;
     }
     Ok(())
 }
@@ -81,7 +82,7 @@ fn accepted(sender: &Sender, protected: &Supply) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refuses_forgery(engine: &mut dyn Engine, sender: &Sender) -> anyhow::Result<()> {
+fn refuses_forgery(engine: &mut dyn Engine, batch: usize, sender: &Sender) -> anyhow::Result<()> {
     let mut sent = 2 * SENT;
     let forged = sender.supply(Direction::Unprotect, Payload::Fixed(160), 1, &mut sent);
     let mut ring = Ring::new();
@@ -91,7 +92,7 @@ fn refuses_forgery(engine: &mut dyn Engine, sender: &Sender) -> anyhow::Result<(
         // Somewhere in cipher text or tag.
         packet.buffer[12 + at * 2] ^= 1;
     }
-    engine.run(Direction::Unprotect, &mut packets, 32);
+    engine.run(Direction::Unprotect, &mut packets, batch);
     ensure!(packets.iter().all(|packet| !packet.ok), "a forged packet was accepted");
     Ok(())
 }

@@ -11,7 +11,7 @@ use aws_lc_rs::iv::FixedLength;
 use sluice_srtp::Suite;
 
 use super::ALONE;
-use crate::engine::{Direction, Engine, Peer, Scope, one_by_one};
+use crate::engine::{Direction, Engine, Opened, Peer, Scope, one_by_one};
 use crate::packets::{HEADER, Packet, RawKeys, Session};
 
 const GCM_TAG: usize = 16;
@@ -28,7 +28,7 @@ pub(super) fn peer() -> Peer {
     }
 }
 
-fn open(suite: Suite, sessions: &[Session]) -> anyhow::Result<Option<Box<dyn Engine>>> {
+fn open(suite: Suite, sessions: &[Session]) -> Opened {
     let raw = sessions.iter().map(Session::raw_keys);
     let opened: Result<Box<dyn Engine>, Unspecified> = match suite {
         Suite::AeadAes128Gcm => Gcm::new(&AES_128_GCM, raw).map(|gcm| Box::new(gcm) as _),
