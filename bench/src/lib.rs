@@ -8,7 +8,8 @@
 //!
 //! Absolute figures do not carry from one machine or hour to another; what counts are ratios within
 //! one run. Therefore everything that is compared runs in one process on one pinned core, in rounds
-//! in which every engine has its turn, and the best round of each engine counts.
+//! in which every engine has its turn, and the best stretch of each engine counts.
+#![deny(unsafe_code)]
 
 pub mod engine;
 pub mod install;

@@ -48,15 +48,10 @@ pub struct Session {
 impl Session {
     /// Session number `n` of a suite; its key is its own.
     pub fn new(suite: Suite, n: usize) -> Self {
-        // SplitMix64: nothing here is secret, the keys must only differ.
         let mut state = (n as u64) ^ ((suite.key_len() as u64) << 32);
         let mut material = [0; 46];
         for chunk in material.chunks_mut(8) {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&split_mix(&mut state).to_le_bytes()[..chunk.len()]);
         }
         Self { suite, ssrc: 0x5e55_0000_u32.wrapping_add(n as u32), material }
     }
@@ -94,6 +89,24 @@ impl Session {
         prf.derive(Label::RtpSalt, 0, &mut raw.salt[..self.suite.salt_len()]);
         raw
     }
+}
+
+/// The next number of the generator SplitMix64. Nothing here is secret: numbers must only differ.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The numbers below `count`, the same order each time (Fisher and Yates).
+fn shuffled(count: usize) -> Vec<usize> {
+    let (mut order, mut state) = ((0..count).collect::<Vec<_>>(), 1);
+    for last in (1..count).rev() {
+        order.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
+    }
+    order
 }
 
 /// Session keys of RTP (RFC 3711 §4.3.1).
@@ -185,8 +198,12 @@ impl Supply {
 /// Makes packets of every session, plain or protected. It shares no key in memory with the engines
 /// under test, so that it does not warm their caches, and keeps no state but keys: where a stream
 /// stands is told to it, so that engines need not all be given the same packets.
+///
+/// Sessions take turns in a shuffled order: in the order of their making, which is that of their
+/// memory, the CPU would foresee the next one's address, as it cannot in a relay.
 pub struct Sender {
     sessions: Vec<Session>,
+    order: Vec<usize>,
     keys: Vec<Arc<SessionKeys>>,
     raw: Vec<RawKeys>,
 }
@@ -197,7 +214,7 @@ impl Sender {
         let sessions: Vec<_> = (0..count).map(|n| Session::new(suite, n)).collect();
         let keys = sessions.iter().map(Session::keys).collect();
         let raw = sessions.iter().map(Session::raw_keys).collect();
-        Self { sessions, keys, raw }
+        Self { sessions, order: shuffled(count), keys, raw }
     }
 
     /// Every session.
@@ -223,7 +240,7 @@ impl Sender {
     fn pass(&self, payload: Payload, sent: &mut u64) -> Vec<(Planned, Vec<u8>)> {
         (0..RING)
             .map(|at| {
-                let session = (*sent % self.sessions.len() as u64) as usize;
+                let session = self.order[(*sent % self.order.len() as u64) as usize];
                 // From 1, so that there is always a position before it to resume at.
                 let index = 1 + *sent / self.sessions.len() as u64;
                 *sent += 1;

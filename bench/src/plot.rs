@@ -8,6 +8,8 @@ use crate::report::{REFERENCE_BATCH, Row};
 
 const PANEL: (f64, f64) = (560.0, 230.0);
 const MARGIN: f64 = 40.0;
+/// Width of a letter, about: SVG cannot measure text.
+const LETTER: f64 = 6.0;
 const COLOURS: [&str; 8] =
     ["#0b6e4f", "#3bb273", "#c8553d", "#e9a23b", "#5b6c9d", "#8e6c8a", "#7f7f7f", "#2b2d42"];
 
@@ -55,15 +57,17 @@ fn panel(svg: &mut String, (x, y): (f64, f64), title: &str, rows: &[&Row]) {
         }
     }
     text(svg, (x, y + 14.0), "start", title);
+    let mut at = x;
     for (n, (name, batch)) in series.iter().enumerate() {
-        let at = x + n as f64 * (PANEL.0 - MARGIN) / series.len() as f64;
         let _ = writeln!(
             svg,
             "<rect x=\"{at:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\" fill=\"{}\"/>",
             y + 22.0,
             COLOURS[n % COLOURS.len()]
         );
-        text(svg, (at + 12.0, y + 30.0), "start", &format!("{name} ×{batch}"));
+        let name = format!("{name} ×{batch}");
+        text(svg, (at + 12.0, y + 30.0), "start", &name);
+        at += 28.0 + LETTER * name.chars().count() as f64;
     }
     let (base, full) = (y + PANEL.1 - 30.0, PANEL.1 - 85.0);
     let group = (PANEL.0 - MARGIN) / payloads.len() as f64;
@@ -84,8 +88,12 @@ fn panel(svg: &mut String, (x, y): (f64, f64), title: &str, rows: &[&Row]) {
                 bar - 2.0,
                 COLOURS[at.1 % COLOURS.len()]
             );
-            let middle = at.0 + bar / 2.0 - 1.0;
-            text(svg, (middle, base - height - 3.0), "middle", &format!("{:.0}", row.ns_per_packet));
+            let (middle, above) = (at.0 + bar / 2.0 - 1.0, base - height - 3.0);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\" font-size=\"8.5\">{:.0}</text>",
+                row.ns_per_packet
+            );
         }
         let name = match payload {
             Payload::Fixed(octets) => format!("{octets} octets"),

@@ -96,3 +96,39 @@ fn refuses_forgery(engine: &mut dyn Engine, batch: usize, sender: &Sender) -> an
     ensure!(packets.iter().all(|packet| !packet.ok), "a forged packet was accepted");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SUITES;
+    use crate::{peers, sluice};
+
+    #[test]
+    fn every_engine_of_this_build_does_what_sluice_does() {
+        let (peers, missing) = peers::all();
+        for missing in missing {
+            eprintln!("MISSING: {missing}");
+        }
+        for engine in [sluice::whole().unwrap(), sluice::kernels().unwrap()].iter().chain(&peers) {
+            verify(engine, &SUITES).unwrap();
+        }
+    }
+
+    /// Protects nothing, and says that all is well.
+    struct Liar;
+
+    impl Engine for Liar {
+        fn run(&mut self, _: Direction, packets: &mut [Packet<'_>], _: usize) -> std::time::Duration {
+            for packet in packets {
+                packet.ok = true;
+            }
+            std::time::Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn an_engine_that_does_nothing_is_found_out() {
+        let liar = Peer { open: |_, _| Ok(Some(Box::new(Liar))), ..sluice::whole().unwrap() };
+        assert!(verify(&liar, &SUITES).is_err());
+    }
+}

@@ -23,7 +23,7 @@ struct Args {
     /// Write every figure as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write CSV, plot and page to bench/record/<cpu>/<date>.*
+    /// Write CSV, plot and page under bench/record, in a folder named for the CPU.
     #[arg(long)]
     record: bool,
     /// Run on this core.

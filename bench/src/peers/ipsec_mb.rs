@@ -1,6 +1,6 @@
 //! intel-ipsec-mb as the system has it, crypto alone: bursts of jobs for AES_CM with HMAC-SHA1, its
 //! direct calls for GCM.
-#![allow(unsafe_code, reason = "a C library")]
+#![allow(unsafe_code, reason = "it calls a C library")]
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::NonNull;
