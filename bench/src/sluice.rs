@@ -97,12 +97,12 @@ impl Crypto {
     }
 }
 
-fn gcm_key(_kernel: Kernel, raw: &RawKeys) -> GcmKey {
-    GcmKey::new(&raw.key).expect("a key of the suite")
+fn gcm_key(kernel: Kernel, raw: &RawKeys) -> GcmKey {
+    GcmKey::new(kernel, &raw.key).expect("a key of the suite")
 }
 
-fn counter_keys(_kernel: Kernel, raw: &RawKeys) -> (CtrKey, MacKey) {
-    (CtrKey::new(&raw.key).expect("a key of the suite"), MacKey::new(&raw.auth))
+fn counter_keys(kernel: Kernel, raw: &RawKeys) -> (CtrKey, MacKey) {
+    (CtrKey::new(kernel, &raw.key).expect("a key of the suite"), MacKey::new(kernel, &raw.auth))
 }
 
 impl Engine for Crypto {
