@@ -57,11 +57,11 @@ fn main() -> anyhow::Result<()> {
     summary += "\nEvery engine's output was checked against Sluice's before the run, octet for octet.\n";
     println!("\nverified: all engines give the same octets, and refuse forged ones");
 
-    let share = machine::Share::start();
+    let quiet = machine::Quiet::start(core);
     let rows = run::run(&matrix, &engines, |next| {
         eprintln!("[{:4.0} s] {next}", begin.elapsed().as_secs_f64());
     })?;
-    let footer = footer(&matrix, share.so_far());
+    let footer = footer(&matrix, &quiet);
     println!("{}\n{footer}", report::tables(&rows, Style::Terminal));
 
     if let Some(path) = &args.json {
@@ -96,7 +96,8 @@ fn describe(core: usize, matrix: &Matrix, engines: &[Peer]) -> String {
     text
 }
 
-fn footer(matrix: &Matrix, share: f64) -> String {
+fn footer(matrix: &Matrix, quiet: &machine::Quiet) -> String {
+    let (own, others) = (quiet.own_core(), quiet.other_cores());
     let mut text = format!("Ratios are to Sluice in batches of {REFERENCE_BATCH}.\n\n");
     let installs = install::sluice(matrix.rounds);
     let _ = writeln!(
@@ -111,9 +112,15 @@ fn footer(matrix: &Matrix, share: f64) -> String {
         let theirs = install::libsrtp(matrix.rounds);
         let _ = writeln!(text, "(libsrtp: {:.3} M/s)", theirs / 1e6);
     }
-    let _ = writeln!(text, "The bench had its core for {:.1} % of the time.", share * 100.0);
-    if share < 0.97 {
-        text += "WARNING: something else ran on it; figures are too high. Run again on a quiet machine.\n";
+    let _ = writeln!(
+        text,
+        "The bench had its core for {:.0} % of the time; other cores were busy for {:.0} %.",
+        own * 100.0,
+        others * 100.0
+    );
+    if own < 0.97 || others > 0.2 {
+        text += "WARNING: not a quiet machine. Neighbours share caches, which may hurt engines with large \
+                 contexts most and flatter Sluice. Run again.\n";
     }
     text
 }
