@@ -85,21 +85,32 @@ pub fn clock_cost() -> f64 {
     (0..20).map(mean).fold(f64::INFINITY, f64::min)
 }
 
-/// How much of the time since it was made this thread had its core for itself.
-pub struct Share {
+/// Who else used the machine since this was made.
+pub struct Quiet {
+    core: usize,
     wall: Instant,
     cpu: Duration,
+    idle: Vec<(usize, u64)>,
 }
 
-impl Share {
-    /// From now on.
-    pub fn start() -> Self {
-        Self { wall: Instant::now(), cpu: thread_time() }
+impl Quiet {
+    /// From now on, for the calling thread on `core`.
+    pub fn start(core: usize) -> Self {
+        Self { core, wall: Instant::now(), cpu: thread_time(), idle: idle_ticks() }
     }
 
-    /// From 0 to 1.
-    pub fn so_far(&self) -> f64 {
+    /// How much of the time this thread had its core for itself, from 0 to 1.
+    pub fn own_core(&self) -> f64 {
         thread_time().saturating_sub(self.cpu).as_secs_f64() / self.wall.elapsed().as_secs_f64()
+    }
+
+    /// How busy the other cores were on average, from 0 to 1.
+    pub fn other_cores(&self) -> f64 {
+        let others = self.idle.iter().zip(idle_ticks()).filter(|((core, _), _)| *core != self.core);
+        let (ticks, wall) = (100.0, self.wall.elapsed().as_secs_f64());
+        let busy = others.map(|(before, after)| 1.0 - (after.1 - before.1) as f64 / ticks / wall);
+        let busy: Vec<_> = busy.collect();
+        (busy.iter().sum::<f64>() / busy.len().max(1) as f64).max(0.0)
     }
 }
 

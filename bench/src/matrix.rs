@@ -31,7 +31,7 @@ impl Matrix {
             sessions: vec![1, 1000, 100_000],
             payloads: [&SIZES[..], &[Payload::Mix]].concat(),
             batches: Vec::new(),
-            rounds: 15,
+            rounds: 25,
             passes: 32,
         }
     }
@@ -43,7 +43,7 @@ impl Matrix {
             sessions: vec![1000],
             payloads: SIZES.into(),
             batches: vec![1, 32, 64],
-            rounds: 9,
+            rounds: 15,
             passes: 32,
         }
     }

@@ -305,19 +305,22 @@ pub fn plain(ssrc: u32, index: u64, payload: usize) -> Vec<u8> {
     packet
 }
 
-/// [`RING`] buffers, [`STRIDE`] apart.
+/// [`RING`] buffers, [`STRIDE`] apart, the first at the start of a page.
 pub struct Ring(Vec<u8>);
+
+const PAGE: usize = 4096;
 
 impl Ring {
     /// A ring of empty buffers.
     pub fn new() -> Self {
-        Self(vec![0; RING * STRIDE])
+        Self(vec![0; PAGE + RING * STRIDE])
     }
 
     /// A packet for every buffer.
     pub fn packets(&mut self) -> Vec<Packet<'_>> {
         let empty = |buffer| Packet { session: 0, index: 0, iv: [0; 16], buffer, len: 0, ok: false };
-        self.0.chunks_mut(STRIDE).map(empty).collect()
+        let start = self.0.as_ptr().align_offset(PAGE);
+        self.0[start..][..RING * STRIDE].chunks_mut(STRIDE).map(empty).collect()
     }
 }
 
