@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Aesni;
-use super::blocks::{Block, Blocks, One, bytes, load};
+use super::blocks::{Block, Blocks, One, bytes, load, unroll};
 use crate::KeyLength;
 
 /// Round keys in the order of encryption: four cache lines, of which AES-128 uses three.
@@ -146,32 +146,48 @@ fn prefix_sums(words: __m128i) -> __m128i {
     }
 }
 
-/// `Z` vectors of each of `N` keys through the cipher, in lock-step: one round has to wait for the
-/// one before, but not for those of its neighbours.
+/// What is done between rounds, while they wait for one another.
+pub(super) trait Meanwhile {
+    /// A share of it, after each of the rounds 1 to `rounds`.
+    fn after(&mut self, round: usize, rounds: usize);
+}
+
+/// Nothing.
+impl Meanwhile for () {
+    #[inline(always)]
+    fn after(&mut self, _: usize, _: usize) {}
+}
+
+impl AesKey {
+    /// The key that is added before the first round.
+    #[inline(always)]
+    pub(super) fn whitening(&self) -> __m128i {
+        load(&self.keys[0])
+    }
+}
+
+/// `Z` vectors with each of `N` keys through the cipher, in lock-step: a round waits for the one
+/// before, but not for its neighbours. The first key has been added.
 #[inline(always)]
 pub(super) fn encrypt<V: Blocks, const N: usize, const Z: usize, const ROUNDS: usize>(
     cpu: V::Cpu,
     keys: [&AesKey; N],
     state: &mut [[V; Z]; N],
+    mut meanwhile: impl Meanwhile,
 ) {
-    for n in 0..N {
-        let key = V::splat(cpu, &keys[n].keys[0]);
-        for z in 0..Z {
-            state[n][z] = state[n][z].xor(key);
-        }
-    }
-    for round in 1..ROUNDS {
-        for n in 0..N {
+    unroll!(round <= ROUNDS - 1, {
+        unroll!(n < N, {
             let key = V::splat(cpu, &keys[n].keys[round]);
-            for z in 0..Z {
-                state[n][z] = state[n][z].round(key);
-            }
-        }
-    }
-    for n in 0..N {
+            unroll!(z < Z, {
+                state[n][z] = state[n][z].round(key).pin();
+            });
+        });
+        meanwhile.after(round, ROUNDS - 1);
+    });
+    unroll!(n < N, {
         let key = V::splat(cpu, &keys[n].keys[ROUNDS]);
-        for z in 0..Z {
+        unroll!(z < Z, {
             state[n][z] = state[n][z].last_round(key);
-        }
-    }
+        });
+    });
 }

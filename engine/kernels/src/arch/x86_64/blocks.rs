@@ -2,6 +2,7 @@
 //!
 //! A vector exists only where a CPU token did, so that every operation on one is safe.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Aesni, Avx512};
@@ -12,10 +13,35 @@ pub(super) type Block = [u8; 16];
 /// Moves the bytes of a block into the order of a little-endian integer, and back.
 const REVERSE: Block = [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
 
+/// A loop over `0..N`, `N` at most 4 and constant, that is unrolled before any pass of the compiler
+/// sees it: vectors in an array stay in registers only if every index is a constant.
+macro_rules! unroll {
+    ($i:ident < $n:expr, $body:block) => {
+        unroll!(@ $i $n, $body, 0 1 2 3)
+    };
+    ($i:ident <= $n:expr, $body:block) => {
+        unroll!(@@ $i $n, $body, 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@@ $i:ident $n:expr, $body:block, $($at:literal)*) => {
+        $(if $at <= $n {
+            let $i: usize = $at;
+            $body
+        })*
+    };
+    (@ $i:ident $n:expr, $body:block, $($at:literal)*) => {
+        const { assert!($n <= 4) };
+        $(if $at < $n {
+            let $i: usize = $at;
+            $body
+        })*
+    };
+}
+pub(super) use unroll;
+
 /// Some blocks side by side. Everything is inlined into a function that enables the instructions.
 pub(super) trait Blocks: Copy {
     /// Proof of the instructions.
-    type Cpu: Copy;
+    type Cpu: Copy + Into<Aesni>;
     /// Which bytes of a vector are there: a prefix, perhaps without the first block.
     type Mask: Copy;
     /// Blocks in a vector.
@@ -23,6 +49,8 @@ pub(super) trait Blocks: Copy {
 
     /// The same block in every lane.
     fn splat(cpu: Self::Cpu, block: &Block) -> Self;
+    /// The same block in every lane.
+    fn broadcast(cpu: Self::Cpu, block: __m128i) -> Self;
     /// 0, 1, 2… in the lowest 32 bits of the lanes.
     fn index(cpu: Self::Cpu) -> Self;
     /// Lanes of consecutive blocks in memory.
@@ -32,7 +60,7 @@ pub(super) trait Blocks: Copy {
     unsafe fn load(cpu: Self::Cpu, from: *const Block) -> Self;
 
     /// The first `bytes` bytes, without block 0 if `skip_first`. More than a vector holds is all of it.
-    fn mask(bytes: usize, skip_first: bool) -> Self::Mask;
+    fn mask(cpu: Self::Cpu, bytes: usize, skip_first: bool) -> Self::Mask;
     /// The bytes of `mask`; the others are zero.
     ///
     /// # Safety
@@ -43,6 +71,11 @@ pub(super) trait Blocks: Copy {
     /// # Safety
     /// The bytes of `mask` are writable at `to`.
     unsafe fn store_masked(self, to: *mut u8, mask: Self::Mask);
+    /// The same, computed where it is written: the compiler sorts instructions by register pressure,
+    /// chain after chain, and a CPU's scheduler does not look far enough ahead to undo that.
+    fn pin(self) -> Self;
+    /// The first 16 bytes of `bytes` or fewer, and zeros.
+    fn load_short(cpu: Self::Cpu, bytes: &[u8]) -> __m128i;
     /// Zero where `mask` is not.
     fn keep(self, mask: Self::Mask) -> Self;
 
@@ -63,16 +96,18 @@ pub(super) trait Blocks: Copy {
     /// Carry-less product of half `IMM & 1` of `self` and half `IMM >> 4` of `other`, in every lane.
     fn clmul<const IMM: i32>(self, other: Self) -> Self;
 
+    /// A block in lane 0, zero in the others.
+    fn from_first(cpu: Self::Cpu, block: __m128i) -> Self;
     /// The first lane.
     fn first(self) -> __m128i;
-    /// Lane `lane`, which the compiler must know.
-    fn lane(self, lane: usize) -> __m128i;
-    /// Lane `lane` in lane 0, and zero in the others.
-    fn take(self, lane: usize) -> Self;
-    /// A block in lane `lane` if there is such a lane.
+    /// A block in lane `lane`, if there is such a lane.
     fn set(self, lane: usize, block: __m128i) -> Self;
-    /// The sum of all lanes of vector `i` in lane `i`; `N` is at most `LANES`.
-    fn fold<const N: usize>(vectors: [Self; N]) -> Self;
+    /// The sum of the lanes.
+    fn sum(self) -> One;
+    /// The sums of the lanes of up to `LANES` vectors, side by side.
+    fn sums<const N: usize>(vectors: [Self; N]) -> Self;
+    /// The lanes.
+    fn split<const N: usize>(self) -> [__m128i; N];
 }
 
 /// One block, with AES-NI and PCLMULQDQ.
@@ -110,6 +145,11 @@ impl Blocks for One {
     }
 
     #[inline(always)]
+    fn broadcast(_: Aesni, block: __m128i) -> Self {
+        Self(block)
+    }
+
+    #[inline(always)]
     fn index(_: Aesni) -> Self {
         Self(load(&[0; 16]))
     }
@@ -121,7 +161,7 @@ impl Blocks for One {
     }
 
     #[inline(always)]
-    fn mask(bytes: usize, skip_first: bool) -> usize {
+    fn mask(_: Aesni, bytes: usize, skip_first: bool) -> usize {
         if skip_first { 0 } else { bytes.min(16) }
     }
 
@@ -138,6 +178,12 @@ impl Blocks for One {
     }
 
     #[inline(always)]
+    fn load_short(cpu: Aesni, bytes: &[u8]) -> __m128i {
+        // SAFETY: a prefix of `bytes`.
+        unsafe { Self::load_masked(cpu, bytes.as_ptr(), Self::mask(cpu, bytes.len(), false)) }.0
+    }
+
+    #[inline(always)]
     unsafe fn store_masked(self, to: *mut u8, mask: usize) {
         if mask == 16 {
             // SAFETY: the caller's promise; SSE2 is part of x86-64.
@@ -145,6 +191,14 @@ impl Blocks for One {
         }
         // SAFETY: fewer than 16 bytes, writable by the caller's promise, from an array of 16.
         unsafe { copy_short(bytes(self.0).as_ptr(), to, mask) };
+    }
+
+    #[inline(always)]
+    fn pin(self) -> Self {
+        let mut block = self.0;
+        // SAFETY: no instruction. Not `pure`, so that the order is kept.
+        unsafe { asm!("/* {0} */", inout(xmm_reg) block, options(nomem, nostack, preserves_flags)) };
+        Self(block)
     }
 
     #[inline(always)]
@@ -211,18 +265,13 @@ impl Blocks for One {
     }
 
     #[inline(always)]
+    fn from_first(_: Aesni, block: __m128i) -> Self {
+        Self(block)
+    }
+
+    #[inline(always)]
     fn first(self) -> __m128i {
         self.0
-    }
-
-    #[inline(always)]
-    fn lane(self, _: usize) -> __m128i {
-        self.0
-    }
-
-    #[inline(always)]
-    fn take(self, _: usize) -> Self {
-        self
     }
 
     #[inline(always)]
@@ -231,9 +280,20 @@ impl Blocks for One {
     }
 
     #[inline(always)]
-    fn fold<const N: usize>(vectors: [Self; N]) -> Self {
+    fn sum(self) -> One {
+        self
+    }
+
+    #[inline(always)]
+    fn sums<const N: usize>(vectors: [Self; N]) -> Self {
         const { assert!(N == 1) };
         vectors[0]
+    }
+
+    #[inline(always)]
+    fn split<const N: usize>(self) -> [__m128i; N] {
+        const { assert!(N == 1) };
+        [self.0; N]
     }
 }
 
@@ -277,6 +337,12 @@ impl Blocks for Four {
     }
 
     #[inline(always)]
+    fn broadcast(_: Avx512, block: __m128i) -> Self {
+        // SAFETY: the token proves AVX-512F.
+        Self(unsafe { _mm512_broadcast_i32x4(block) })
+    }
+
+    #[inline(always)]
     fn index(_: Avx512) -> Self {
         // SAFETY: the token proves AVX-512F.
         Self(unsafe { _mm512_set_epi32(0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0) })
@@ -289,8 +355,9 @@ impl Blocks for Four {
     }
 
     #[inline(always)]
-    fn mask(bytes: usize, skip_first: bool) -> __mmask64 {
-        let all = !u64::MAX.checked_shl(bytes.min(64) as u32).unwrap_or(0);
+    fn mask(_: Avx512, bytes: usize, skip_first: bool) -> __mmask64 {
+        // SAFETY: the token proves BMI2. More than 255 would be taken modulo 256.
+        let all = unsafe { _bzhi_u64(u64::MAX, bytes.min(64) as u32) };
         if skip_first { all & !0xffff } else { all }
     }
 
@@ -302,9 +369,30 @@ impl Blocks for Four {
     }
 
     #[inline(always)]
+    fn load_short(_: Avx512, bytes: &[u8]) -> __m128i {
+        let mask = (1_u32 << bytes.len().min(16)) - 1;
+        // SAFETY: a prefix of `bytes`, and what is masked out is not accessed; the token proves
+        // AVX-512BW and VL.
+        unsafe { _mm_maskz_loadu_epi8(mask as __mmask16, bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn store_masked(self, to: *mut u8, mask: __mmask64) {
         // SAFETY: as for `load_masked`.
         unsafe { _mm512_mask_storeu_epi8(to.cast(), mask, self.0) }
+    }
+
+    #[inline(always)]
+    fn pin(self) -> Self {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn pin(mut blocks: __m512i) -> __m512i {
+            // SAFETY: no instruction. Not `pure`, so that the order is kept.
+            unsafe { asm!("/* {0} */", inout(zmm_reg) blocks, options(nomem, nostack, preserves_flags)) };
+            blocks
+        }
+        // SAFETY: a `Four` exists only where an `Avx512` did.
+        Self(unsafe { pin(self.0) })
     }
 
     #[inline(always)]
@@ -362,35 +450,15 @@ impl Blocks for Four {
     }
 
     #[inline(always)]
+    fn from_first(_: Avx512, block: __m128i) -> Self {
+        // SAFETY: the token proves AVX-512F.
+        Self(unsafe { _mm512_zextsi128_si512(block) })
+    }
+
+    #[inline(always)]
     fn first(self) -> __m128i {
         // SAFETY: a `Four` exists only where an `Avx512` did.
         unsafe { _mm512_castsi512_si128(self.0) }
-    }
-
-    #[inline(always)]
-    fn lane(self, lane: usize) -> __m128i {
-        // SAFETY: a `Four` exists only where an `Avx512` did.
-        unsafe {
-            match lane {
-                0 => _mm512_castsi512_si128(self.0),
-                1 => _mm512_extracti32x4_epi32::<1>(self.0),
-                2 => _mm512_extracti32x4_epi32::<2>(self.0),
-                _ => _mm512_extracti32x4_epi32::<3>(self.0),
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn take(self, lane: usize) -> Self {
-        // SAFETY: a `Four` exists only where an `Avx512` did.
-        Self(unsafe {
-            match lane {
-                0 => _mm512_maskz_mov_epi64(3, self.0),
-                1 => _mm512_maskz_shuffle_i64x2::<1>(3, self.0, self.0),
-                2 => _mm512_maskz_shuffle_i64x2::<2>(3, self.0, self.0),
-                _ => _mm512_maskz_shuffle_i64x2::<3>(3, self.0, self.0),
-            }
-        })
     }
 
     #[inline(always)]
@@ -401,20 +469,45 @@ impl Blocks for Four {
     }
 
     #[inline(always)]
-    fn fold<const N: usize>(vectors: [Self; N]) -> Self {
+    fn sum(self) -> One {
+        // SAFETY: a `Four` exists only where an `Avx512` did.
+        One(unsafe {
+            let high = _mm512_extracti64x4_epi64::<1>(self.0);
+            let half = _mm256_xor_si256(_mm512_castsi512_si256(self.0), high);
+            _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+        })
+    }
+
+    #[inline(always)]
+    fn sums<const N: usize>(vectors: [Self; N]) -> Self {
         const { assert!(N <= 4) };
         // SAFETY: a `Four` exists only where an `Avx512` did.
         unsafe {
-            if N == 1 {
-                let halves = vectors[0].0;
-                let halves = _mm512_xor_si512(halves, _mm512_shuffle_i64x2::<0x4e>(halves, halves));
-                return Self(_mm512_xor_si512(halves, _mm512_shuffle_i64x2::<0xb1>(halves, halves)));
-            }
             let vector = |i: usize| if i < N { vectors[i].0 } else { _mm512_setzero_si512() };
             let (a, b, c, d) = (vector(0), vector(1), vector(2), vector(3));
             let ab = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
             let cd = _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(c, d), _mm512_shuffle_i64x2::<0xee>(c, d));
-            Self(_mm512_xor_si512(_mm512_shuffle_i64x2::<0x88>(ab, cd), _mm512_shuffle_i64x2::<0xdd>(ab, cd)))
+            Self(_mm512_xor_si512(
+                _mm512_shuffle_i64x2::<0x88>(ab, cd),
+                _mm512_shuffle_i64x2::<0xdd>(ab, cd),
+            ))
         }
+    }
+
+    #[inline(always)]
+    fn split<const N: usize>(self) -> [__m128i; N] {
+        let mut lanes = [self.first(); N];
+        // SAFETY: a `Four` exists only where an `Avx512` did.
+        unsafe {
+            unroll!(n < N, {
+                lanes[n] = match n {
+                    0 => self.first(),
+                    1 => _mm512_extracti32x4_epi32::<1>(self.0),
+                    2 => _mm512_extracti32x4_epi32::<2>(self.0),
+                    _ => _mm512_extracti32x4_epi32::<3>(self.0),
+                };
+            });
+        }
+        lanes
     }
 }

@@ -1,7 +1,7 @@
 //! Counter mode (NIST SP 800-38A §6.5) with a 128-bit big-endian counter.
 
 use super::aes::{Rounds, encrypt};
-use super::blocks::{Block, Blocks, Four, One};
+use super::blocks::{Block, Blocks, Four, One, unroll};
 use super::{AesKey, Aesni, Avx512};
 use crate::CtrJob;
 
@@ -36,7 +36,7 @@ fn run_aesni(cpu: Aesni, key: &AesKey, iv: &Block, data: &mut [u8]) {
     run::<One>(cpu, key, iv, data);
 }
 
-#[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
 fn run_avx512(cpu: Avx512, key: &AesKey, iv: &Block, data: &mut [u8]) {
     run::<Four>(cpu, key, iv, data);
 }
@@ -97,20 +97,21 @@ fn step<V: Blocks, const Z: usize, const ROUNDS: usize>(
     data: &mut [u8],
 ) -> V {
     let next = V::splat(cpu, &(V::LANES as u128).to_le_bytes());
+    let first = V::broadcast(cpu, key.whitening());
     let mut state = [[counter; Z]];
-    for z in 0..Z {
-        state[0][z] = counter.reverse();
+    unroll!(z < Z, {
+        state[0][z] = counter.reverse().xor(first);
         counter = counter.add(next);
-    }
-    encrypt::<V, 1, Z, ROUNDS>(cpu, [key], &mut state);
-    for z in 0..Z {
+    });
+    encrypt::<V, 1, Z, ROUNDS>(cpu, [key], &mut state, ());
+    unroll!(z < Z, {
         let at = z * 16 * V::LANES;
-        let mask = V::mask(data.len().saturating_sub(at), false);
+        let mask = V::mask(cpu, data.len().saturating_sub(at), false);
         let place = data.as_mut_ptr().wrapping_add(at);
         // SAFETY: the mask covers what `data` has from `at` on.
         unsafe {
             V::load_masked(cpu, place, mask).xor(state[0][z]).store_masked(place, mask);
         }
-    }
+    });
     counter
 }

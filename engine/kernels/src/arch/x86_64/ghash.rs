@@ -5,10 +5,12 @@
 //! that factor, and products are reduced from the low end (Gueron and Kounavis, "Intel Carry-Less
 //! Multiplication Instruction and its Usage for Computing the GCM Mode").
 
+use std::arch::x86_64::__m128i;
+
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Aesni;
-use super::blocks::{Block, Blocks, One, bytes};
+use super::blocks::{Block, Blocks, One, bytes, unroll};
 
 /// Powers in a key: the blocks that one reduction serves. Twelve are a packet of 160 bytes with its
 /// header and lengths, and keep a GCM key at seven cache lines.
@@ -64,23 +66,35 @@ impl<V: Blocks> Product<V> {
         }
     }
 
-    /// The sum over the lanes of product `i` in lane `i`.
+    /// The residues of the sums over the lanes of each product.
     #[inline(always)]
-    pub(super) fn fold<const N: usize>(products: [Self; N]) -> Self {
+    pub(super) fn residues<const N: usize>(cpu: V::Cpu, products: [Self; N]) -> [__m128i; N] {
+        if N == 1 {
+            let Self { low, middle, high } = products[0];
+            let sum = Product { low: low.sum(), middle: middle.sum(), high: high.sum() };
+            return [sum.reduce(cpu.into()).first(); N];
+        }
         let (mut low, mut middle, mut high) =
             ([products[0].low; N], [products[0].middle; N], [products[0].high; N]);
-        for n in 1..N {
+        unroll!(n < N, {
             (low[n], middle[n], high[n]) = (products[n].low, products[n].middle, products[n].high);
-        }
-        Self { low: V::fold(low), middle: V::fold(middle), high: V::fold(high) }
+        });
+        let sums = Self { low: V::sums(low), middle: V::sums(middle), high: V::sums(high) };
+        sums.reduce(cpu).split()
     }
 
-    /// The sum modulo x¹²⁸ + x⁷ + x² + x + 1, in every lane.
+    /// The residue modulo x¹²⁸ + x⁷ + x² + x + 1, in every lane.
     #[inline(always)]
     pub(super) fn reduce(self, cpu: V::Cpu) -> V {
         // The modulus reflected, without its ends.
         let modulus = V::splat(cpu, &(0xc2_u128 << 56).to_le_bytes());
         let middle = self.middle.xor3(self.low.swap(), self.low.clmul::<0>(modulus));
         self.high.xor3(middle.swap(), middle.clmul::<0>(modulus))
+    }
+
+    /// Computes what has been added so far before what follows.
+    #[inline(always)]
+    pub(super) fn pin(self) -> Self {
+        Self { low: self.low.pin(), middle: self.middle.pin(), high: self.high.pin() }
     }
 }

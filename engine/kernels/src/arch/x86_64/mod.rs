@@ -12,6 +12,7 @@ pub(crate) mod ctr;
 pub(crate) mod gcm;
 mod ghash;
 pub(crate) mod hmac;
+mod packets;
 mod sha1_ni;
 mod sha1_x16;
 
