@@ -7,10 +7,13 @@ use sluice_kernels::{
     CtrJob, CtrKey, GCM_IV_LEN, GCM_TAG_LEN, GcmJob, GcmKey, MacJob, MacKey, SHA1_LEN, ctr, gcm_open,
     gcm_seal, hmac_sha1,
 };
-use sluice_srtp::{Inbound, Job, Kernel, Kind, MAX_BATCH, Outbound, ReplayWindow, Suite, protect, unprotect};
+use sluice_srtp::{Inbound, Job, Kernel, Kind, Outbound, ReplayWindow, Suite, protect, unprotect};
 
 use crate::engine::{Direction, Engine, Peer, Scope, in_batches};
 use crate::packets::{HEADER, Packet, RawKeys, Session, is_gcm};
+
+/// Most jobs in a batch here.
+const MOST: usize = 64;
 
 /// Batch sizes that Sluice is measured with.
 pub const BATCHES: &[usize] = &[1, 8, 16, 32, 64];
@@ -135,7 +138,7 @@ fn cipher(kernel: Kernel, keys: &[(CtrKey, MacKey)], packets: &mut [Packet<'_>])
         let Packet { session, iv, buffer, len, .. }: &mut Packet<'_> = packet;
         CtrJob { key: &keys[*session].0, iv: *iv, data: &mut buffer[HEADER..*len] }
     };
-    let mut jobs: ArrayVec<_, MAX_BATCH> = packets.iter_mut().map(job).collect();
+    let mut jobs: ArrayVec<_, MOST> = packets.iter_mut().map(job).collect();
     ctr(kernel, &mut jobs);
 }
 
@@ -145,8 +148,8 @@ fn tags(
     packets: &mut [Packet<'_>],
     mut then: impl FnMut(&mut Packet<'_>, &[u8]),
 ) {
-    let rocs: ArrayVec<_, MAX_BATCH> = packets.iter().map(Packet::roc).collect();
-    let mut jobs: ArrayVec<_, MAX_BATCH> = packets
+    let rocs: ArrayVec<_, MOST> = packets.iter().map(Packet::roc).collect();
+    let mut jobs: ArrayVec<_, MOST> = packets
         .iter()
         .zip(&rocs)
         .map(|(packet, roc)| MacJob {
@@ -156,7 +159,7 @@ fn tags(
         })
         .collect();
     hmac_sha1(kernel, &mut jobs);
-    let tags: ArrayVec<_, MAX_BATCH> = jobs.iter().map(|job| job.tag).collect();
+    let tags: ArrayVec<_, MOST> = jobs.iter().map(|job| job.tag).collect();
     drop(jobs);
     packets.iter_mut().zip(&tags).for_each(|(packet, tag)| then(packet, &tag[..HMAC_TAG]));
 }
@@ -167,9 +170,9 @@ fn gcm(kernel: Kernel, keys: &[GcmKey], direction: Direction, packets: &mut [Pac
             packet.len -= GCM_TAG_LEN;
         }
     }
-    let mut ends: ArrayVec<&mut [u8], MAX_BATCH> = ArrayVec::new();
-    let mut lens: ArrayVec<(&mut usize, &mut bool), MAX_BATCH> = ArrayVec::new();
-    let mut jobs: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
+    let mut ends: ArrayVec<&mut [u8], MOST> = ArrayVec::new();
+    let mut lens: ArrayVec<(&mut usize, &mut bool), MOST> = ArrayVec::new();
+    let mut jobs: ArrayVec<GcmJob<'_>, MOST> = ArrayVec::new();
     for packet in packets {
         let Packet { session, iv, buffer, len, ok, .. } = packet;
         let (aad, rest) = buffer.split_at_mut(HEADER);

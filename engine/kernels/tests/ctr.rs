@@ -104,7 +104,9 @@ fn batches_mix_keys_lengths_and_kernels() {
     for kernel in Kernel::available() {
         for batch in (0..=64).chain([65, 100, 257]) {
             // Packets of one kind, of a few kinds, of all kinds; sometimes a key of another kernel.
-            for lengths in [&[20][..], &[160], &[1200], &[20, 160, 1200], &[0, 1, 15, 16, 17, 64, 65, 300, 2100]] {
+            for lengths in
+                [&[20][..], &[160], &[1200], &[20, 160, 1200], &[0, 1, 15, 16, 17, 64, 65, 300, 2100]]
+            {
                 let material: Vec<_> = (0..batch)
                     .map(|_| {
                         let len = random.pick(&[16, 16, 32, 24]);

@@ -102,7 +102,11 @@ fn every_length_and_alignment_equals_the_portable_kernel() {
             let place = shift..shift + len;
             let tag = seal(kernel, &key, iv, &aad, &mut data[place.clone()]);
             let want_tag = seal(Kernel::PORTABLE, &key, iv, &aad, &mut want[place.clone()]);
-            assert!(data == want && tag == want_tag, "{kernel}, {len} bytes at {shift}, {} of AAD", aad.len());
+            assert!(
+                data == want && tag == want_tag,
+                "{kernel}, {len} bytes at {shift}, {} of AAD",
+                aad.len()
+            );
 
             let mut wrong = tag;
             wrong[random.below(16)] ^= 1 << random.below(8);
@@ -140,7 +144,9 @@ fn batches_mix_keys_lengths_and_kernels_and_forgeries() {
     let mut random = Random(3);
     for kernel in Kernel::available() {
         for batch in (0..=64).chain([65, 100, 257]) {
-            for lengths in [&[20][..], &[160], &[1200], &[20, 160, 1200], &[0, 1, 15, 16, 17, 64, 65, 300, 2100]] {
+            for lengths in
+                [&[20][..], &[160], &[1200], &[20, 160, 1200], &[0, 1, 15, 16, 17, 64, 65, 300, 2100]]
+            {
                 let some = |random: &mut Random, lengths: &[usize]| {
                     (0..batch)
                         .map(|_| {
@@ -161,7 +167,8 @@ fn batches_mix_keys_lengths_and_kernels_and_forgeries() {
                     })
                     .collect();
                 let mut data = plain.clone();
-                let mut jobs: Vec<_> = (0..batch).zip(&mut data)
+                let mut jobs: Vec<_> = (0..batch)
+                    .zip(&mut data)
                     .map(|(i, data)| GcmJob {
                         key: &keys[i],
                         iv: ivs[i],
@@ -176,7 +183,10 @@ fn batches_mix_keys_lengths_and_kernels_and_forgeries() {
                 for (i, job) in jobs.iter_mut().enumerate() {
                     let mut want = plain[i].clone();
                     let tag = seal(Kernel::PORTABLE, &material[i], ivs[i], &aads[i], &mut want);
-                    assert!(job.ok && *job.data == want[..] && job.tag == tag, "{kernel}, job {i} of {batch}");
+                    assert!(
+                        job.ok && *job.data == want[..] && job.tag == tag,
+                        "{kernel}, job {i} of {batch}"
+                    );
                     forged[i] = random.below(4) == 0;
                     job.tag[random.below(16)] ^= u8::from(forged[i]) << random.below(8);
                 }

@@ -62,8 +62,9 @@ pub use unprotect::unprotect;
 
 pub use sluice_kernels::{Kernel, SelectError, selected as selected_kernel};
 
-/// Most jobs in one batch; more are worked through in several.
-pub const MAX_BATCH: usize = 64;
+/// Most jobs that are worked through together; a longer slice takes several rounds. More would gain nothing:
+/// the kernels are full with sixteen, and what 32 jobs need of memory stays in the first cache.
+pub const MAX_BATCH: usize = 32;
 
 /// Most octets that protection can add: tag, E flag with SRTCP index, MKI.
 pub const MAX_OVERHEAD: usize = 16 + 4 + MAX_MKI;

@@ -10,6 +10,7 @@ use crate::transform::{E_FLAG, MAX_KEYSTREAM, put_tag};
 use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, SessionKeys};
 
 /// What stage 1 found out about a packet.
+#[derive(Clone, Copy)]
 struct Plan {
     /// Which job of the batch.
     job: u8,
@@ -23,41 +24,52 @@ struct Plan {
     iv: [u8; 16],
 }
 
-type Plans = ArrayVec<Plan, MAX_BATCH>;
+impl Plan {
+    const EMPTY: Self = Self { job: 0, clear: 0, end: 0, word: [0; 4], aad: [0; CLEAR_LEN + 4], iv: [0; 16] };
+}
 
 /// Protects every job's packet in place; each gets its own result. The packet grows by the suite's
 /// overhead and the key's MKI.
 pub fn protect<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>]) {
+    // A lone packet, and a few, do not pay for the arrays of many.
     for batch in jobs.chunks_mut(MAX_BATCH) {
-        protect_batch(contexts, batch);
+        match batch.len() {
+            1 => protect_batch::<_, 1>(contexts, batch),
+            2..=8 => protect_batch::<_, 8>(contexts, batch),
+            _ => protect_batch::<_, MAX_BATCH>(contexts, batch),
+        }
     }
 }
 
-fn protect_batch<C: Contexts<Outbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>]) {
-    if jobs.len() > 1 {
+/// At most `N` jobs.
+fn protect_batch<C: Contexts<Outbound> + ?Sized, const N: usize>(contexts: &mut C, jobs: &mut [Job<'_>]) {
+    if N > 1 {
         prefetch(contexts, jobs);
     }
-    let mut plans = Plans::new();
+    // Filled in place: a plan that is made elsewhere and copied costs more than all else in stage 1.
+    let mut plans = [Plan::EMPTY; N];
+    let mut planned = 0;
     for (number, job) in jobs.iter_mut().enumerate() {
         let Some(context) = contexts.get_mut(job.context) else {
             job.result = Err(Error::NoKey);
             continue;
         };
-        match plan(context, job, number as u8) {
-            Ok(plan) => plans.push(plan),
+        match plan(context, job, number as u8, &mut plans[planned]) {
+            Ok(()) => planned += 1,
             Err(error) => job.result = Err(error),
         }
     }
-    let mut keys: ArrayVec<&SessionKeys, MAX_BATCH> = ArrayVec::new();
-    for plan in &plans {
+    let plans = &plans[..planned];
+    let mut keys: ArrayVec<&SessionKeys, N> = ArrayVec::new();
+    for plan in plans {
         match contexts.get(jobs[usize::from(plan.job)].context) {
             Some(context) => keys.push(context.keys()),
             None => unreachable!("stage 1 found the context"),
         }
     }
     let Some(kernel) = keys.first().map(|keys| keys.kernel()) else { return };
-    encrypt(kernel, jobs, &plans, &keys);
-    authenticate(kernel, jobs, &plans, &keys);
+    encrypt::<N>(kernel, jobs, plans, &keys);
+    authenticate::<N>(kernel, jobs, plans, &keys);
 }
 
 /// Contexts first, then the keys that they point to.
@@ -73,7 +85,8 @@ fn prefetch<C: Contexts<Outbound> + ?Sized>(contexts: &C, jobs: &[Job<'_>]) {
 }
 
 /// Stage 1: header, index, layout. The index is used up here, before anything is encrypted.
-fn plan(context: &mut Outbound, job: &Job<'_>, number: u8) -> Result<Plan, Error> {
+#[inline(always)]
+fn plan(context: &mut Outbound, job: &Job<'_>, number: u8, plan: &mut Plan) -> Result<(), Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
     let (ssrc, clear, sequence) = match job.kind {
         Kind::Rtp => {
@@ -104,14 +117,16 @@ fn plan(context: &mut Outbound, job: &Job<'_>, number: u8) -> Result<Plan, Error
         Kind::Rtcp if direction.encrypt => E_FLAG | index as u32,
         Kind::Rtcp => index as u32,
     };
-    let word = word.to_be_bytes();
-    let mut aad = [0; CLEAR_LEN + 4];
+    plan.job = number;
+    plan.clear = clear as u32;
+    plan.end = job.len as u32;
+    plan.word = word.to_be_bytes();
+    plan.iv = direction.iv(ssrc, index);
     if job.kind == Kind::Rtcp {
-        aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
-        aad[CLEAR_LEN..].copy_from_slice(&word);
+        plan.aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
+        plan.aad[CLEAR_LEN..].copy_from_slice(&plan.word);
     }
-    let iv = direction.iv(ssrc, index);
-    Ok(Plan { job: number, clear: clear as u32, end: job.len as u32, word, aad, iv })
+    Ok(())
 }
 
 pub(crate) fn rtcp_sender(packet: &[u8]) -> Result<u32, Error> {
@@ -120,9 +135,9 @@ pub(crate) fn rtcp_sender(packet: &[u8]) -> Result<u32, Error> {
 }
 
 /// Counter mode is done with this; of GCM (RFC 7714 §8, §9) the tag is written too.
-fn encrypt(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&SessionKeys]) {
-    let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
-    let mut seals: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
+fn encrypt<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], plans: &[Plan], keys: &[&SessionKeys]) {
+    let mut runs: ArrayVec<CtrJob<'_>, N> = ArrayVec::new();
+    let mut seals: ArrayVec<GcmJob<'_>, N> = ArrayVec::new();
     let mut todo = plans.iter().zip(keys).peekable();
     for (number, job) in jobs.iter_mut().enumerate() {
         let Some((plan, keys)) = todo.next_if(|(plan, _)| usize::from(plan.job) == number) else { continue };
@@ -158,7 +173,7 @@ fn encrypt(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&Session
         return;
     }
     gcm_seal(kernel, &mut seals);
-    let tags: ArrayVec<([u8; 16], bool), MAX_BATCH> = seals.iter().map(|run| (run.tag, run.ok)).collect();
+    let tags: ArrayVec<([u8; 16], bool), N> = seals.iter().map(|run| (run.tag, run.ok)).collect();
     drop(seals);
     let mut tags = tags.iter();
     for (plan, keys) in plans.iter().zip(keys) {
@@ -190,8 +205,8 @@ fn finish_gcm(job: &mut Job<'_>, plan: &Plan, keys: &SessionKeys, tag: &[u8; 16]
 
 /// HMAC over packet and ROC, or over packet, E flag and index (RFC 3711 §3.3, §3.4), of what counter mode
 /// encrypted: word (of RTCP) ‖ MKI ‖ tag (RFC 3711 figures 1 and 2).
-fn authenticate(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&SessionKeys]) {
-    let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
+fn authenticate<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], plans: &[Plan], keys: &[&SessionKeys]) {
+    let mut macs: ArrayVec<MacJob<'_>, N> = ArrayVec::new();
     for (plan, keys) in plans.iter().zip(keys) {
         let job = &jobs[usize::from(plan.job)];
         if let Cipher::CounterHmac { mac, .. } = &keys.direction(job.kind).cipher {
@@ -203,7 +218,7 @@ fn authenticate(kernel: Kernel, jobs: &mut [Job<'_>], plans: &Plans, keys: &[&Se
         return;
     }
     hmac_sha1(kernel, &mut macs);
-    let tags: ArrayVec<[u8; 20], MAX_BATCH> = macs.iter().map(|mac| mac.tag).collect();
+    let tags: ArrayVec<[u8; 20], N> = macs.iter().map(|mac| mac.tag).collect();
     drop(macs);
     let mut tags = tags.iter();
     for (plan, keys) in plans.iter().zip(keys) {

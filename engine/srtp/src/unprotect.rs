@@ -11,6 +11,7 @@ use crate::transform::{E_FLAG, MAX_KEYSTREAM, same_tag};
 use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys};
 
 /// One try at a packet with one of its context's keys.
+#[derive(Clone, Copy)]
 struct Try {
     /// Which job of the batch.
     job: u8,
@@ -30,23 +31,35 @@ struct Try {
     iv: [u8; 16],
 }
 
-type Tries = ArrayVec<Try, MAX_BATCH>;
+impl Try {
+    const EMPTY: Self = Self {
+        job: 0,
+        key: 0,
+        authentic: false,
+        clear: 0,
+        end: 0,
+        tag: 0,
+        word: [0; 4],
+        aad: [0; CLEAR_LEN + 4],
+        index: 0,
+        iv: [0; 16],
+    };
+}
+
 /// The keys of the tries, in the same order.
-type Keys<'c> = ArrayVec<&'c SessionKeys, MAX_BATCH>;
+type Keys<'c, const N: usize> = ArrayVec<&'c SessionKeys, N>;
 
 /// Where the jobs of a batch are between passes, a bit for each.
 struct Progress {
     /// Jobs that still want a verdict.
-    open: u64,
-    /// Jobs on which a key was tried.
-    tried: u64,
+    open: u32,
     /// Jobs for which one key did not do; only then is `next` of account.
-    again: u64,
+    again: u32,
     /// The next key to try.
     next: [u8; MAX_BATCH],
 }
 
-const _: () = assert!(MAX_BATCH == u64::BITS as usize, "a bit for each job of a batch");
+const _: () = assert!(MAX_BATCH == u32::BITS as usize, "a bit for each job of a batch");
 
 /// Unprotects every job's packet in place; each gets its own result. A job that fails leaves its
 /// packet as it was.
@@ -54,15 +67,25 @@ const _: () = assert!(MAX_BATCH == u64::BITS as usize, "a bit for each job of a 
 /// Keys without MKI are tried newest first. A context that has not seen a packet yet decides on its
 /// first one before it looks at the next, whose index depends on it.
 pub fn unprotect<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>]) {
+    // A lone packet, and a few, do not pay for the arrays of many.
     for batch in jobs.chunks_mut(MAX_BATCH) {
-        if batch.len() > 1 {
-            prefetch(contexts, batch);
+        match batch.len() {
+            1 => unprotect_batch::<_, 1>(contexts, batch),
+            2..=8 => unprotect_batch::<_, 8>(contexts, batch),
+            _ => unprotect_batch::<_, MAX_BATCH>(contexts, batch),
         }
-        let open = u64::MAX >> (MAX_BATCH - batch.len());
-        let mut progress = Progress { open, tried: 0, again: 0, next: [0; MAX_BATCH] };
-        while progress.open != 0 {
-            pass(contexts, batch, &mut progress);
-        }
+    }
+}
+
+/// At most `N` jobs, and at least one.
+fn unprotect_batch<C: Contexts<Inbound> + ?Sized, const N: usize>(contexts: &mut C, jobs: &mut [Job<'_>]) {
+    if N > 1 {
+        prefetch(contexts, jobs);
+    }
+    let open = u32::MAX >> (MAX_BATCH - jobs.len());
+    let mut progress = Progress { open, again: 0, next: [0; MAX_BATCH] };
+    while progress.open != 0 {
+        pass::<_, N>(contexts, jobs, &mut progress);
     }
 }
 
@@ -80,51 +103,60 @@ fn prefetch<C: Contexts<Inbound> + ?Sized>(contexts: &C, jobs: &[Job<'_>]) {
 
 /// Tries one key on every job that is open: stage 1 scalar, stage 2 on the kernel, stage 3 scalar.
 /// Each job taken up either ends or moves on to its next key.
-fn pass<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, jobs: &mut [Job<'_>], progress: &mut Progress) {
-    let mut tries = Tries::new();
-    let mut fresh: ArrayVec<usize, MAX_BATCH> = ArrayVec::new();
+fn pass<C: Contexts<Inbound> + ?Sized, const N: usize>(
+    contexts: &mut C,
+    jobs: &mut [Job<'_>],
+    progress: &mut Progress,
+) {
+    // Filled in place: a try that is made elsewhere and copied costs more than all else in stage 1.
+    let mut tries = [Try::EMPTY; N];
+    let mut planned = 0;
+    let mut fresh: ArrayVec<usize, N> = ArrayVec::new();
     for (number, job) in jobs.iter_mut().enumerate() {
         let bit = 1 << number;
         if progress.open & bit == 0 || (!fresh.is_empty() && fresh.contains(&job.context)) {
             continue;
         }
-        let planned = match contexts.get(job.context) {
+        let outcome = match contexts.get(job.context) {
             None => Err(Error::NoKey),
             Some(context) => {
                 if job.kind == Kind::Rtp && context.fresh() {
                     fresh.push(job.context);
                 }
-                let first = if progress.again & bit == 0 { 0 } else { progress.next[number] };
-                plan(context, job, number as u8, first, progress.tried & bit != 0)
+                let attempt = &mut tries[planned];
+                attempt.job = number as u8;
+                let tried = progress.again & bit != 0;
+                attempt.key = if tried { progress.next[number] } else { 0 };
+                plan(context, job, tried, attempt)
             }
         };
-        match planned {
-            Ok(attempt) => tries.push(attempt),
+        match outcome {
+            Ok(()) => planned += 1,
             Err(error) => {
                 job.result = Err(error);
                 progress.open &= !bit;
             }
         }
     }
-    let Some(kernel) = check(contexts, jobs, &mut tries) else { return };
-    for attempt in &tries {
-        let job = &mut jobs[usize::from(attempt.job)];
+    let tries = &mut tries[..planned];
+    let Some(kernel) = check::<_, N>(contexts, jobs, tries) else { return };
+    for attempt in &*tries {
         let bit = 1 << attempt.job;
         if attempt.authentic {
-            commit(contexts, job, attempt);
+            commit(contexts, &mut jobs[usize::from(attempt.job)], attempt);
             progress.open &= !bit;
         } else {
-            progress.tried |= bit;
             progress.again |= bit;
             progress.next[usize::from(attempt.job)] = attempt.key + 1;
         }
     }
-    tries.retain(|attempt| attempt.authentic);
-    decrypt(kernel, contexts, jobs, &tries);
+    decrypt::<_, N>(kernel, contexts, jobs, tries);
 }
 
-/// Estimate the index, check for replay, find the parts under the next key that may fit.
-fn plan(context: &Inbound, job: &Job<'_>, number: u8, first: u8, tried: bool) -> Result<Try, Error> {
+/// Estimate the index, check for replay, find the parts under the next key that may fit: the try's own, or
+/// one after it.
+#[inline(always)]
+fn plan(context: &Inbound, job: &Job<'_>, tried: bool, attempt: &mut Try) -> Result<(), Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
     let (ssrc, clear, sequence) = match job.kind {
         Kind::Rtp => {
@@ -140,7 +172,7 @@ fn plan(context: &Inbound, job: &Job<'_>, number: u8, first: u8, tried: bool) ->
         return Err(Error::TooLong);
     }
     let mut failure = if tried { Error::AuthFailed } else { Error::UnknownMki };
-    for key in first.. {
+    for key in attempt.key.. {
         let Some(keys) = context.key(usize::from(key)) else { return Err(failure) };
         let direction = keys.direction(job.kind);
         let Some(parts) = Parts::find(packet, direction, job.kind, clear) else {
@@ -164,27 +196,20 @@ fn plan(context: &Inbound, job: &Job<'_>, number: u8, first: u8, tried: bool) ->
         if job.kind == Kind::Rtcp && (parts.word[0] & 0x80 != 0) != direction.encrypt {
             return Err(Error::NotEncrypted);
         }
-        let mut aad = [0; CLEAR_LEN + 4];
-        let word = match job.kind {
+        attempt.key = key;
+        attempt.authentic = false;
+        (attempt.clear, attempt.end, attempt.tag) = (clear as u32, parts.end as u32, parts.tag as u32);
+        attempt.index = index;
+        attempt.iv = direction.iv(ssrc, index);
+        attempt.word = match job.kind {
             Kind::Rtp => ((index >> 16) as u32).to_be_bytes(),
             Kind::Rtcp => {
-                aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
-                aad[CLEAR_LEN..].copy_from_slice(&parts.word);
+                attempt.aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
+                attempt.aad[CLEAR_LEN..].copy_from_slice(&parts.word);
                 parts.word
             }
         };
-        return Ok(Try {
-            job: number,
-            key,
-            authentic: false,
-            clear: clear as u32,
-            end: parts.end as u32,
-            tag: parts.tag as u32,
-            word,
-            aad,
-            index,
-            iv: direction.iv(ssrc, index),
-        });
+        return Ok(());
     }
     Err(failure)
 }
@@ -222,12 +247,15 @@ impl<'a> Parts<'a> {
 }
 
 /// The keys of the tries.
-fn keys_of<'c, C: Contexts<Inbound> + ?Sized>(contexts: &'c C, jobs: &[Job<'_>], tries: &Tries) -> Keys<'c> {
-    let key =
-        |attempt: &Try| contexts.get(jobs[usize::from(attempt.job)].context)?.key(usize::from(attempt.key));
+fn keys_of<'c, C: Contexts<Inbound> + ?Sized, const N: usize>(
+    contexts: &'c C,
+    jobs: &[Job<'_>],
+    tries: &[Try],
+) -> Keys<'c, N> {
     let mut keys = Keys::new();
     for attempt in tries {
-        match key(attempt) {
+        let context = contexts.get(jobs[usize::from(attempt.job)].context);
+        match context.and_then(|context| context.key(usize::from(attempt.key))) {
             Some(found) => keys.push(found),
             None => unreachable!("stage 1 found the context and its key"),
         }
@@ -237,20 +265,20 @@ fn keys_of<'c, C: Contexts<Inbound> + ?Sized>(contexts: &'c C, jobs: &[Job<'_>],
 
 /// Checks all tags in constant time; what GCM protects is decrypted, too. The kernel that did it, if there
 /// was anything to do.
-fn check<C: Contexts<Inbound> + ?Sized>(
+fn check<C: Contexts<Inbound> + ?Sized, const N: usize>(
     contexts: &C,
     jobs: &mut [Job<'_>],
-    tries: &mut Tries,
+    tries: &mut [Try],
 ) -> Option<Kernel> {
-    let keys = keys_of(contexts, jobs, tries);
+    let keys: Keys<'_, N> = keys_of(contexts, jobs, tries);
     let kernel = keys.first()?.kernel();
     check_counter(kernel, jobs, tries, &keys);
     open_gcm(kernel, jobs, tries, &keys);
     Some(kernel)
 }
 
-fn check_counter(kernel: Kernel, jobs: &[Job<'_>], tries: &mut Tries, keys: &Keys<'_>) {
-    let mut macs: ArrayVec<MacJob<'_>, MAX_BATCH> = ArrayVec::new();
+fn check_counter<const N: usize>(kernel: Kernel, jobs: &[Job<'_>], tries: &mut [Try], keys: &Keys<'_, N>) {
+    let mut macs: ArrayVec<MacJob<'_>, N> = ArrayVec::new();
     for (attempt, keys) in tries.iter().zip(keys) {
         let job = &jobs[usize::from(attempt.job)];
         if let Cipher::CounterHmac { mac, .. } = &keys.direction(job.kind).cipher {
@@ -262,7 +290,7 @@ fn check_counter(kernel: Kernel, jobs: &[Job<'_>], tries: &mut Tries, keys: &Key
         return;
     }
     hmac_sha1(kernel, &mut macs);
-    let tags: ArrayVec<[u8; 20], MAX_BATCH> = macs.iter().map(|mac| mac.tag).collect();
+    let tags: ArrayVec<[u8; 20], N> = macs.iter().map(|mac| mac.tag).collect();
     drop(macs);
     let mut tags = tags.iter();
     for (attempt, keys) in tries.iter_mut().zip(keys) {
@@ -277,8 +305,8 @@ fn check_counter(kernel: Kernel, jobs: &[Job<'_>], tries: &mut Tries, keys: &Key
 }
 
 /// Tag check and decryption in one (RFC 7714 §8, §9).
-fn open_gcm(kernel: Kernel, jobs: &mut [Job<'_>], tries: &mut Tries, keys: &Keys<'_>) {
-    let mut runs: ArrayVec<GcmJob<'_>, MAX_BATCH> = ArrayVec::new();
+fn open_gcm<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], tries: &mut [Try], keys: &Keys<'_, N>) {
+    let mut runs: ArrayVec<GcmJob<'_>, N> = ArrayVec::new();
     let mut todo = tries.iter().zip(keys).peekable();
     for (number, job) in jobs.iter_mut().enumerate() {
         let Some((attempt, keys)) = todo.next_if(|(attempt, _)| usize::from(attempt.job) == number) else {
@@ -306,7 +334,7 @@ fn open_gcm(kernel: Kernel, jobs: &mut [Job<'_>], tries: &mut Tries, keys: &Keys
         return;
     }
     gcm_open(kernel, &mut runs);
-    let opened: ArrayVec<([u8; 16], bool), MAX_BATCH> = runs.iter().map(|run| (run.tag, run.ok)).collect();
+    let opened: ArrayVec<([u8; 16], bool), N> = runs.iter().map(|run| (run.tag, run.ok)).collect();
     drop(runs);
 
     let mut opened = opened.iter();
@@ -335,16 +363,21 @@ fn commit<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, at
 /// Counter mode decrypts what the commit has accepted. What GCM opened and the commit then refused as a
 /// replay, a copy in the same batch, gets its cipher text back: the same plaintext under the same IV gives
 /// the same octets; the tag was never touched.
-fn decrypt<C: Contexts<Inbound> + ?Sized>(kernel: Kernel, contexts: &C, jobs: &mut [Job<'_>], tries: &Tries) {
-    let keys = keys_of(contexts, jobs, tries);
-    let mut runs: ArrayVec<CtrJob<'_>, MAX_BATCH> = ArrayVec::new();
+fn decrypt<C: Contexts<Inbound> + ?Sized, const N: usize>(
+    kernel: Kernel,
+    contexts: &C,
+    jobs: &mut [Job<'_>],
+    tries: &[Try],
+) {
+    let keys: Keys<'_, N> = keys_of(contexts, jobs, tries);
+    let mut runs: ArrayVec<CtrJob<'_>, N> = ArrayVec::new();
     let mut todo = tries.iter().zip(&keys).peekable();
     for (number, job) in jobs.iter_mut().enumerate() {
         let Some((attempt, keys)) = todo.next_if(|(attempt, _)| usize::from(attempt.job) == number) else {
             continue;
         };
         let direction = keys.direction(job.kind);
-        if !direction.encrypt {
+        if !direction.encrypt || !attempt.authentic {
             continue;
         }
         let data = &mut job.packet[attempt.clear as usize..attempt.end as usize];

@@ -4,8 +4,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::aes::Rounds;
 use super::blocks::{Block, Blocks, Four, One};
-use super::packets::{self, blocks};
 use super::ghash::{POWERS, Powers};
+use super::packets::{self, blocks};
 use super::{AesKey, Aesni, Avx512};
 use crate::{GcmJob, KeyLength};
 

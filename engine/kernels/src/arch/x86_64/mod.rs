@@ -24,7 +24,7 @@ pub(crate) use hmac::HmacKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Aesni(());
 
-/// Proof of VAES, VPCLMULQDQ, AVX-512 F, BW and VL, and all that [`Aesni`] proves.
+/// Proof of VAES, VPCLMULQDQ, AVX-512 F, BW and VL, BMI2, and all that [`Aesni`] proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Avx512(());
 
@@ -45,7 +45,8 @@ impl Avx512 {
             && is_x86_feature_detected!("vpclmulqdq")
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl");
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("bmi2");
         Aesni::detect().filter(|_| has).map(|_| Self(()))
     }
 }

@@ -11,15 +11,18 @@
 
 use std::arch::x86_64::*;
 
-use super::{AesKey, ctr};
 use super::aes::{Meanwhile, encrypt};
 use super::blocks::{Block, Blocks, One, bytes, load, unroll};
-use super::ghash::{POWERS, Product};
 use super::gcm::{GcmKey, Shell};
+use super::ghash::{POWERS, Product};
+use super::{AesKey, ctr};
 use crate::GcmJob;
 
 /// Blocks of a packet's run.
-#[allow(clippy::manual_div_ceil, reason = "a slice is not long enough to overflow, and this is two instructions")]
+#[allow(
+    clippy::manual_div_ceil,
+    reason = "a slice is not long enough to overflow, and this is two instructions"
+)]
 #[inline(always)]
 pub(super) fn blocks(job: &GcmJob<'_>) -> usize {
     (job.data.len() + 15) / 16 + 2
@@ -162,7 +165,11 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
 
     /// `Z` vectors of which the last has the run's last block, or would have if there were room.
     #[inline(always)]
-    fn end_step<const Z: usize, const ROUNDS: usize, const SEAL: bool>(&mut self, counters: &[V; Z], at: usize) {
+    fn end_step<const Z: usize, const ROUNDS: usize, const SEAL: bool>(
+        &mut self,
+        counters: &[V; Z],
+        at: usize,
+    ) {
         let mut skips = [0; N];
         unroll!(n < N, {
             let left = self.blocks[n] - at;
@@ -270,7 +277,8 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
         unroll!(n < N, {
             unroll!(z < Z, {
                 // SAFETY: the mask covers text only.
-                let text = unsafe { V::load_masked(self.cpu, self.place(n, z, at), self.mask::<Z>(n, z, at)) };
+                let text =
+                    unsafe { V::load_masked(self.cpu, self.place(n, z, at), self.mask::<Z>(n, z, at)) };
                 texts[n][z] = self.with_lengths::<Z>(text.reverse(), n, z, at);
             });
         });
@@ -284,7 +292,11 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
 
     /// XORs text with the stream in place, and returns it to be hashed if `KEEP`.
     #[inline(always)]
-    fn write<const Z: usize, const KEEP: bool, const FIRST: bool>(&self, at: usize, stream: &[[V; Z]; N]) -> [[V; Z]; N] {
+    fn write<const Z: usize, const KEEP: bool, const FIRST: bool>(
+        &self,
+        at: usize,
+        stream: &[[V; Z]; N],
+    ) -> [[V; Z]; N] {
         let mut texts = *stream;
         unroll!(n < N, {
             unroll!(z < Z, {
