@@ -1,5 +1,7 @@
 //! HMAC-SHA1 (RFC 2104) over batches: which messages run in step, and what their last blocks are.
 
+use std::mem::MaybeUninit;
+
 use arrayvec::ArrayVec;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -12,9 +14,10 @@ use crate::{MacJob, SHA1_LEN};
 const CHUNK: usize = 64;
 /// Streams of SHA-NI in step.
 const STREAMS: usize = 4;
-/// From so many jobs on a pass of sixteen lanes is cheaper than SHA-NI: a pass takes 159 ns however many lanes
-/// are filled and four streams take 14.3 ns a block on Zen 4, 90 and 12.0 on Zen 5.
-const CROSSOVER: usize = 10;
+/// What a block costs in sixteen lanes, however many are filled, and in four streams: picoseconds measured
+/// on Zen 4 (`benches/hmac.rs`; on Zen 5 it is 90 and 48 ns). Nine jobs alike are cheaper in lanes.
+const LANES_COST: usize = 149_000;
+const STREAMS_COST: usize = 57_000;
 /// Bits of what the outer hash of an HMAC hashes: a block and a digest.
 pub(super) const OUTER_BITS: i32 = (BLOCK as i32 + SHA1_LEN as i32) * 8;
 
@@ -134,16 +137,18 @@ struct Message<'a> {
     rest: &'a [u8],
     /// What SRTP appends: the ROC, or E flag and index.
     word: [u8; 4],
+    /// Which job of the chunk it is of.
+    job: u8,
 }
 
 impl<'a> Message<'a> {
     /// `None` for what SRTP never asks for, or if the key is of another kernel.
     #[inline]
-    fn of(job: &MacJob<'a>) -> Option<Self> {
+    fn of(job: &MacJob<'a>, number: usize) -> Option<Self> {
         let key = job.key.x86()?;
         let word = *job.data[1].first_chunk()?;
         let (blocks, rest) = job.data[0].as_chunks();
-        (job.data[1].len() == 4).then_some(Self { key, blocks, rest, word })
+        (job.data[1].len() == 4).then_some(Self { key, blocks, rest, word, job: number as u8 })
     }
 
     /// Blocks, the tail's included.
@@ -229,8 +234,10 @@ pub(crate) fn one(key: &HmacKey, data: [&[u8]; 2]) -> [u8; SHA1_LEN] {
 /// Four streams of SHA-NI.
 pub(crate) fn aesni(cpu: Aesni, jobs: &mut [MacJob<'_>]) {
     for chunk in jobs.chunks_mut(CHUNK) {
-        for group in order(chunk).chunks(STREAMS) {
-            by_streams(cpu, chunk, group);
+        let (mut messages, mut order) = (Messages::new(), Order::new());
+        prepare(chunk, &mut messages, &mut order);
+        for group in order.chunks(STREAMS) {
+            by_streams(cpu, chunk, &messages, group);
         }
     }
 }
@@ -238,20 +245,22 @@ pub(crate) fn aesni(cpu: Aesni, jobs: &mut [MacJob<'_>]) {
 /// Sixteen lanes, and SHA-NI for few.
 pub(crate) fn avx512(cpu: Avx512, jobs: &mut [MacJob<'_>]) {
     for chunk in jobs.chunks_mut(CHUNK) {
-        for group in order(chunk).chunks(LANES) {
-            if group.len() >= CROSSOVER {
+        let (mut messages, mut order) = (Messages::new(), Order::new());
+        prepare(chunk, &mut messages, &mut order);
+        for group in order.chunks(LANES) {
+            let (short, long) = group.split_at(cut(group));
+            if !short.is_empty() {
                 // SAFETY: the token proves AVX-512F and BW.
-                unsafe { by_lanes(chunk, group) };
-            } else {
-                for group in group.chunks(STREAMS) {
-                    by_streams(cpu.into(), chunk, group);
-                }
+                unsafe { by_lanes(chunk, &messages, short) };
+            }
+            for group in long.chunks(STREAMS) {
+                by_streams(cpu.into(), chunk, &messages, group);
             }
         }
     }
 }
 
-/// A job's place in its chunk in the lowest octet, above it its count of blocks.
+/// A message's place among the messages in the lowest octet, above it its count of blocks.
 type Place = u32;
 
 fn place(place: Place) -> usize {
@@ -262,35 +271,55 @@ fn count(place: Place) -> usize {
     (place >> 8) as usize
 }
 
-/// Jobs by their block counts, so that those in step have like ones. What SRTP never asks for is done at
-/// once.
-fn order(jobs: &mut [MacJob<'_>]) -> ArrayVec<Place, CHUNK> {
-    let mut places = ArrayVec::new();
+/// How many of at most sixteen messages, the shorter ones first, go by lanes for all to cost the least; the
+/// others, few or far longer, go by streams. Each message has an outer block, too.
+fn cut(group: &[Place]) -> usize {
+    let blocks = |at: usize| count(group[at]) + 1;
+    let by_lanes = |len: usize| if len == 0 { 0 } else { LANES_COST * blocks(len - 1) };
+    let by_streams = |from: usize| -> usize {
+        (from..group.len())
+            .step_by(STREAMS)
+            .map(|at| STREAMS_COST * blocks((at + STREAMS).min(group.len()) - 1))
+            .sum()
+    };
+    let all_alike =
+        group.first().zip(group.last()).is_some_and(|(first, last)| count(*first) == count(*last));
+    let cuts = |at: &usize| *at == 0 || *at == group.len() || !all_alike && blocks(*at) > blocks(*at - 1);
+    (0..=group.len()).filter(cuts).min_by_key(|at| by_lanes(*at) + by_streams(*at)).unwrap_or(0)
+}
+
+type Messages<'a> = ArrayVec<Message<'a>, CHUNK>;
+type Order = ArrayVec<Place, CHUNK>;
+
+/// Finds the messages, and their places by block counts, so that those in step have like ones. What SRTP
+/// never asks for is done at once.
+#[inline]
+fn prepare<'a>(jobs: &mut [MacJob<'a>], messages: &mut Messages<'a>, order: &mut Order) {
     let (mut last, mut sorted) = (0, true);
     for (number, job) in jobs.iter_mut().enumerate() {
-        if let Some(message) = Message::of(job) {
+        if let Some(message) = Message::of(job, number) {
             let count = message.count() as Place;
             sorted &= count >= last;
             last = count;
-            places.push(count << 8 | number as Place);
+            order.push(count << 8 | messages.len() as Place);
+            messages.push(message);
         } else {
             crate::mac::one(job);
         }
     }
     if !sorted {
-        places.sort_unstable();
+        order.sort_unstable();
     }
-    places
 }
 
-fn by_streams(_cpu: Aesni, jobs: &mut [MacJob<'_>], group: &[Place]) {
+fn by_streams(_cpu: Aesni, jobs: &mut [MacJob<'_>], messages: &[Message<'_>], group: &[Place]) {
     // SAFETY: the token proves SHA-NI, SSSE3 and SSE4.1.
     unsafe {
         match *group {
-            [a] => streams(jobs, [a]),
-            [a, b] => streams(jobs, [a, b]),
-            [a, b, c] => streams(jobs, [a, b, c]),
-            [a, b, c, d] => streams(jobs, [a, b, c, d]),
+            [a] => streams(jobs, messages, [a]),
+            [a, b] => streams(jobs, messages, [a, b]),
+            [a, b, c] => streams(jobs, messages, [a, b, c]),
+            [a, b, c, d] => streams(jobs, messages, [a, b, c, d]),
             _ => {}
         }
     }
@@ -298,15 +327,14 @@ fn by_streams(_cpu: Aesni, jobs: &mut [MacJob<'_>], group: &[Place]) {
 
 /// `N` messages in step, as long as each has blocks; shorter ones come first.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn streams<const N: usize>(jobs: &mut [MacJob<'_>], group: [Place; N]) {
-    let Some(messages) = messages::<N>(jobs, &group) else { return };
+fn streams<const N: usize>(jobs: &mut [MacJob<'_>], all: &[Message<'_>], group: [Place; N]) {
+    let mut messages = [&all[place(group[0])]; N];
     let mut tails = [[0; 2 * BLOCK]; N];
-    for i in 0..N {
-        copy_rest(messages[i].rest, &mut tails[i]);
-        messages[i].pad(&mut tails[i]);
-    }
     let mut states = [State([0; 5]); N];
     for i in 0..N {
+        messages[i] = &all[place(group[i])];
+        copy_rest(messages[i].rest, &mut tails[i]);
+        messages[i].pad(&mut tails[i]);
         states[i] = messages[i].key.inner();
     }
     let mut inner = Streams::load(states.each_ref());
@@ -334,33 +362,28 @@ fn streams<const N: usize>(jobs: &mut [MacJob<'_>], group: [Place; N]) {
     let mut outer = Streams::load(states.each_ref());
     outer.finish_outer(&inner);
     for i in 0..N {
-        jobs[place(group[i])].tag = outer.store(i).digest();
+        jobs[usize::from(messages[i].job)].tag = outer.store(i).digest();
     }
 }
 
-/// The messages of a group; lanes beyond its end run along with the last.
-#[inline]
-fn messages<'a, const N: usize>(jobs: &[MacJob<'a>], group: &[Place]) -> Option<[Message<'a>; N]> {
-    let mut messages = [Message::of(&jobs[place(*group.last()?)])?; N];
-    for (message, at) in messages.iter_mut().zip(group) {
-        *message = Message::of(&jobs[place(*at)])?;
-    }
-    Some(messages)
-}
-
-/// At most sixteen messages, shorter ones first.
+/// At most sixteen messages, shorter ones first; lanes beyond them run along with the last.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn by_lanes(jobs: &mut [MacJob<'_>], group: &[Place]) {
-    let Some(messages) = messages::<LANES>(jobs, group) else { return };
-    let mut tails = [[0; 2 * BLOCK]; LANES];
+fn by_lanes(jobs: &mut [MacJob<'_>], all: &[Message<'_>], group: &[Place]) {
+    let mut messages = [&all[place(group[group.len() - 1])]; LANES];
+    for (message, at) in messages.iter_mut().zip(group) {
+        *message = &all[place(*at)];
+    }
+    let mut tails = [const { MaybeUninit::uninit() }; LANES];
     let mut keys = [&messages[0].key.words; LANES];
-    let mut blocks = [&[0; BLOCK]; LANES];
     for lane in 0..LANES {
-        put_rest(messages[lane].rest, &mut tails[lane]);
-        messages[lane].pad(&mut tails[lane]);
+        let tail = put_rest(messages[lane].rest, &mut tails[lane]);
+        messages[lane].pad(tail);
         keys[lane] = &messages[lane].key.words;
     }
+    // SAFETY: every tail was written above.
+    let tails = unsafe { &*(&raw const tails).cast::<[[u8; 2 * BLOCK]; LANES]>() };
     let [mut inner, mut outer] = Lanes::of_keys(keys);
+    let mut blocks = [&[0; BLOCK]; LANES];
     let together = count(group[0]);
     for at in 0..together {
         for lane in 0..LANES {
@@ -381,8 +404,8 @@ fn by_lanes(jobs: &mut [MacJob<'_>], group: &[Place]) {
     }
     outer.finish_outer(&inner);
     let digests = outer.digests();
-    for (lane, at) in group.iter().enumerate() {
-        let tag = &mut jobs[place(*at)].tag;
+    for lane in 0..group.len() {
+        let tag = &mut jobs[usize::from(messages[lane].job)].tag;
         for (octets, words) in tag.as_chunks_mut().0.iter_mut().zip(&digests) {
             *octets = words[lane].to_ne_bytes();
         }

@@ -10,6 +10,8 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
+use std::mem::MaybeUninit;
+
 use super::hmac::OUTER_BITS;
 use super::sha1_ni::BLOCK;
 
@@ -117,17 +119,22 @@ fn twenty<const F: i32, const FROM: usize>(state: &mut [__m512i; 5], words: &mut
     *state = [a, b, c, d, e];
 }
 
-/// Writes two blocks that begin with `rest`, less than a block, and are zero from there on.
+/// Two blocks that begin with `rest`, less than a block, and are zero from there on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn put_rest(rest: &[u8], blocks: &mut [u8; 2 * BLOCK]) {
+pub(super) fn put_rest<'a>(
+    rest: &[u8],
+    blocks: &'a mut MaybeUninit<[u8; 2 * BLOCK]>,
+) -> &'a mut [u8; 2 * BLOCK] {
     let mask = (1_u64 << (rest.len() % BLOCK)) - 1;
-    // SAFETY: octets that the mask leaves out are not read, and it leaves out all but those of `rest`; both
-    // stores stay in the two blocks; nothing asks for alignment.
+    let to = blocks.as_mut_ptr().cast::<u8>();
+    // SAFETY: octets that the mask leaves out are not read, and it leaves out all but those of `rest`; the
+    // two stores write all of the blocks and stay in them; nothing asks for alignment.
     unsafe {
         let octets = _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast());
-        _mm512_storeu_si512(blocks.as_mut_ptr().cast(), octets);
-        _mm512_storeu_si512(blocks.as_mut_ptr().add(BLOCK).cast(), _mm512_setzero_si512());
+        _mm512_storeu_si512(to.cast(), octets);
+        _mm512_storeu_si512(to.add(BLOCK).cast(), _mm512_setzero_si512());
+        blocks.assume_init_mut()
     }
 }
 
