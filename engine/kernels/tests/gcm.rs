@@ -53,7 +53,8 @@ fn test_cases_of_the_gcm_specification() {
     ]);
     let zero = [0; 16];
     // Test cases 1 to 4 (AES-128) and 13 to 16 (AES-256).
-    let cases: [(_, [u8; 12], &[u8], &[u8], Vec<u8>, u128); 8] = [
+    type Case<'a> = (&'a [u8], [u8; 12], &'a [u8], &'a [u8], Vec<u8>, u128);
+    let cases: [Case<'_>; 8] = [
         (key[0], [0; 12], &[], &[], vec![], 0x58e2fccefa7e3061367f1d57a4e7455a),
         (
             key[0],

@@ -85,6 +85,7 @@ fn prefetch<C: Contexts<Outbound> + ?Sized>(contexts: &C, jobs: &[Job<'_>]) {
 }
 
 /// Stage 1: header, index, layout. The index is used up here, before anything is encrypted.
+#[allow(clippy::inline_always, reason = "called apart, it would fill the plan by way of the stack")]
 #[inline(always)]
 fn plan(context: &mut Outbound, job: &Job<'_>, number: u8, plan: &mut Plan) -> Result<(), Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;

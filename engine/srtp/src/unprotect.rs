@@ -155,6 +155,7 @@ fn pass<C: Contexts<Inbound> + ?Sized, const N: usize>(
 
 /// Estimate the index, check for replay, find the parts under the next key that may fit: the try's own, or
 /// one after it.
+#[allow(clippy::inline_always, reason = "called apart, it would fill the plan by way of the stack")]
 #[inline(always)]
 fn plan(context: &Inbound, job: &Job<'_>, tried: bool, attempt: &mut Try) -> Result<(), Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;

@@ -5,14 +5,14 @@ use std::arch::x86_64::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Aesni;
-use super::blocks::{Block, Blocks, One, bytes, load, unroll};
+use super::blocks::{Blocks, One, load, unroll};
 use crate::KeyLength;
 
 /// Round keys in the order of encryption: four cache lines, of which AES-128 uses three.
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(C, align(64))]
 pub(crate) struct AesKey {
-    keys: [Block; 15],
+    keys: [__m128i; 15],
     #[zeroize(skip)]
     rounds: Rounds,
 }
@@ -32,25 +32,28 @@ pub(super) enum Rounds {
 
 impl AesKey {
     pub(crate) fn new(_cpu: Aesni, key: &[u8]) -> Result<Self, KeyLength> {
-        let mut new = Self { keys: [[0; 16]; 15], rounds: Rounds::Ten };
+        let mut new = Self { keys: [zero(); 15], rounds: Rounds::Ten };
+        let wrong = |_| KeyLength { given: key.len() };
         // SAFETY: the token proves AES-NI.
         unsafe {
-            if let Ok(key) = key.try_into() {
-                new.expand_128(key);
-            } else if let Ok(key) = key.try_into() {
-                new.rounds = Rounds::Twelve;
-                new.expand_192(key);
-            } else if let Ok(key) = key.try_into() {
-                new.rounds = Rounds::Fourteen;
-                new.expand_256(key);
-            } else {
-                return Err(KeyLength { given: key.len() });
+            match key.len() {
+                16 => new.expand_128(key.try_into().map_err(wrong)?),
+                24 => {
+                    new.rounds = Rounds::Twelve;
+                    new.expand_192(key.try_into().map_err(wrong)?);
+                }
+                32 => {
+                    new.rounds = Rounds::Fourteen;
+                    new.expand_256(key.try_into().map_err(wrong)?);
+                }
+                given => return Err(KeyLength { given }),
             }
         }
         Ok(new)
     }
 
     /// A key was made with a token, and is as good a proof.
+    #[allow(clippy::unused_self, reason = "the proof is that there is one")]
     pub(super) const fn cpu(&self) -> Aesni {
         Aesni(())
     }
@@ -63,23 +66,23 @@ impl AesKey {
     #[inline(always)]
     pub(super) fn encrypt(&self, cpu: Aesni, block: One) -> One {
         let rounds = self.rounds as usize;
-        let mut state = block.xor(One::splat(cpu, &self.keys[0]));
-        for key in &self.keys[1..rounds] {
-            state = state.round(One::splat(cpu, key));
+        let mut state = block.xor(One::broadcast(cpu, self.keys[0]));
+        for &key in &self.keys[1..rounds] {
+            state = state.round(One::broadcast(cpu, key));
         }
-        state.last_round(One::splat(cpu, &self.keys[rounds]))
+        state.last_round(One::broadcast(cpu, self.keys[rounds]))
     }
 
     #[target_feature(enable = "aes")]
     fn expand_128(&mut self, key: &[u8; 16]) {
         let mut last = load(key);
-        self.keys[0] = *key;
+        self.keys[0] = last;
         let mut at = 1;
         macro_rules! step {
             ($($rcon:literal)*) => {$(
                 let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$rcon>(last));
                 last = _mm_xor_si128(prefix_sums(last), word);
-                self.keys[at] = bytes(last);
+                self.keys[at] = last;
                 at += 1;
             )*};
         }
@@ -90,43 +93,50 @@ impl AesKey {
     #[target_feature(enable = "aes")]
     fn expand_192(&mut self, key: &[u8; 24]) {
         let [head, tail] = [0, 8].map(|at| std::array::from_fn(|i| key[at + i]));
-        // Four words, and two more in the upper half.
+        // The last four words, and the last two of them again in the upper half: a step makes six.
         let (mut four, mut two) = (load(&head), load(&tail));
-        let keys = self.keys.as_flattened_mut();
-        keys[..24].copy_from_slice(key);
-        let mut at = 24;
+        self.keys[0] = four;
+        self.keys[1] = _mm_unpackhi_epi64(two, zero());
+        let mut at = 1;
         macro_rules! step {
             ($($rcon:literal)*) => {$(
                 let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$rcon>(two));
                 four = _mm_xor_si128(prefix_sums(four), word);
                 let last = _mm_shuffle_epi32::<0xff>(four);
                 two = _mm_xor_si128(_mm_xor_si128(two, _mm_slli_epi64::<32>(two)), last);
-                keys[at..at + 16].copy_from_slice(&bytes(four));
-                keys[at + 16..at + 24].copy_from_slice(&bytes(two)[8..]);
-                at += 24;
+                // A step starts in the middle of a round key or at its start.
+                if at % 3 == 1 {
+                    self.keys[at] = _mm_unpacklo_epi64(self.keys[at], four);
+                    self.keys[at + 1] = _mm_unpackhi_epi64(four, two);
+                    at += 2;
+                } else {
+                    self.keys[at] = four;
+                    self.keys[at + 1] = _mm_unpackhi_epi64(two, zero());
+                    at += 1;
+                }
             )*};
         }
         // The eighth step makes two words more than thirteen round keys have.
         step!(0x01 0x02 0x04 0x08 0x10 0x20 0x40 0x80);
-        debug_assert_eq!(at, 13 * 16 + 8);
+        debug_assert_eq!(at, 13);
     }
 
     #[target_feature(enable = "aes")]
     fn expand_256(&mut self, key: &[u8; 32]) {
         let [head, tail] = [0, 16].map(|at| std::array::from_fn(|i| key[at + i]));
         let (mut even, mut odd) = (load(&head), load(&tail));
-        (self.keys[0], self.keys[1]) = (head, tail);
+        (self.keys[0], self.keys[1]) = (even, odd);
         let mut at = 2;
         macro_rules! step {
             ($($rcon:literal)*) => {$(
                 let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$rcon>(odd));
                 even = _mm_xor_si128(prefix_sums(even), word);
-                self.keys[at] = bytes(even);
+                self.keys[at] = even;
                 // The seventh step has no odd half: fifteen keys are enough.
                 if $rcon != 0x40 {
                     let word = _mm_shuffle_epi32::<0xaa>(_mm_aeskeygenassist_si128::<0>(even));
                     odd = _mm_xor_si128(prefix_sums(odd), word);
-                    self.keys[at + 1] = bytes(odd);
+                    self.keys[at + 1] = odd;
                 }
                 at += 2;
             )*};
@@ -134,6 +144,12 @@ impl AesKey {
         step!(0x01 0x02 0x04 0x08 0x10 0x20 0x40);
         debug_assert_eq!(at, 16);
     }
+}
+
+/// Zero.
+#[inline(always)]
+fn zero() -> __m128i {
+    load(&[0; 16])
 }
 
 /// Every word XORed with those before it.
@@ -162,7 +178,43 @@ impl AesKey {
     /// The key that is added before the first round.
     #[inline(always)]
     pub(super) fn whitening(&self) -> __m128i {
-        load(&self.keys[0])
+        self.keys[0]
+    }
+}
+
+/// Where round keys are taken from.
+pub(super) trait Schedule<V: Blocks>: Copy {
+    /// Key `round` in every lane.
+    fn key(self, cpu: V::Cpu, round: usize) -> V;
+}
+
+/// From memory, each time.
+impl<V: Blocks> Schedule<V> for &AesKey {
+    #[inline(always)]
+    fn key(self, cpu: V::Cpu, round: usize) -> V {
+        V::broadcast(cpu, self.keys[round])
+    }
+}
+
+/// From registers, as far as there are enough: worth it for several steps with one key.
+#[derive(Clone, Copy)]
+pub(super) struct Held<V>([V; 15]);
+
+impl<V: Blocks> Held<V> {
+    #[inline(always)]
+    pub(super) fn new<const ROUNDS: usize>(cpu: V::Cpu, key: &AesKey) -> Self {
+        let mut keys = [V::broadcast(cpu, key.keys[ROUNDS]).pin(); 15];
+        unroll!(round <= ROUNDS - 1, {
+            keys[round] = V::broadcast(cpu, key.keys[round]).pin();
+        });
+        Self(keys)
+    }
+}
+
+impl<V: Blocks> Schedule<V> for &Held<V> {
+    #[inline(always)]
+    fn key(self, _: V::Cpu, round: usize) -> V {
+        self.0[round]
     }
 }
 
@@ -171,13 +223,13 @@ impl AesKey {
 #[inline(always)]
 pub(super) fn encrypt<V: Blocks, const N: usize, const Z: usize, const ROUNDS: usize>(
     cpu: V::Cpu,
-    keys: [&AesKey; N],
+    keys: [impl Schedule<V>; N],
     state: &mut [[V; Z]; N],
     mut meanwhile: impl Meanwhile,
 ) {
     unroll!(round <= ROUNDS - 1, {
         unroll!(n < N, {
-            let key = V::splat(cpu, &keys[n].keys[round]);
+            let key = keys[n].key(cpu, round);
             unroll!(z < Z, {
                 state[n][z] = state[n][z].round(key).pin();
             });
@@ -185,7 +237,7 @@ pub(super) fn encrypt<V: Blocks, const N: usize, const Z: usize, const ROUNDS: u
         meanwhile.after(round, ROUNDS - 1);
     });
     unroll!(n < N, {
-        let key = V::splat(cpu, &keys[n].keys[ROUNDS]);
+        let key = keys[n].key(cpu, ROUNDS);
         unroll!(z < Z, {
             state[n][z] = state[n][z].last_round(key);
         });

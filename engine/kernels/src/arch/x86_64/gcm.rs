@@ -1,5 +1,7 @@
 //! Galois/counter mode (NIST SP 800-38D §7) with an initialization vector of 96 bits.
 
+use std::arch::x86_64::__m128i;
+
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::aes::Rounds;
@@ -30,6 +32,12 @@ impl GcmKey {
         &self.aes
     }
 
+    /// A power of the hash key.
+    #[inline(always)]
+    pub(super) fn power(&self, n: usize) -> __m128i {
+        self.powers.get(n)
+    }
+
     /// As many powers as there are lanes, from H to the power of `blocks` down. What follows H itself
     /// is not zero: it is for blocks that are.
     #[inline(always)]
@@ -52,181 +60,148 @@ fn powers(cpu: Aesni, aes: &AesKey) -> Powers {
 const MAX_DATA: u64 = (1 << 36) - 32;
 
 pub(crate) fn aesni_seal(cpu: Aesni, jobs: &mut [GcmJob<'_>]) {
-    batch::<One, 1, true>(cpu, jobs);
+    One::each::<true>(cpu, jobs);
 }
 
 pub(crate) fn aesni_open(cpu: Aesni, jobs: &mut [GcmJob<'_>]) {
-    batch::<One, 1, false>(cpu, jobs);
+    One::each::<false>(cpu, jobs);
 }
 
 pub(crate) fn avx512_seal(cpu: Avx512, jobs: &mut [GcmJob<'_>]) {
-    batch::<Four, 4, true>(cpu, jobs);
+    if jobs.len() < LANES { Four::each::<true>(cpu, jobs) } else { seal_in_groups(cpu, jobs) }
 }
 
+/// One after another: their hashes wait for nothing, so that the CPU overlaps packets by itself.
+/// Groups of four took 14.9, 26.6 and 110 ns for 20, 160 and 1,200 bytes, single packets 14.4, 21.6
+/// and 110.
 pub(crate) fn avx512_open(cpu: Avx512, jobs: &mut [GcmJob<'_>]) {
-    batch::<Four, 4, false>(cpu, jobs);
+    Four::each::<false>(cpu, jobs);
 }
 
 /// A key of this architecture in a batch for the portable kernel.
 pub(crate) fn seal_one(key: &GcmKey, job: &mut GcmJob<'_>) {
-    single::<One, true>(key.aes.cpu(), key, job);
+    One::each::<true>(key.aes.cpu(), std::slice::from_mut(job));
 }
 
 /// A key of this architecture in a batch for the portable kernel.
 pub(crate) fn open_one(key: &GcmKey, job: &mut GcmJob<'_>) {
-    single::<One, false>(key.aes.cpu(), key, job);
+    One::each::<false>(key.aes.cpu(), std::slice::from_mut(job));
 }
 
-/// Classes of packets that run in lock-step: rounds, and vectors of the run.
+/// Packets of a group.
+const LANES: usize = 4;
+
+/// Classes of packets that are sealed in lock-step: by rounds, and by vectors of the run.
 const CLASSES: usize = 6;
 
-/// Sorts jobs into groups of one class as they come, and runs a group when it is full.
-fn batch<V: Shell, const N: usize, const SEAL: bool>(cpu: V::Cpu, jobs: &mut [GcmJob<'_>]) {
-    if jobs.len() < N || N == 1 {
-        return jobs.iter_mut().for_each(|job| one::<V, SEAL>(cpu, job));
-    }
-    let mut waiting = [[0; N]; CLASSES];
+/// Sorts jobs into groups of one class as they come, and seals a group when it is full.
+fn seal_in_groups(cpu: Avx512, jobs: &mut [GcmJob<'_>]) {
+    let mut waiting = [[0; LANES]; CLASSES];
     let mut counts = [0; CLASSES];
     for at in 0..jobs.len() {
         let Some(class) = class(&jobs[at]) else {
-            one::<V, SEAL>(cpu, &mut jobs[at]);
+            Four::each::<true>(cpu, &mut jobs[at..=at]);
             continue;
         };
         waiting[class][counts[class]] = at;
         counts[class] += 1;
-        if counts[class] == N {
+        if counts[class] == LANES {
             counts[class] = 0;
             if let Ok(mut group) = jobs.get_disjoint_mut(waiting[class]) {
-                V::group::<N, SEAL>(cpu, &mut group);
+                seal_group(cpu, class, &mut group);
             }
         }
     }
-    for class in 0..CLASSES {
-        for &at in &waiting[class][..counts[class]] {
-            one::<V, SEAL>(cpu, &mut jobs[at]);
+    for (waiting, count) in waiting.iter().zip(counts) {
+        for &at in &waiting[..count] {
+            Four::each::<true>(cpu, &mut jobs[at..=at]);
         }
     }
 }
 
-/// The class of a packet that may run in lock-step.
+/// The class of a packet that may be sealed in lock-step.
 fn class(job: &GcmJob<'_>) -> Option<usize> {
-    let key = job.key.x86()?;
-    let vectors = blocks(job).div_ceil(4);
-    let long_key = key.aes.rounds() == Rounds::Fourteen;
+    let long_key = job.key.x86()?.aes.rounds() == Rounds::Fourteen;
+    let vectors = blocks(job).div_ceil(Four::LANES);
     (vectors <= 3).then_some(vectors - 1 + if long_key { 3 } else { 0 })
 }
 
-fn one<V: Shell, const SEAL: bool>(cpu: V::Cpu, job: &mut GcmJob<'_>) {
-    match job.key.x86() {
-        Some(key) => single::<V, SEAL>(cpu, key, job),
-        None if SEAL => crate::gcm::seal_one(job),
-        None => crate::gcm::open_one(job),
+fn seal_group(cpu: Avx512, class: usize, jobs: &mut [&mut GcmJob<'_>; LANES]) {
+    #[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
+    fn shell<const Z: usize, const ROUNDS: usize>(
+        cpu: Avx512,
+        keys: [&GcmKey; LANES],
+        jobs: &mut [&mut GcmJob<'_>; LANES],
+    ) {
+        packets::group::<Four, LANES, Z, ROUNDS, true>(cpu, keys, jobs);
     }
-}
-
-fn single<V: Shell, const SEAL: bool>(cpu: V::Cpu, key: &GcmKey, job: &mut GcmJob<'_>) {
-    if job.data.len() as u64 > MAX_DATA {
-        job.ok = false;
-        return;
+    let [Some(a), Some(b), Some(c), Some(d)] = jobs.each_ref().map(|job| job.key.x86()) else {
+        unreachable!("only packets with keys of this architecture have a class");
+    };
+    let keys = [a, b, c, d];
+    // SAFETY: the token proves the features.
+    unsafe {
+        match class {
+            0 => shell::<1, 10>(cpu, keys, jobs),
+            1 => shell::<2, 10>(cpu, keys, jobs),
+            2 => shell::<3, 10>(cpu, keys, jobs),
+            3 => shell::<1, 14>(cpu, keys, jobs),
+            4 => shell::<2, 14>(cpu, keys, jobs),
+            _ => shell::<3, 14>(cpu, keys, jobs),
+        }
     }
-    V::lone::<SEAL>(cpu, key, job);
 }
 
 /// Where the instructions are enabled.
 pub(super) trait Shell: Blocks {
-    /// [`packets::lone`].
-    fn lone<const SEAL: bool>(cpu: Self::Cpu, key: &GcmKey, job: &mut GcmJob<'_>);
+    /// Seals or opens packets one after another.
+    fn each<const SEAL: bool>(cpu: Self::Cpu, jobs: &mut [GcmJob<'_>]);
     /// [`packets::long_header`].
     fn long_header(cpu: Self::Cpu, key: &GcmKey, aad: &[u8]) -> Block;
-    /// [`packets::group`] of one class.
-    fn group<const N: usize, const SEAL: bool>(cpu: Self::Cpu, jobs: &mut [&mut GcmJob<'_>; N]);
 }
 
-impl Shell for One {
-    fn lone<const SEAL: bool>(cpu: Aesni, key: &GcmKey, job: &mut GcmJob<'_>) {
-        #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-        fn shell<const ROUNDS: usize, const SEAL: bool>(cpu: Aesni, key: &GcmKey, job: &mut GcmJob<'_>) {
-            packets::lone::<One, 4, ROUNDS, SEAL>(cpu, key, job);
-        }
-        // SAFETY: the token proves the features.
-        unsafe {
-            match key.aes.rounds() {
-                Rounds::Fourteen => shell::<14, SEAL>(cpu, key, job),
-                _ => shell::<10, SEAL>(cpu, key, job),
+macro_rules! shell {
+    ($blocks:ty, $cpu:ty, $vectors:literal, $features:literal) => {
+        impl Shell for $blocks {
+            fn each<const SEAL: bool>(cpu: $cpu, jobs: &mut [GcmJob<'_>]) {
+                #[target_feature(enable = $features)]
+                fn shell<const SEAL: bool>(cpu: $cpu, jobs: &mut [GcmJob<'_>]) {
+                    for job in jobs {
+                        each::<$blocks, $vectors, SEAL>(cpu, job);
+                    }
+                }
+                // SAFETY: the token proves the features.
+                unsafe { shell::<SEAL>(cpu, jobs) }
+            }
+
+            #[inline(always)]
+            fn long_header(cpu: $cpu, key: &GcmKey, aad: &[u8]) -> Block {
+                #[inline(never)]
+                #[target_feature(enable = $features)]
+                fn shell(cpu: $cpu, key: &GcmKey, aad: &[u8]) -> Block {
+                    packets::long_header::<$blocks>(cpu, key, aad)
+                }
+                // SAFETY: the token proves the features.
+                unsafe { shell(cpu, key, aad) }
             }
         }
-    }
-
-    #[inline(always)]
-    fn long_header(cpu: Aesni, key: &GcmKey, aad: &[u8]) -> Block {
-        #[inline(never)]
-        #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-        fn shell(cpu: Aesni, key: &GcmKey, aad: &[u8]) -> Block {
-            packets::long_header::<One>(cpu, key, aad)
-        }
-        // SAFETY: the token proves the features.
-        unsafe { shell(cpu, key, aad) }
-    }
-
-    fn group<const N: usize, const SEAL: bool>(cpu: Aesni, jobs: &mut [&mut GcmJob<'_>; N]) {
-        for job in jobs {
-            one::<One, SEAL>(cpu, job);
-        }
-    }
+    };
 }
 
-impl Shell for Four {
-    #[inline(always)]
-    fn lone<const SEAL: bool>(cpu: Avx512, key: &GcmKey, job: &mut GcmJob<'_>) {
-        #[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
-        fn shell<const ROUNDS: usize, const SEAL: bool>(cpu: Avx512, key: &GcmKey, job: &mut GcmJob<'_>) {
-            packets::lone::<Four, 3, ROUNDS, SEAL>(cpu, key, job);
-        }
-        // SAFETY: the token proves the features.
-        unsafe {
-            match key.aes.rounds() {
-                Rounds::Fourteen => shell::<14, SEAL>(cpu, key, job),
-                _ => shell::<10, SEAL>(cpu, key, job),
-            }
-        }
-    }
+shell!(One, Aesni, 4, "aes,pclmulqdq,ssse3,sse4.1");
+shell!(Four, Avx512, 3, "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2");
 
-    #[inline(always)]
-    fn long_header(cpu: Avx512, key: &GcmKey, aad: &[u8]) -> Block {
-        #[inline(never)]
-        #[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
-        fn shell(cpu: Avx512, key: &GcmKey, aad: &[u8]) -> Block {
-            packets::long_header::<Four>(cpu, key, aad)
-        }
-        // SAFETY: the token proves the features.
-        unsafe { shell(cpu, key, aad) }
+#[inline(always)]
+fn each<V: Shell, const Z: usize, const SEAL: bool>(cpu: V::Cpu, job: &mut GcmJob<'_>) {
+    let Some(key) = job.key.x86() else {
+        return if SEAL { crate::gcm::seal_one(job) } else { crate::gcm::open_one(job) };
+    };
+    if job.data.len() as u64 > MAX_DATA {
+        job.ok = false;
+        return;
     }
-
-    fn group<const N: usize, const SEAL: bool>(cpu: Avx512, jobs: &mut [&mut GcmJob<'_>; N]) {
-        #[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
-        fn shell<const N: usize, const Z: usize, const ROUNDS: usize, const SEAL: bool>(
-            cpu: Avx512,
-            keys: [&GcmKey; N],
-            jobs: &mut [&mut GcmJob<'_>; N],
-        ) {
-            packets::group::<Four, N, Z, ROUNDS, SEAL>(cpu, keys, jobs);
-        }
-        let Some(class) = class(jobs[0]) else { return };
-        let mut keys = [None; N];
-        for n in 0..N {
-            keys[n] = jobs[n].key.x86();
-        }
-        let keys = keys.map(|key| key.expect("a class has keys"));
-        // SAFETY: the token proves the features.
-        unsafe {
-            match class {
-                0 => shell::<N, 1, 10, SEAL>(cpu, keys, jobs),
-                1 => shell::<N, 2, 10, SEAL>(cpu, keys, jobs),
-                2 => shell::<N, 3, 10, SEAL>(cpu, keys, jobs),
-                3 => shell::<N, 1, 14, SEAL>(cpu, keys, jobs),
-                4 => shell::<N, 2, 14, SEAL>(cpu, keys, jobs),
-                _ => shell::<N, 3, 14, SEAL>(cpu, keys, jobs),
-            }
-        }
+    match key.aes.rounds() {
+        Rounds::Fourteen => packets::lone::<V, Z, 14, SEAL>(cpu, key, job),
+        _ => packets::lone::<V, Z, 10, SEAL>(cpu, key, job),
     }
 }

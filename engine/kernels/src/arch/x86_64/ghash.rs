@@ -10,7 +10,7 @@ use std::arch::x86_64::__m128i;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Aesni;
-use super::blocks::{Block, Blocks, One, bytes, unroll};
+use super::blocks::{Blocks, One, bytes, load, unroll};
 
 /// Powers in a key: the blocks that one reduction serves. Twelve are a packet of 160 bytes with its
 /// header and lengths, and keep a GCM key at seven cache lines.
@@ -19,7 +19,7 @@ pub(super) const POWERS: usize = 12;
 /// The hash key's powers, the highest first, as the blocks come that they multiply.
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(transparent)]
-pub(super) struct Powers([Block; POWERS]);
+pub(super) struct Powers([__m128i; POWERS]);
 
 impl Powers {
     /// The powers of the hash key E(K, 0¹²⁸).
@@ -29,15 +29,21 @@ impl Powers {
         // Times x: shift, and reduce by the bit that falls out, without a branch.
         let out = 0_u128.wrapping_sub(h >> 127);
         let h = (h << 1) ^ (out & 0xc200_0000_0000_0000_0000_0000_0000_0001);
-        let mut powers = [[0; 16]; POWERS];
-        powers[POWERS - 1] = h.to_le_bytes();
+        let mut powers = [load(&h.to_le_bytes()); POWERS];
         for n in 2..=POWERS {
             // The halves of n, so that a product waits for few others.
-            let [a, b] = [n / 2, n - n / 2].map(|half| One::splat(cpu, &powers[POWERS - half]));
-            let product = Product::zero(cpu).add(a, b).reduce(cpu);
-            powers[POWERS - n] = bytes(product.first());
+            let [a, b] = [n / 2, n - n / 2].map(|half| One::broadcast(cpu, powers[POWERS - half]));
+            powers[POWERS - n] = Product::zero(cpu).add(a, b).reduce(cpu).first();
         }
         Self(powers)
+    }
+}
+
+impl Powers {
+    /// Power `n`.
+    #[inline(always)]
+    pub(super) fn get(&self, n: usize) -> __m128i {
+        self.0[POWERS - n]
     }
 }
 

@@ -2,6 +2,12 @@
 //!
 //! A CPU token ([`Aesni`], [`Avx512`]) is proof that the CPU has the instructions: it is made by
 //! detection only, and whatever needs the instructions asks for it, or for a key that was made with one.
+#![allow(
+    clippy::inline_always,
+    reason = "generic vector code must be inlined into what enables the instructions"
+)]
+#![allow(clippy::int_plus_one, reason = "of bounds that macros are given")]
+#![allow(clippy::wildcard_imports, reason = "of intrinsics")]
 #![allow(clippy::many_single_char_names, reason = "the standards' names")]
 #![allow(clippy::large_types_passed_by_value, reason = "vectors, in registers once inlined")]
 #![allow(clippy::needless_range_loop, reason = "lanes and streams go in step over several arrays")]

@@ -11,7 +11,7 @@
 
 use std::arch::x86_64::*;
 
-use super::aes::{Meanwhile, encrypt};
+use super::aes::{Held, Meanwhile, Schedule, encrypt};
 use super::blocks::{Block, Blocks, One, bytes, load, unroll};
 use super::gcm::{GcmKey, Shell};
 use super::ghash::{POWERS, Product};
@@ -40,8 +40,8 @@ struct Packets<'a, V: Shell, const N: usize> {
     blocks: [usize; N],
     /// The initialization vector with a counter of zero, plus the first round key.
     start: [V; N],
-    /// The hash so far, to be added to the next block.
-    hash: [__m128i; N],
+    /// The hash so far, to be added to the next blocks, lane by lane.
+    hash: [V; N],
     lengths: [__m128i; N],
     /// E(K, J₀), which the tag is padded with.
     pad: [__m128i; N],
@@ -55,7 +55,7 @@ pub(super) fn group<V: Shell, const N: usize, const Z: usize, const ROUNDS: usiz
     jobs: &mut [&mut GcmJob<'_>; N],
 ) {
     let mut packets = Packets::<V, N>::new(cpu, keys, jobs);
-    packets.end_step::<Z, ROUNDS, SEAL>(&counters(cpu, 0), 0);
+    packets.end::<Z, ROUNDS, SEAL>(&counters(cpu, 0), 0);
     packets.finish::<SEAL>(jobs);
 }
 
@@ -71,27 +71,29 @@ pub(super) fn lone<V: Shell, const Z: usize, const ROUNDS: usize, const SEAL: bo
     let mut counters: [V; Z] = counters(cpu, 0);
     let mut at = 0;
     if packets.full(span) {
-        // The cipher text of a step is hashed during the next.
-        let mut texts = packets.step::<Z, ROUNDS, SEAL, true>(&counters, 0, &[[counters[0]; Z]]);
-        advance(cpu, &mut counters, span);
+        let schedule = [&Held::new::<ROUNDS>(cpu, key.aes())];
+        let powers = strides(cpu, key);
+        let mut texts = packets.step::<Z, ROUNDS, SEAL, false>(schedule, &counters, 0, true, ());
         at = span;
+        advance(cpu, &mut counters, at);
         while packets.full(at + span) {
-            texts = packets.step::<Z, ROUNDS, SEAL, false>(&counters, at, &texts);
+            // The cipher text of a step is hashed during the next.
+            let mut hashing = Hashing::new(&packets, Some(&powers), texts, 0);
+            texts = packets.step::<Z, ROUNDS, SEAL, false>(schedule, &counters, at, false, &mut hashing);
+            packets.hash = hashing.residues();
             at += span;
             advance(cpu, &mut counters, at);
         }
-        if SEAL {
-            packets.absorb(&texts, [POWERS - span]);
-        }
+        packets.absorb(texts, at - span);
     }
     // Twice if the lengths have no room beside the last of the text.
     while at < packets.blocks[0] {
         match (packets.blocks[0] - at).div_ceil(V::LANES).min(Z) {
-            1 => packets.end_step::<1, ROUNDS, SEAL>(&prefix(&counters), at),
-            2 => packets.end_step::<2, ROUNDS, SEAL>(&prefix(&counters), at),
-            _ if Z == 3 => packets.end_step::<3, ROUNDS, SEAL>(&prefix(&counters), at),
-            3 => packets.end_step::<3, ROUNDS, SEAL>(&prefix(&counters), at),
-            _ => packets.end_step::<4, ROUNDS, SEAL>(&prefix(&counters), at),
+            1 => packets.end::<1, ROUNDS, SEAL>(&prefix(&counters), at),
+            2 => packets.end::<2, ROUNDS, SEAL>(&prefix(&counters), at),
+            _ if Z == 3 => packets.end::<3, ROUNDS, SEAL>(&prefix(&counters), at),
+            3 => packets.end::<3, ROUNDS, SEAL>(&prefix(&counters), at),
+            _ => packets.end::<4, ROUNDS, SEAL>(&prefix(&counters), at),
         }
         at += span;
     }
@@ -110,7 +112,7 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
             end: [0; N],
             blocks: [0; N],
             start: [zero; N],
-            hash: [none; N],
+            hash: [zero; N],
             lengths: [none; N],
             pad: [none; N],
         };
@@ -125,7 +127,7 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
             let [aad, text] = [job.aad.len(), job.data.len()].map(|len| (len as i64) << 3);
             // SAFETY: SSE2 is part of x86-64.
             new.lengths[n] = unsafe { _mm_set_epi64x(aad, text) };
-            new.hash[n] = associated::<V>(cpu, keys[n], job.aad);
+            new.hash[n] = V::from_first(cpu, associated::<V>(cpu, keys[n], job.aad));
         });
         new
     }
@@ -136,63 +138,57 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
         16 * to <= self.end[0]
     }
 
-    /// `Z` vectors full of text, the run's first if `FIRST`. Sealing, hashes what it is given and
-    /// returns what to hash next; opening, hashes what it reads.
+    /// The end of a run, or all but its lengths if they have no room in `Z` vectors.
     #[inline(always)]
-    fn step<const Z: usize, const ROUNDS: usize, const SEAL: bool, const FIRST: bool>(
-        &mut self,
-        counters: &[V; Z],
-        at: usize,
-        texts: &[[V; Z]; N],
-    ) -> [[V; Z]; N] {
-        let texts = if SEAL { *texts } else { self.read::<Z, FIRST>(at) };
-        let skips = [POWERS - Z * V::LANES; N];
-        let mut stream = self.start_stream(counters);
-        if SEAL && FIRST {
-            encrypt::<V, N, Z, ROUNDS>(self.cpu, self.schedules(), &mut stream, ());
+    fn end<const Z: usize, const ROUNDS: usize, const SEAL: bool>(&mut self, counters: &[V; Z], at: usize) {
+        let schedules = self.schedules();
+        let first = at == 0;
+        if SEAL {
+            let texts = self.step::<Z, ROUNDS, SEAL, true>(schedules, counters, at, first, ());
+            self.absorb(texts, at);
         } else {
-            let mut hashing = Hashing::new(self, &texts, skips);
-            encrypt::<V, N, Z, ROUNDS>(self.cpu, self.schedules(), &mut stream, &mut hashing);
-            self.hash = Product::residues(self.cpu, hashing.products);
+            let texts = self.read::<Z>(at, first);
+            let mut hashing = Hashing::new(self, None, texts, at);
+            self.step::<Z, ROUNDS, SEAL, true>(schedules, counters, at, first, &mut hashing);
+            self.hash = hashing.residues();
         }
-        if FIRST {
-            unroll!(n < N, {
-                self.pad[n] = stream[n][0].first();
-            });
-        }
-        self.write::<Z, SEAL, FIRST>(at, &stream)
     }
 
-    /// `Z` vectors of which the last has the run's last block, or would have if there were room.
+    /// `Z` vectors, full of text unless `END`. Returns what to hash of them.
     #[inline(always)]
-    fn end_step<const Z: usize, const ROUNDS: usize, const SEAL: bool>(
+    fn step<const Z: usize, const ROUNDS: usize, const SEAL: bool, const END: bool>(
         &mut self,
+        schedules: [impl Schedule<V>; N],
         counters: &[V; Z],
         at: usize,
-    ) {
-        let mut skips = [0; N];
+        first: bool,
+        meanwhile: impl Meanwhile,
+    ) -> [[V; Z]; N] {
+        let mut stream = [[self.start[0]; Z]; N];
         unroll!(n < N, {
-            let left = self.blocks[n] - at;
-            skips[n] = POWERS - if N > 1 { left } else { left.min(Z * V::LANES) };
+            unroll!(z < Z, {
+                stream[n][z] = self.start[n].xor(counters[z]);
+            });
         });
-        let mut stream = self.start_stream(counters);
-        if SEAL {
-            encrypt::<V, N, Z, ROUNDS>(self.cpu, self.schedules(), &mut stream, ());
-        } else {
-            let texts = self.read_end::<Z>(at);
-            let mut hashing = Hashing::new(self, &texts, skips);
-            encrypt::<V, N, Z, ROUNDS>(self.cpu, self.schedules(), &mut stream, &mut hashing);
-            self.hash = Product::residues(self.cpu, hashing.products);
-        }
-        if at == 0 {
+        encrypt::<V, N, Z, ROUNDS>(self.cpu, schedules, &mut stream, meanwhile);
+        if first {
             unroll!(n < N, {
                 self.pad[n] = stream[n][0].first();
             });
         }
-        let texts = self.write_end::<Z, SEAL>(at, &stream);
-        if SEAL {
-            self.absorb(&texts, skips);
-        }
+        self.write::<Z, SEAL, END>(at, first, &stream)
+    }
+
+    /// Hashes the blocks of a step.
+    #[inline(always)]
+    fn absorb<const Z: usize>(&mut self, texts: [[V; Z]; N], at: usize) {
+        let mut hashing = Hashing::new(self, None, texts, at);
+        unroll!(n < N, {
+            unroll!(back < Z, {
+                hashing.multiply(n, Z - 1 - back);
+            });
+        });
+        self.hash = hashing.residues();
     }
 
     /// Compares or writes the tags.
@@ -200,7 +196,7 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
     fn finish<const SEAL: bool>(self, jobs: &mut [&mut GcmJob<'_>; N]) {
         unroll!(n < N, {
             let job = &mut *jobs[n];
-            let hash = One::broadcast(self.cpu.into(), self.hash[n]).reverse();
+            let hash = One::broadcast(self.cpu.into(), self.hash[n].first()).reverse();
             let tag = hash.xor(One::broadcast(self.cpu.into(), self.pad[n])).first();
             if SEAL {
                 job.tag = bytes(tag);
@@ -224,31 +220,14 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
         schedules
     }
 
+    /// Which octets are text in vector `z` of `Z`.
     #[inline(always)]
-    fn start_stream<const Z: usize>(&self, counters: &[V; Z]) -> [[V; Z]; N] {
-        let mut stream = [[self.start[0]; Z]; N];
-        unroll!(n < N, {
-            unroll!(z < Z, {
-                stream[n][z] = self.start[n].xor(counters[z]);
-            });
-        });
-        stream
-    }
-
-    /// Adds the blocks to the hash; the first are multiplied by what is left after `skips` powers.
-    #[inline(always)]
-    fn absorb<const Z: usize>(&mut self, texts: &[[V; Z]; N], skips: [usize; N]) {
-        let mut hashing = Hashing::new(self, texts, skips);
-        hashing.all();
-        self.hash = Product::residues(self.cpu, hashing.products);
-    }
-
-    /// Which octets are text in vector `z` of `Z`, if its run ends here.
-    #[inline(always)]
-    fn mask<const Z: usize>(&self, n: usize, z: usize, at: usize) -> V::Mask {
-        let here = at + z * V::LANES;
-        let octets = if z + 2 < Z { 16 * V::LANES } else { self.end[n].saturating_sub(16 * here) };
-        V::mask(self.cpu, octets, z == 0 && at == 0)
+    fn mask<const Z: usize, const END: bool>(&self, n: usize, z: usize, at: usize, first: bool) -> V::Mask {
+        // The lengths are in the last vector, so that text ends there or in the one before.
+        let full = !END || z + 2 < Z;
+        let here = 16 * (at + z * V::LANES);
+        let octets = if full { 16 * V::LANES } else { self.end[n].saturating_sub(here) };
+        V::mask(self.cpu, octets, z == 0 && first)
     }
 
     #[inline(always)]
@@ -256,123 +235,123 @@ impl<'a, V: Shell, const N: usize> Packets<'a, V, N> {
         self.place[n].wrapping_add(16 * (at + z * V::LANES))
     }
 
-    /// Text to hash.
+    /// What to hash at the end of a packet that is opened.
     #[inline(always)]
-    fn read<const Z: usize, const FIRST: bool>(&self, at: usize) -> [[V; Z]; N] {
+    fn read<const Z: usize>(&self, at: usize, first: bool) -> [[V; Z]; N] {
         let mut texts = [[self.start[0]; Z]; N];
         unroll!(n < N, {
             unroll!(z < Z, {
-                let mask = V::mask(self.cpu, 16 * V::LANES, FIRST && z == 0);
-                // SAFETY: the step is full of text, but for block 0.
-                texts[n][z] = unsafe { V::load_masked(self.cpu, self.place(n, z, at), mask) }.reverse();
-            });
-        });
-        texts
-    }
-
-    /// Text to hash at the end of the run, with the lengths.
-    #[inline(always)]
-    fn read_end<const Z: usize>(&self, at: usize) -> [[V; Z]; N] {
-        let mut texts = [[self.start[0]; Z]; N];
-        unroll!(n < N, {
-            unroll!(z < Z, {
+                let mask = self.mask::<Z, true>(n, z, at, first);
                 // SAFETY: the mask covers text only.
-                let text =
-                    unsafe { V::load_masked(self.cpu, self.place(n, z, at), self.mask::<Z>(n, z, at)) };
-                texts[n][z] = self.with_lengths::<Z>(text.reverse(), n, z, at);
+                let text = unsafe { V::load_masked(self.cpu, self.place(n, z, at), mask) };
+                texts[n][z] = self.to_hash::<Z, true>(text, n, z, at);
             });
         });
         texts
     }
 
+    /// XORs text with the key stream in place, and returns what to hash: the cipher text.
     #[inline(always)]
-    fn with_lengths<const Z: usize>(&self, text: V, n: usize, z: usize, at: usize) -> V {
-        if z + 1 < Z { text } else { text.set(self.blocks[n] - 1 - at - z * V::LANES, self.lengths[n]) }
-    }
-
-    /// XORs text with the stream in place, and returns it to be hashed if `KEEP`.
-    #[inline(always)]
-    fn write<const Z: usize, const KEEP: bool, const FIRST: bool>(
+    fn write<const Z: usize, const SEAL: bool, const END: bool>(
         &self,
         at: usize,
+        first: bool,
         stream: &[[V; Z]; N],
     ) -> [[V; Z]; N] {
         let mut texts = *stream;
         unroll!(n < N, {
             unroll!(z < Z, {
-                let mask = V::mask(self.cpu, 16 * V::LANES, FIRST && z == 0);
+                let mask = self.mask::<Z, END>(n, z, at, first);
                 let place = self.place(n, z, at);
-                // SAFETY: the step is full of text, but for block 0.
-                unsafe {
-                    let text = V::load_masked(self.cpu, place, mask).xor(stream[n][z]);
-                    text.store_masked(place, mask);
-                    if KEEP {
-                        let text = if FIRST && z == 0 { text.keep(mask) } else { text };
-                        texts[n][z] = text.reverse();
-                    }
-                }
+                // SAFETY: the mask covers text only.
+                let (before, after) = unsafe {
+                    let before = V::load_masked(self.cpu, place, mask);
+                    let after = before.xor(stream[n][z]);
+                    after.store_masked(place, mask);
+                    (before, after)
+                };
+                let cipher_text = if SEAL { after.keep(mask) } else { before };
+                texts[n][z] = self.to_hash::<Z, END>(cipher_text, n, z, at);
             });
         });
         texts
     }
 
-    /// The same at the end of the run, with the lengths.
+    /// A vector as it is hashed: reversed, and with the lengths if they are in it.
     #[inline(always)]
-    fn write_end<const Z: usize, const KEEP: bool>(&self, at: usize, stream: &[[V; Z]; N]) -> [[V; Z]; N] {
-        let mut texts = *stream;
-        unroll!(n < N, {
-            unroll!(z < Z, {
-                let mask = self.mask::<Z>(n, z, at);
-                let place = self.place(n, z, at);
-                // SAFETY: the mask covers text only.
-                unsafe {
-                    let text = V::load_masked(self.cpu, place, mask).xor(stream[n][z]);
-                    text.store_masked(place, mask);
-                    if KEEP {
-                        texts[n][z] = self.with_lengths::<Z>(text.keep(mask).reverse(), n, z, at);
-                    }
-                }
-            });
-        });
-        texts
+    fn to_hash<const Z: usize, const END: bool>(&self, text: V, n: usize, z: usize, at: usize) -> V {
+        let text = text.reverse();
+        if !END || z + 1 < Z {
+            return text;
+        }
+        text.set(self.blocks[n] - 1 - at - z * V::LANES, self.lengths[n])
     }
+}
+
+/// The powers of the hash key that are as far apart as steps are: every lane is hashed by itself.
+#[inline(always)]
+fn strides<V: Shell, const Z: usize>(cpu: V::Cpu, key: &GcmKey) -> [V; Z] {
+    let mut strides = [V::splat(cpu, &[0; 16]); Z];
+    unroll!(z < Z, {
+        strides[z] = V::broadcast(cpu, key.power((Z - z) * V::LANES)).pin();
+    });
+    strides
 }
 
 /// Products of a step's blocks with powers of the hash key.
 struct Hashing<'a, V: Shell, const N: usize, const Z: usize> {
     cpu: V::Cpu,
     keys: [&'a GcmKey; N],
-    hash: [__m128i; N],
-    texts: &'a [[V; Z]; N],
-    /// Powers that are too high for the first block.
+    hash: [V; N],
+    texts: [[V; Z]; N],
+    /// Those of a step that others follow; at the end, the lanes have consecutive powers.
+    powers: Option<&'a [V; Z]>,
+    /// At the end: powers that are too high for the first block.
     skips: [usize; N],
     products: [Product<V>; N],
 }
 
 impl<'a, V: Shell, const N: usize, const Z: usize> Hashing<'a, V, N, Z> {
     #[inline(always)]
-    fn new(packets: &Packets<'a, V, N>, texts: &'a [[V; Z]; N], skips: [usize; N]) -> Self {
+    fn new(packets: &Packets<'a, V, N>, powers: Option<&'a [V; Z]>, texts: [[V; Z]; N], at: usize) -> Self {
         let Packets { cpu, keys, hash, .. } = *packets;
-        Self { cpu, keys, hash, texts, skips, products: [Product::zero(cpu); N] }
+        let mut skips = [0; N];
+        unroll!(n < N, {
+            // Only a lone packet may have a block too many.
+            let left = packets.blocks[n] - at;
+            skips[n] = POWERS - if N > 1 { left } else { left.min(Z * V::LANES) };
+        });
+        Self { cpu, keys, hash, texts, powers, skips, products: [Product::zero(cpu); N] }
     }
 
     #[inline(always)]
-    fn one(&mut self, n: usize, z: usize) {
+    fn multiply(&mut self, n: usize, z: usize) {
         let mut text = self.texts[n][z];
         if z == 0 {
-            text = text.xor(V::from_first(self.cpu, self.hash[n]));
+            text = text.xor(self.hash[n]);
         }
-        let power = self.keys[n].powers(self.cpu, self.skips[n] + z * V::LANES);
+        let power = match self.powers {
+            Some(powers) => powers[z],
+            None => self.keys[n].powers(self.cpu, self.skips[n] + z * V::LANES),
+        };
         self.products[n] = self.products[n].add(text, power);
     }
 
+    /// What to add to the blocks that follow.
     #[inline(always)]
-    fn all(&mut self) {
-        unroll!(n < N, {
-            unroll!(back < Z, {
-                self.one(n, Z - 1 - back);
+    fn residues(self) -> [V; N] {
+        let mut residues = self.hash;
+        if self.powers.is_some() {
+            unroll!(n < N, {
+                residues[n] = self.products[n].reduce(self.cpu);
             });
-        });
+        } else {
+            let sums = Product::residues(self.cpu, self.products);
+            unroll!(n < N, {
+                residues[n] = V::from_first(self.cpu, sums[n]);
+            });
+        }
+        residues
     }
 }
 
@@ -384,7 +363,7 @@ impl<V: Shell, const N: usize, const Z: usize> Meanwhile for &mut Hashing<'_, V,
             unroll!(n < N, {
                 let turn = back * N + n;
                 if turn * rounds / (N * Z) + 1 == round {
-                    self.one(n, Z - 1 - back);
+                    self.multiply(n, Z - 1 - back);
                     self.products[n] = self.products[n].pin();
                 }
             });
