@@ -30,9 +30,9 @@ pub(super) struct Outcome {
     pub(super) packets: u64,
     /// Packets in the output.
     pub(super) written: u64,
-    /// IP fragments, which are passed as they are.
+    /// IP fragments, which are passed as they are, or left out when encrypting.
     pub(super) fragments: u64,
-    /// Media packets of streams beyond the limit, passed as they are.
+    /// Media packets of streams beyond the limit, passed as they are, or left out when encrypting.
     pub(super) beyond_limit: u64,
     /// Packets of link types that are not looked into.
     pub(super) unknown_link: u64,
@@ -136,7 +136,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Converts a chunk; says which records the output keeps.
     fn chunk(&mut self, records: &mut [Record], outcome: &mut Outcome) -> Vec<bool> {
-        let found: Vec<Found> = records.par_iter().map(look).collect();
+        let found: Vec<Found> = records.par_iter().map(|record| look(record, self.direction)).collect();
         let mut groups: HashMap<Name, Vec<Packet>> = HashMap::new();
         for (index, (record, found)) in records.iter().zip(&found).enumerate() {
             match found {
@@ -155,7 +155,7 @@ impl Run<'_> {
             }
         }
         let converted = self.run_groups(groups);
-        rewrite(records, &found, converted)
+        rewrite(records, &found, converted, self.direction)
     }
 
     /// Makes sure that a stream is known; false if there are too many.
@@ -236,7 +236,7 @@ impl Run<'_> {
 }
 
 /// Finds media in a record.
-fn look(record: &Record) -> Found {
+fn look(record: &Record, direction: Direction) -> Found {
     let Some((place, frame)) = record.packet() else { return Found::Else };
     let datagram = match link::datagram(place.link, frame, place.wire()) {
         Ok(datagram) => datagram,
@@ -248,7 +248,12 @@ fn look(record: &Record) -> Found {
     let available = frame.len().saturating_sub(datagram.payload).min(datagram.length);
     // What was cut cannot be checked against its length: the first octets tell enough to count it.
     let length = if cut { available } else { datagram.length };
-    let kind = match classify_at(frame, datagram.payload, length, &Policy::new()) {
+    // What is to be encrypted is in the clear: its RTCP has no E flag and index behind it.
+    let policy = match direction {
+        Direction::Protect if !cut => Policy::new().plain(),
+        Direction::Protect | Direction::Unprotect => Policy::new(),
+    };
+    let kind = match classify_at(frame, datagram.payload, length, &policy) {
         Verdict::Rtp => Kind::Rtp,
         Verdict::Rtcp => Kind::Rtcp,
         _ => return Found::Else,
@@ -260,7 +265,14 @@ fn look(record: &Record) -> Found {
 }
 
 /// Puts the converted payloads back into their frames; says which records the output keeps.
-fn rewrite(records: &mut [Record], found: &[Found], converted: Vec<(Packet, bool)>) -> Vec<bool> {
+fn rewrite(
+    records: &mut [Record],
+    found: &[Found],
+    converted: Vec<(Packet, bool)>,
+    direction: Direction,
+) -> Vec<bool> {
+    // Nothing that may be media stays in the clear where the output is meant to be encrypted.
+    let keeps_unread = direction == Direction::Unprotect;
     let mut packets: Vec<Option<(Packet, bool)>> = Vec::new();
     packets.resize_with(records.len(), || None);
     for (packet, keeps_refused) in converted {
@@ -269,8 +281,12 @@ fn rewrite(records: &mut [Record], found: &[Found], converted: Vec<(Packet, bool
     }
     let work = records.par_iter_mut().zip(found).zip(packets);
     work.map(|((record, found), packet)| {
-        let (Found::Media { datagram, .. }, Some((packet, keeps_refused))) = (found, packet) else {
-            return true;
+        let (datagram, packet, keeps_refused) = match (found, packet) {
+            (Found::Media { datagram, .. }, Some((packet, keeps_refused))) => {
+                (datagram, packet, keeps_refused)
+            }
+            (Found::Media { .. } | Found::Fragment, _) => return keeps_unread,
+            (Found::UnknownLink | Found::Else, _) => return true,
         };
         if packet.result.is_err() {
             return keeps_refused;

@@ -93,7 +93,7 @@ impl Summary {
             converted: sum(|stream| stream.converted),
             left_out: sum(|stream| stream.left_out),
             damage: outcome.damage.as_ref().map(ToString::to_string),
-            warnings: warnings(outcome),
+            warnings: warnings(direction, outcome),
             error: None,
             streams,
         };
@@ -197,15 +197,17 @@ impl Summary {
     }
 }
 
-fn warnings(outcome: &Outcome) -> Vec<String> {
+fn warnings(direction: Direction, outcome: &Outcome) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut warn = |packets: u64, noun: &str, text: &str| {
+    let mut warn = |packets: u64, noun: &str, fate: &str, text: &str| {
         if packets > 0 {
-            warnings.push(format!("{} passed as they were: {text}", count(packets, noun)));
+            warnings.push(format!("{} {fate}: {text}", count(packets, noun)));
         }
     };
-    warn(outcome.fragments, "IP fragment", "only whole datagrams can be converted");
-    warn(outcome.beyond_limit, "media packet", "more than a million streams");
-    warn(outcome.unknown_link, "packet", "their link type is not supported");
+    let passed = "passed as they were";
+    let unread = if direction == Direction::Protect { "left out" } else { passed };
+    warn(outcome.fragments, "IP fragment", unread, "only whole datagrams can be converted");
+    warn(outcome.beyond_limit, "media packet", unread, "more than a million streams");
+    warn(outcome.unknown_link, "packet", passed, "their link type is not supported");
     warnings
 }
