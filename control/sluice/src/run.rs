@@ -74,7 +74,8 @@ fn log_to_stderr(level: &str) -> Result<()> {
     let filter = match std::env::var("SLUICE_LOG") {
         Ok(directives) => EnvFilter::try_new(&directives)
             .with_context(|| format!("SLUICE_LOG={directives:?} is no log filter; try SLUICE_LOG=debug"))?,
-        Err(_) => EnvFilter::new(level),
+        // It warns of every malformed attribute that anybody cares to send.
+        Err(_) => EnvFilter::new(format!("{level},stun_types=off")),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

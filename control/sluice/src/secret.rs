@@ -78,7 +78,8 @@ pub(crate) fn parse_mki(text: &str) -> Result<Vec<u8>> {
 
 /// The text of a key file, or of standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
+    // Room at once: a string that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 1));
     let read = if path.as_os_str() == "-" {
         std::io::stdin().lock().take(MAX_FILE).read_to_string(&mut text)
     } else {

@@ -79,7 +79,11 @@ impl Gateway {
             });
         }
         let forgotten = self.sending.take_forgotten();
-        self.with_engine(|engine| forgotten.iter().all(|number| engine.forget_key(*number)));
+        self.with_engine(|engine| {
+            for number in forgotten {
+                engine.forget_key(number);
+            }
+        });
         results
     }
 

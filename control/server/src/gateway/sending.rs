@@ -28,8 +28,13 @@ pub(super) struct SendingKeys {
 
 struct Registry {
     keys: HashMap<Fingerprint, Known>,
-    /// Keys without use, in the order in which they became so; some may have come back since.
-    idle: VecDeque<Fingerprint>,
+    /// Keys without use, in the order in which they became so, each with the release that made it so; some
+    /// came back since.
+    idle: VecDeque<(Fingerprint, u64)>,
+    /// How many keys are without use.
+    idle_keys: usize,
+    /// Counts releases.
+    releases: u64,
     remembered: usize,
     /// Numbers that the engine may forget.
     forgotten: Vec<KeyId>,
@@ -44,6 +49,8 @@ struct Known {
     sender: Option<LegId>,
     /// Whether any leg ever did.
     sent: bool,
+    /// The release after which it was without use last.
+    released: u64,
 }
 
 /// A master key for sending. While a value that [claimed](Self::claim) it lives, no other can.
@@ -63,6 +70,8 @@ impl SendingKeys {
         let registry = Registry {
             keys: HashMap::new(),
             idle: VecDeque::new(),
+            idle_keys: 0,
+            releases: 0,
             remembered,
             forgotten: Vec::new(),
             last_number: 0,
@@ -89,10 +98,14 @@ impl SendingKeys {
         let mut registry = lock(&self.registry);
         let number = if let Some(known) = registry.keys.get_mut(&fingerprint) {
             known.uses += 1;
-            known.number
+            let (number, came_back) = (known.number, known.uses == 1);
+            registry.idle_keys -= usize::from(came_back);
+            number
         } else {
             let number = registry.fresh_number();
-            registry.keys.insert(fingerprint, Known { number, uses: 1, sender: None, sent: false });
+            registry
+                .keys
+                .insert(fingerprint, Known { number, uses: 1, sender: None, sent: false, released: 0 });
             number
         };
         let claimed = AtomicBool::new(false);
@@ -137,29 +150,47 @@ impl Registry {
     }
 
     fn release(&mut self, fingerprint: Fingerprint, claimed: bool) {
+        self.releases += 1;
         let Some(known) = self.keys.get_mut(&fingerprint) else { return };
         known.uses -= 1;
         if claimed {
             known.sender = None;
         }
         match (known.uses, known.sent) {
-            (0, true) => self.idle.push_back(fingerprint),
+            (0, true) => {
+                known.released = self.releases;
+                self.idle_keys += 1;
+                self.idle.push_back((fingerprint, self.releases));
+            }
             (0, false) => drop(self.keys.remove(&fingerprint)),
             _ => {}
         }
-        while self.idle.len() > self.remembered {
+        while self.idle_keys > self.remembered {
             self.forget_oldest();
+        }
+        // Entries of keys that came back are of no account, and must not become many.
+        if self.idle.len() > 2 * self.remembered {
+            let keys = &self.keys;
+            self.idle.retain(|(fingerprint, release)| is_idle_since(keys, fingerprint, *release));
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some(oldest) = self.idle.pop_front() else { return };
-        if self.keys.get(&oldest).is_some_and(|known| known.uses == 0)
+        let Some((oldest, release)) = self.idle.pop_front() else {
+            self.idle_keys = 0;
+            return;
+        };
+        if is_idle_since(&self.keys, &oldest, release)
             && let Some(known) = self.keys.remove(&oldest)
         {
+            self.idle_keys -= 1;
             self.forgotten.push(known.number);
         }
     }
+}
+
+fn is_idle_since(keys: &HashMap<Fingerprint, Known>, fingerprint: &Fingerprint, release: u64) -> bool {
+    keys.get(fingerprint).is_some_and(|known| known.uses == 0 && known.released == release)
 }
 
 /// No code that runs under the lock panics, so that a poisoned lock holds a whole registry.
@@ -210,6 +241,23 @@ mod tests {
         }
         assert_eq!(keys.take_forgotten(), numbers[..3]);
         assert_eq!(lock(&keys.registry).keys.len(), 2);
+        assert!(keys.take_forgotten().is_empty());
+    }
+
+    #[test]
+    fn a_key_that_comes_and_goes_pushes_out_neither_itself_nor_others() {
+        let keys = SendingKeys::remembering(2);
+        let numbers = |byte: u8| {
+            let key = keys.key(keys.fingerprint(&[byte, 1]));
+            key.claim(1).unwrap();
+            key.number()
+        };
+        let (other, busy) = (numbers(1), numbers(2));
+        for _ in 0..100 {
+            assert_eq!(numbers(2), busy);
+        }
+        assert!(lock(&keys.registry).idle.len() <= 4, "the queue is bounded");
+        assert_eq!(numbers(1), other);
         assert!(keys.take_forgotten().is_empty());
     }
 

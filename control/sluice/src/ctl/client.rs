@@ -45,6 +45,10 @@ async fn over_socket(socket: &Path) -> Result<Channel> {
 }
 
 async fn over_tls(address: &str, target: &Target) -> Result<Channel> {
+    // With any other scheme the client would leave TLS out, and keys would go in the clear.
+    if !address.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+        bail!("--address {address}: write https://HOST:PORT; keys never go over TCP without TLS");
+    }
     let read = |path: &Option<std::path::PathBuf>| {
         let path = path.as_deref().context("--ca, --certificate and --tls-key go with --address")?;
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
