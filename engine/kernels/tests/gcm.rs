@@ -53,6 +53,7 @@ fn test_cases_of_the_gcm_specification() {
     ]);
     let zero = [0; 16];
     // Test cases 1 to 4 (AES-128) and 13 to 16 (AES-256).
+    /// Key, initialization vector, associated data, plain text, cipher text, tag.
     type Case<'a> = (&'a [u8], [u8; 12], &'a [u8], &'a [u8], Vec<u8>, u128);
     let cases: [Case<'_>; 8] = [
         (key[0], [0; 12], &[], &[], vec![], 0x58e2fccefa7e3061367f1d57a4e7455a),
@@ -115,6 +116,25 @@ fn every_length_and_alignment_equals_the_portable_kernel() {
             assert!(data == want, "{kernel}, {len} bytes: a wrong tag must leave the data alone");
             assert!(open(kernel, &key, iv, &aad, &mut data[place.clone()], tag), "{kernel}, {len} bytes");
             assert!(data == plain, "{kernel}, {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn counters_carry_over_their_lowest_byte() {
+    let mut random = Random(4);
+    for kernel in Kernel::available() {
+        for blocks in (240..280).chain(500..520).chain([1022, 1023, 1024, 4095, 65_534, 65_535, 65_600]) {
+            let key = random.bytes([16, 32][blocks % 2]);
+            let (iv, aad) = (random.array(), random.bytes(12));
+            let len = 16 * blocks - random.below(16);
+            let plain = random.bytes(len);
+            let (mut data, mut want) = (plain.clone(), plain.clone());
+            let tag = seal(kernel, &key, iv, &aad, &mut data);
+            let want_tag = seal(Kernel::PORTABLE, &key, iv, &aad, &mut want);
+            assert!(data == want && tag == want_tag, "{kernel}, {} bytes", plain.len());
+            assert!(open(kernel, &key, iv, &aad, &mut data, tag));
+            assert!(data == plain);
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct AesKey {
     keys: [__m128i; 15],
     #[zeroize(skip)]
     rounds: Rounds,
+    #[zeroize(skip)]
+    cpu: Aesni,
 }
 
 /// Rounds after the first key is added. An enum, so that the values it does not have are free for
@@ -31,31 +33,28 @@ pub(super) enum Rounds {
 }
 
 impl AesKey {
-    pub(crate) fn new(_cpu: Aesni, key: &[u8]) -> Result<Self, KeyLength> {
-        let mut new = Self { keys: [zero(); 15], rounds: Rounds::Ten };
-        let wrong = |_| KeyLength { given: key.len() };
+    pub(crate) fn new(cpu: Aesni, key: &[u8]) -> Result<Self, KeyLength> {
+        let mut new = Self { keys: [zero(); 15], rounds: Rounds::Ten, cpu };
         // SAFETY: the token proves AES-NI.
         unsafe {
-            match key.len() {
-                16 => new.expand_128(key.try_into().map_err(wrong)?),
-                24 => {
-                    new.rounds = Rounds::Twelve;
-                    new.expand_192(key.try_into().map_err(wrong)?);
-                }
-                32 => {
-                    new.rounds = Rounds::Fourteen;
-                    new.expand_256(key.try_into().map_err(wrong)?);
-                }
-                given => return Err(KeyLength { given }),
+            if let Ok(key) = <&[u8; 16]>::try_from(key) {
+                new.expand_128(key);
+            } else if let Ok(key) = <&[u8; 24]>::try_from(key) {
+                new.rounds = Rounds::Twelve;
+                new.expand_192(key);
+            } else if let Ok(key) = <&[u8; 32]>::try_from(key) {
+                new.rounds = Rounds::Fourteen;
+                new.expand_256(key);
+            } else {
+                return Err(KeyLength { given: key.len() });
             }
         }
         Ok(new)
     }
 
-    /// A key was made with a token, and is as good a proof.
-    #[allow(clippy::unused_self, reason = "the proof is that there is one")]
+    /// The token that the key was made with.
     pub(super) const fn cpu(&self) -> Aesni {
-        Aesni(())
+        self.cpu
     }
 
     pub(super) const fn rounds(&self) -> Rounds {
@@ -204,7 +203,7 @@ impl<V: Blocks> Held<V> {
     #[inline(always)]
     pub(super) fn new<const ROUNDS: usize>(cpu: V::Cpu, key: &AesKey) -> Self {
         let mut keys = [V::broadcast(cpu, key.keys[ROUNDS]).pin(); 15];
-        unroll!(round <= ROUNDS - 1, {
+        unroll!(1 <= round < ROUNDS, {
             keys[round] = V::broadcast(cpu, key.keys[round]).pin();
         });
         Self(keys)
@@ -218,28 +217,24 @@ impl<V: Blocks> Schedule<V> for &Held<V> {
     }
 }
 
-/// `Z` vectors with each of `N` keys through the cipher, in lock-step: a round waits for the one
-/// before, but not for its neighbours. The first key has been added.
+/// `Z` vectors through the cipher in lock-step: a round waits for the one before, but not for its
+/// neighbours. The first key has been added.
 #[inline(always)]
-pub(super) fn encrypt<V: Blocks, const N: usize, const Z: usize, const ROUNDS: usize>(
+pub(super) fn encrypt<V: Blocks, const Z: usize, const ROUNDS: usize>(
     cpu: V::Cpu,
-    keys: [impl Schedule<V>; N],
-    state: &mut [[V; Z]; N],
+    schedule: impl Schedule<V>,
+    state: &mut [V; Z],
     mut meanwhile: impl Meanwhile,
 ) {
-    unroll!(round <= ROUNDS - 1, {
-        unroll!(n < N, {
-            let key = keys[n].key(cpu, round);
-            unroll!(z < Z, {
-                state[n][z] = state[n][z].round(key).pin();
-            });
+    unroll!(1 <= round < ROUNDS, {
+        let key = schedule.key(cpu, round);
+        unroll!(z < Z, {
+            state[z] = state[z].round(key).pin();
         });
         meanwhile.after(round, ROUNDS - 1);
     });
-    unroll!(n < N, {
-        let key = keys[n].key(cpu, ROUNDS);
-        unroll!(z < Z, {
-            state[n][z] = state[n][z].last_round(key);
-        });
+    let key = schedule.key(cpu, ROUNDS);
+    unroll!(z < Z, {
+        state[z] = state[z].last_round(key);
     });
 }

@@ -6,39 +6,46 @@ use super::{AesKey, Aesni, Avx512};
 use crate::CtrJob;
 
 pub(crate) fn aesni(cpu: Aesni, jobs: &mut [CtrJob<'_>]) {
-    for job in jobs {
-        match job.key.x86() {
-            // SAFETY: the token proves the features.
-            Some(key) => unsafe { run_aesni(cpu, key, &job.iv, job.data) },
-            None => crate::ctr::one(job),
-        }
-    }
+    // SAFETY: the token proves the features.
+    unsafe { each_aesni(cpu, jobs) }
 }
 
 pub(crate) fn avx512(cpu: Avx512, jobs: &mut [CtrJob<'_>]) {
-    for job in jobs {
-        match job.key.x86() {
-            // SAFETY: the token proves the features.
-            Some(key) => unsafe { run_avx512(cpu, key, &job.iv, job.data) },
-            None => crate::ctr::one(job),
-        }
-    }
+    // SAFETY: the token proves the features.
+    unsafe { each_avx512(cpu, jobs) }
 }
 
 /// A key of this architecture in a batch for the portable kernel.
 pub(crate) fn one(key: &AesKey, iv: &Block, data: &mut [u8]) {
-    // SAFETY: a key exists only where an `Aesni` did.
-    unsafe { run_aesni(key.cpu(), key, iv, data) }
+    #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+    fn one(cpu: Aesni, key: &AesKey, iv: &Block, data: &mut [u8]) {
+        run::<One>(cpu, key, iv, data);
+    }
+    // SAFETY: a key has the token that it was made with.
+    unsafe { one(key.cpu(), key, iv, data) }
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-fn run_aesni(cpu: Aesni, key: &AesKey, iv: &Block, data: &mut [u8]) {
-    run::<One>(cpu, key, iv, data);
+fn each_aesni(cpu: Aesni, jobs: &mut [CtrJob<'_>]) {
+    for job in jobs {
+        each::<One>(cpu, job);
+    }
 }
 
 #[target_feature(enable = "vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2")]
-fn run_avx512(cpu: Avx512, key: &AesKey, iv: &Block, data: &mut [u8]) {
-    run::<Four>(cpu, key, iv, data);
+fn each_avx512(cpu: Avx512, jobs: &mut [CtrJob<'_>]) {
+    for job in jobs {
+        each::<Four>(cpu, job);
+    }
+}
+
+/// One after another: nothing in a packet waits for another's, so that the CPU overlaps them.
+#[inline(always)]
+fn each<V: Blocks>(cpu: V::Cpu, job: &mut CtrJob<'_>) {
+    match job.key.x86() {
+        Some(key) => run::<V>(cpu, key, &job.iv, job.data),
+        None => crate::ctr::one(job),
+    }
 }
 
 #[inline(always)]
@@ -98,19 +105,19 @@ fn step<V: Blocks, const Z: usize, const ROUNDS: usize>(
 ) -> V {
     let next = V::splat(cpu, &(V::LANES as u128).to_le_bytes());
     let first = V::broadcast(cpu, key.whitening());
-    let mut state = [[counter; Z]];
+    let mut state = [counter; Z];
     unroll!(z < Z, {
-        state[0][z] = counter.reverse().xor(first);
+        state[z] = counter.reverse().xor(first);
         counter = counter.add(next);
     });
-    encrypt::<V, 1, Z, ROUNDS>(cpu, [key], &mut state, ());
+    encrypt::<V, Z, ROUNDS>(cpu, key, &mut state, ());
     unroll!(z < Z, {
         let at = z * 16 * V::LANES;
         let mask = V::mask(cpu, data.len().saturating_sub(at), false);
         let place = data.as_mut_ptr().wrapping_add(at);
         // SAFETY: the mask covers what `data` has from `at` on.
         unsafe {
-            V::load_masked(cpu, place, mask).xor(state[0][z]).store_masked(place, mask);
+            V::load_masked(cpu, place, mask).xor(state[z]).store_masked(place, mask);
         }
     });
     counter

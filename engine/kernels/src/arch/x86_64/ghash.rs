@@ -10,7 +10,7 @@ use std::arch::x86_64::__m128i;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Aesni;
-use super::blocks::{Blocks, One, bytes, load, unroll};
+use super::blocks::{Blocks, One, bytes, load};
 
 /// Powers in a key: the blocks that one reduction serves. Twelve are a packet of 160 bytes with its
 /// header and lengths, and keep a GCM key at seven cache lines.
@@ -65,28 +65,20 @@ impl<V: Blocks> Product<V> {
     /// Adds the product of `a` and `b`.
     #[inline(always)]
     pub(super) fn add(self, a: V, b: V) -> Self {
+        let (c, d) = (a.xor(a.swap()), b.xor(b.swap()));
         Self {
             low: self.low.xor(a.clmul::<0x00>(b)),
-            middle: self.middle.xor3(a.clmul::<0x01>(b), a.clmul::<0x10>(b)),
+            middle: self.middle.xor(c.clmul::<0x00>(d)),
             high: self.high.xor(a.clmul::<0x11>(b)),
         }
     }
 
-    /// The residues of the sums over the lanes of each product.
+    /// The residue of the sum of the lanes.
     #[inline(always)]
-    pub(super) fn residues<const N: usize>(cpu: V::Cpu, products: [Self; N]) -> [__m128i; N] {
-        if N == 1 {
-            let Self { low, middle, high } = products[0];
-            let sum = Product { low: low.sum(), middle: middle.sum(), high: high.sum() };
-            return [sum.reduce(cpu.into()).first(); N];
-        }
-        let (mut low, mut middle, mut high) =
-            ([products[0].low; N], [products[0].middle; N], [products[0].high; N]);
-        unroll!(n < N, {
-            (low[n], middle[n], high[n]) = (products[n].low, products[n].middle, products[n].high);
-        });
-        let sums = Self { low: V::sums(low), middle: V::sums(middle), high: V::sums(high) };
-        sums.reduce(cpu).split()
+    pub(super) fn sum_residue(self, cpu: V::Cpu) -> __m128i {
+        let Self { low, middle, high } = self;
+        let sum = Product { low: low.sum(), middle: middle.sum(), high: high.sum() };
+        sum.reduce(cpu.into()).first()
     }
 
     /// The residue modulo x¹²⁸ + x⁷ + x² + x + 1, in every lane.
@@ -94,7 +86,8 @@ impl<V: Blocks> Product<V> {
     pub(super) fn reduce(self, cpu: V::Cpu) -> V {
         // The modulus reflected, without its ends.
         let modulus = V::splat(cpu, &(0xc2_u128 << 56).to_le_bytes());
-        let middle = self.middle.xor3(self.low.swap(), self.low.clmul::<0>(modulus));
+        let middle =
+            self.middle.xor3(self.low, self.high).xor3(self.low.swap(), self.low.clmul::<0>(modulus));
         self.high.xor3(middle.swap(), middle.clmul::<0>(modulus))
     }
 

@@ -6,7 +6,6 @@
     clippy::inline_always,
     reason = "generic vector code must be inlined into what enables the instructions"
 )]
-#![allow(clippy::int_plus_one, reason = "of bounds that macros are given")]
 #![allow(clippy::wildcard_imports, reason = "of intrinsics")]
 #![allow(clippy::many_single_char_names, reason = "the standards' names")]
 #![allow(clippy::large_types_passed_by_value, reason = "vectors, in registers once inlined")]
@@ -17,6 +16,7 @@ mod blocks;
 pub(crate) mod ctr;
 pub(crate) mod gcm;
 mod ghash;
+mod hashing;
 pub(crate) mod hmac;
 mod packets;
 mod sha1_ni;
