@@ -40,7 +40,8 @@ pub(crate) fn parse(text: &str) -> Result<Material> {
     match decoded.map(Zeroizing::new) {
         Ok(bytes) if is_key_length(bytes.len()) => Ok(bytes),
         Ok(bytes) => bail!("the key has {} bytes; {}", bytes.len(), lengths()),
-        Err(_) => bail!("the key is neither hex nor base64; {}", lengths()),
+        // The text itself is a secret, even if it is wrong.
+        Err(_) => bail!("the key is neither hex nor base64 ({} characters); {}", text.len(), lengths()),
     }
 }
 
@@ -77,9 +78,8 @@ pub(crate) fn parse_mki(text: &str) -> Result<Vec<u8>> {
 }
 
 /// The text of a key file, or of standard input for `-`.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>> {
-    // Room at once: a string that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 1));
+pub(crate) fn read(path: &Path) -> Result<Text> {
+    let mut text = Zeroizing::new(String::new());
     let read = if path.as_os_str() == "-" {
         std::io::stdin().lock().take(MAX_FILE).read_to_string(&mut text)
     } else {
@@ -102,7 +102,7 @@ mod tests {
             let colons: Vec<_> = key.iter().map(|byte| format!("{byte:02X}")).collect();
             let forms = [hex::encode(&key), colons.join(":"), base64.clone(), format!("inline:{base64}\n")];
             for form in forms {
-                assert_eq!(*parse(&form).unwrap(), key, "{suite}");
+                assert_eq!(*parse(&format!(" {form}\n")).unwrap(), key, "{suite}");
             }
             assert_eq!(*parse(base64.trim_end_matches('=')).unwrap(), key);
         }
@@ -120,5 +120,7 @@ mod tests {
     fn errors_never_repeat_the_key() {
         let error = format!("{:#}", parse("c0ffeec0ffee").unwrap_err());
         assert!(!error.contains("c0ffee"), "{error}");
+        let error = format!("{:#}", parse("s3cr3t!!").unwrap_err());
+        assert!(!error.contains("s3cr3t") && error.contains("8 characters"), "{error}");
     }
 }

@@ -256,8 +256,8 @@ pub(super) struct KeyArgs {
     #[command(flatten)]
     pub(super) material: Material,
     /// MKI in hex.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(super) mki: String,
+    #[arg(long, value_name = "HEX")]
+    pub(super) mki: Option<String>,
     /// Packets that the key may protect in each stream.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(super) lifetime: u64,

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use sluice_proto::v1;
 use tonic::{Response, Status};
 
-use super::args::{Command, CreateLeg, Keys, Legs, Routes, Sessions};
+use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Routes, Sessions};
 use super::client::{Client, explain};
-use super::key::install;
 use super::print::Printer;
+use crate::secret;
 
 pub(super) async fn call(client: &mut Client, command: Command, print: Printer) -> Result<ExitCode> {
     match command {
@@ -155,6 +155,30 @@ async fn keys(client: &mut Client, command: Keys, print: Printer) -> Result<()> 
             print.keys(&answer(client.list_keys(request).await)?.legs)
         }
     }
+}
+
+/// The request for one key.
+fn install(args: KeyArgs) -> Result<v1::KeyInstall> {
+    Ok(v1::KeyInstall {
+        session: args.session,
+        leg: args.leg,
+        key: args.key,
+        direction: v1::Direction::from(args.direction).into(),
+        suite: args.suite,
+        key_salt: material(args.material)?.to_vec(),
+        mki: args.mki.as_deref().map(secret::parse_mki).transpose()?.unwrap_or_default(),
+        lifetime_rtp_packets: args.lifetime,
+        lifetime_rtcp_packets: args.lifetime.min(1 << 31),
+    })
+}
+
+fn material(material: Material) -> Result<secret::Material> {
+    let text = match (material.key_salt, material.key_file) {
+        (Some(text), _) => secret::Text::new(text),
+        (None, Some(path)) => secret::read(&path)?,
+        (None, None) => bail!("no key: give --key-file or --key-salt"),
+    };
+    secret::parse(&text)
 }
 
 /// The keys of a batch, or the first refusal.

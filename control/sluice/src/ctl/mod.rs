@@ -3,7 +3,6 @@
 mod args;
 mod call;
 mod client;
-mod key;
 mod print;
 
 use std::process::ExitCode;

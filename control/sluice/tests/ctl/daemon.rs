@@ -1,0 +1,119 @@
+//! A daemon of the test's own: on loopback by io_uring, its socket in a scratch directory.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sluice_demo::process::Process;
+use sluice_demo::world::Place;
+
+use crate::support::{Run, SLUICE, command, run, run_with_input};
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    process: Process,
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it says that it is ready. It logs all it can.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a scratch directory");
+        let socket = folder.path().join("sluice.sock");
+        let configuration = folder.path().join("sluice.toml");
+        std::fs::write(&configuration, configuration_text(&socket)).expect("it is written");
+        let mut daemon = Self { process: spawn(folder.path()), folder };
+        daemon.wait_for_log("ready: ");
+        daemon
+    }
+
+    /// Starts the next daemon with the same configuration; the last one has ended.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(self.folder.path());
+        self.wait_for_log("ready: ");
+    }
+
+    /// Waits until the daemon has written this.
+    #[track_caller]
+    fn wait_for_log(&mut self, text: &str) {
+        let deadline = Instant::now() + LIMIT;
+        while !self.process.output().contains(text) {
+            let ended = self.process.finished().expect("it can be asked");
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.process.output());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> String {
+        self.path("sluice.sock").display().to_string()
+    }
+
+    /// `sluice ctl WORDS…`, the words separated by blanks.
+    #[track_caller]
+    pub(crate) fn ctl(&self, words: &str) -> Run {
+        self.ctl_with_input(words, b"")
+    }
+
+    /// The same with something on standard input.
+    #[track_caller]
+    pub(crate) fn ctl_with_input(&self, words: &str, input: &[u8]) -> Run {
+        let words = words.split_whitespace();
+        let mut command = command(["ctl"]);
+        run_with_input(command.args(words).env("SLUICE_SOCKET", self.socket()), input)
+    }
+
+    /// Starts a `sluice ctl` that goes on.
+    pub(crate) fn ctl_process(&self, name: &str, words: &str) -> Process {
+        let mut command = Place::Here.command(SLUICE);
+        command.arg("ctl").args(words.split_whitespace()).env("SLUICE_SOCKET", self.socket());
+        Process::spawn(name, command, self.folder.path()).expect("it starts")
+    }
+
+    /// Everything the daemon has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Asks the daemon to end, which it must do by itself and with status 0.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.process.signal(Signal::TERM);
+        self.process.succeed(LIMIT).expect("it ends in order");
+    }
+
+    /// Ends the daemon at once.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+fn spawn(folder: &std::path::Path) -> Process {
+    let mut command = Place::Here.command(SLUICE);
+    command.args(["run", "--config"]).arg(folder.join("sluice.toml")).env("SLUICE_LOG", "trace");
+    Process::spawn("sluice", command, folder).expect("it starts")
+}
+
+/// The configuration of a small daemon.
+pub(crate) fn configuration_text(socket: &std::path::Path) -> String {
+    format!(
+        "[api]\nsocket = {:?}\n[media]\naddresses = [\"127.0.0.1\"]\nports = \"34000-38999\"\n\
+         [datapath]\nmode = \"io_uring\"\nworkers = 1\npin = false\nsmall_chunks = 512\nlarge_chunks = 64\n\
+         [limits]\nlegs = 64\nroutes = 64\nstreams = 64\n",
+        socket.display().to_string()
+    )
+}
+
+/// `sluice run --config FILE WORDS…` that is to end by itself.
+#[track_caller]
+pub(crate) fn run_daemon(configuration: &std::path::Path, words: &[&str]) -> Run {
+    // If it does not end, the test would not either.
+    let mut command = std::process::Command::new("timeout");
+    command.args(["10", SLUICE, "run", "--config"]).arg(configuration).args(words);
+    run(command.env_remove("SLUICE_LOG"))
+}
