@@ -19,8 +19,8 @@ pub(crate) type Material = Zeroizing<Vec<u8>>;
 pub(crate) type Text = Zeroizing<String>;
 
 /// Reads key ‖ salt in hex (colons and blanks allowed) or in base64 (padded or not, either alphabet,
-/// with or without SDES' `inline:`). Which of the two is told by the length: no suite has a key that
-/// is right in both.
+/// with or without SDES' `inline:`). What is all hex digits is hex: taken for base64, a digit lost
+/// from the key of one suite would make it a key of another.
 pub(crate) fn parse(text: &str) -> Result<Material> {
     let text = text.trim();
     let text = text.strip_prefix("inline:").unwrap_or(text);
@@ -29,10 +29,11 @@ pub(crate) fn parse(text: &str) -> Result<Material> {
             "give only the part of the SDES inline key before the first '|'; the MKI has an option of its own"
         );
     }
-    let hex = hex_digits(text).filter(|digits| digits.len().is_multiple_of(2));
-    if let Some(digits) = hex
-        && is_key_length(digits.len() / 2)
-    {
+    if let Some(digits) = hex_digits(text) {
+        let (bytes, odd) = (digits.len() / 2, digits.len() % 2 == 1);
+        if odd || !is_key_length(bytes) {
+            bail!("the key has {bytes}{} bytes of hex; {}", if odd { "½" } else { "" }, lengths());
+        }
         return Ok(Zeroizing::new(hex::decode(digits.as_str())?));
     }
     let unpadded = text.trim_end_matches('=');
@@ -59,7 +60,7 @@ fn is_key_length(length: usize) -> bool {
 fn lengths() -> String {
     let each = |suite: &Suite| format!("{} for {suite}", suite.key_len() + suite.salt_len());
     let all: Vec<_> = Suite::ALL.iter().map(each).collect();
-    format!("master key and salt together are {} bytes", all.join(", "))
+    format!("master key and salt together have, in bytes: {}", all.join(", "))
 }
 
 /// The suites that a key of this many bytes can be for.
@@ -80,12 +81,13 @@ pub(crate) fn parse_mki(text: &str) -> Result<Vec<u8>> {
 /// The text of a key file, or of standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Text> {
     let mut text = Zeroizing::new(String::new());
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(MAX_FILE).read_to_string(&mut text)
-    } else {
-        let file = std::fs::File::open(path);
-        file.and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
-    };
+    if path.as_os_str() == "-" {
+        let read = std::io::stdin().lock().take(MAX_FILE).read_to_string(&mut text);
+        read.context("cannot read the key from standard input")?;
+        return Ok(text);
+    }
+    let file = std::fs::File::open(path);
+    let read = file.and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
     read.with_context(|| format!("cannot read the key from {}", path.display()))?;
     Ok(text)
 }
@@ -110,7 +112,13 @@ mod tests {
 
     #[test]
     fn a_key_of_no_suites_length_is_refused_with_the_lengths() {
-        for bad in ["", "00", &"0".repeat(62), "!!!", "inline:AAAA|2^20|1:4"] {
+        // 59 base64 characters are 44 octets: the lost digit must not make another suite's key.
+        let cases = [("00", "1 bytes"), (&"0".repeat(62), "31 bytes"), (&"0".repeat(59), "29½ bytes")];
+        for (bad, length) in [("", "0 bytes"), ("QUJDRA==", "4 bytes")].into_iter().chain(cases) {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(length) && error.contains("44 for AEAD_AES_256_GCM"), "{bad}: {error}");
+        }
+        for bad in ["!!!", "inline:AAAA|2^20|1:4"] {
             let error = parse(bad).unwrap_err().to_string();
             assert!(error.contains("bytes") || error.contains('|'), "{bad}: {error}");
         }

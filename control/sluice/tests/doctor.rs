@@ -51,8 +51,8 @@ fn check(run: &Run) -> Value {
 #[test]
 fn people_and_programs_are_told_the_same() {
     let report = check(&doctor(&["--json"]));
-    let page = doctor(&[]);
-    assert_eq!(page.status, Some(i32::from(report["worst"] == "fail")));
+    // A host on which it fails cannot run the other tests either.
+    let page = doctor(&[]).succeeded();
     let lines: Vec<&str> = page.stdout.lines().collect();
     let headings: Vec<_> = lines.iter().filter(|line| AREAS.contains(*line)).copied().collect();
     assert_eq!(headings, AREAS);
@@ -87,14 +87,13 @@ fn an_interface_that_is_not_there_fails_with_a_remedy_and_others_are_left_alone(
     assert!(text(missing[0], "remedy").contains("ip link"));
     assert!(lo.iter().any(|finding| finding["subject"] == "lo XDP"), "{lo:?}");
     assert!(lo.iter().all(|finding| text(finding, "subject").starts_with("lo")), "{lo:?}");
-    let page = doctor(&["--interface", "nosuch0"]);
-    assert_eq!(page.status, Some(1));
+    let page = doctor(&["--interface", "nosuch0"]).failed(1, &[]);
     assert!(page.stdout.contains("  FAIL  nosuch0 ") && page.stdout.contains("Sluice does not run here"));
 }
 
 #[test]
 fn names_with_slashes_reach_nothing_else() {
-    for name in ["../../kernel", "", ".", "lo/.", "a\u{7}b"] {
+    for name in ["../../kernel", ".", "..", "lo/.", "lo/"] {
         let run = doctor(&["--json", "--interface", name]);
         let report = check(&run);
         let last = findings(&report).last().expect("at least one");

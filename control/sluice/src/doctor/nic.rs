@@ -34,8 +34,9 @@ fn all() -> Vec<String> {
 
 fn one(name: &str) -> Vec<Finding> {
     let folder = Path::new(CLASS).join(name);
-    let Some(ifindex) = read_number(folder.join("ifindex")).and_then(|index| u32::try_from(index).ok())
-    else {
+    // A path is no name, even if it leads to an interface.
+    let index = read_number(folder.join("ifindex")).filter(|_| !name.contains('/'));
+    let Some(ifindex) = index.and_then(|index| u32::try_from(index).ok()) else {
         let remedy = "`ip link` lists those there are in this network namespace";
         return vec![Finding::fail(AREA, name, "there is no such interface", remedy)];
     };

@@ -114,6 +114,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn run(files: &Files, direction: Direction) -> Result<ExitCode> {
+    let is_stdin = |path: &Path| path.as_os_str() == "-";
+    if is_stdin(&files.input) && files.material.key_file.as_deref().is_some_and(is_stdin) {
+        bail!("standard input cannot be both the capture and the key: give --key-file a file");
+    }
     let keys = KeyRing::new(&files.material, direction)?;
     let input = Input::open(&files.input)?;
     let mut output = Output::create(&files.output, &files.input)?;

@@ -111,6 +111,7 @@ impl Summary {
                 (all, unknown) if all == unknown => {
                     "the capture's link type is not supported: Ethernet, Linux cooked, raw IP and loopback are".to_owned()
                 }
+                (1, _) => "its only packet is not RTP or RTCP over UDP".to_owned(),
                 (all, _) => format!("none of the {} is RTP or RTCP over UDP", count(all, "packet")),
             });
         }

@@ -93,7 +93,8 @@ fn a_call_from_beginning_to_end_in_tables_and_json() {
         assert_eq!((&leg["session"], &leg["id"]), (&"s1".into(), &"a".into()));
         assert_eq!(leg["config"]["inbound"], "PROTECTION_PLAIN");
         local.push(leg["local_rtp"].as_str().expect("an address").to_owned());
-        let words = format!("legs create s1 b --inbound srtp --outbound srtp --rtcp-mux --remote {listener_at}");
+        let words =
+            format!("legs create s1 b --inbound srtp --outbound srtp --rtcp-mux --remote {listener_at}");
         heard.table(&words, &["s1", "b", "srtp", "127.0.0.1:"]);
         heard.table("routes create s1 r --from a --to b", &["s1", "r", "a", "b", "refuse"]);
     }
@@ -110,7 +111,10 @@ fn a_call_from_beginning_to_end_in_tables_and_json() {
     heard.table("keys list s1", &["k1", "AES_CM_128_HMAC_SHA1_80", "k2", "AEAD_AES_256_GCM", "2 bytes"]);
     heard.table("legs show s1 b", &["k1 outbound", "k2 inbound"]);
     let session = heard.json("sessions show s1");
-    assert_eq!((&session["legs"], &session["routes"]), (&serde_json::json!(["a", "b"]), &serde_json::json!(["r"])));
+    assert_eq!(
+        (&session["legs"], &session["routes"]),
+        (&serde_json::json!(["a", "b"]), &serde_json::json!(["r"]))
+    );
 
     // Media until both watchers have told of it; they may have begun late, so each packet has an
     // SSRC of its own.
@@ -183,7 +187,9 @@ fn lists_are_whole_however_long_and_one_json_document_a_line() {
     let ids: Vec<String> = list
         .stdout
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()
+        })
         .collect();
     assert_eq!(ids, ["s0", "s1", "s2", "s3", "s4"]);
 }

@@ -22,7 +22,7 @@ fn refusals_name_the_field_the_reason_and_a_remedy() {
         ("legs list nosuch", &["session: ", "\"nosuch\" does not exist"]),
         ("legs show s1 nosuch", &["leg: ", "\"nosuch\" does not exist"]),
         ("stats nosuch", &["session: ", "\"nosuch\" does not exist"]),
-        ("watch nosuch", &["session: ", "\"nosuch\" does not exist"]),
+        ("watch no/such", &["invalid: session: ", "no/such"]),
         ("keys list nosuch", &["session: ", "\"nosuch\" does not exist"]),
         ("keys retire s1 a nosuch --direction inbound", &["key: ", "\"nosuch\" does not exist"]),
         (other, &["exists already", "\"a\"", "choose another id"]),
@@ -61,7 +61,10 @@ fn keys_that_do_not_fit_are_refused_without_repeating_them() {
         (format!("{install} AES_CM_128_HMAC_SHA1_80 --key-file /nonexistent/5ec5e7x"), "cannot read the key"),
         (format!("{install} ROT13 --key-salt {good}"), "suite: "),
         (format!("{install} AES_CM_128_HMAC_SHA1_80 --mki xyz --key-salt {good}"), "MKI"),
-        (install.replace("inbound", "outbound") + &format!(" AES_CM_128_HMAC_SHA1_80 --key-salt {good}"), "direction"),
+        (
+            install.replace("inbound", "outbound") + &format!(" AES_CM_128_HMAC_SHA1_80 --key-salt {good}"),
+            "direction",
+        ),
     ];
     for (words, expected) in cases {
         let run = daemon.ctl(&words).failed(1, &[expected]);
@@ -70,13 +73,15 @@ fn keys_that_do_not_fit_are_refused_without_repeating_them() {
     }
     let from_stdin = format!("{install} AES_CM_128_HMAC_SHA1_80 --key-file -");
     daemon.ctl_with_input(&from_stdin, b"").failed(1, &["bytes"]);
-    daemon.ctl_with_input(&from_stdin, &[0xff, 0xfe]).failed(1, &["cannot read the key"]);
+    daemon.ctl_with_input(&from_stdin, &[0xff, 0xfe]).failed(1, &["cannot read the key from standard input"]);
     daemon.ctl("keys list s1").succeeded();
     assert!(daemon.ctl("keys list s1").stdout.contains("no keys"));
     assert!(!daemon.log().contains("5ec5e7"), "nor does the log");
     // Both ways of giving a key, or none, is a question of usage.
     daemon.ctl(&format!("{install} AEAD_AES_128_GCM")).failed(2, &["--key-salt", "--key-file"]);
-    daemon.ctl(&format!("{install} AEAD_AES_128_GCM --key-salt 00 --key-file x")).failed(2, &["cannot be used"]);
+    daemon
+        .ctl(&format!("{install} AEAD_AES_128_GCM --key-salt 00 --key-file x"))
+        .failed(2, &["cannot be used"]);
 }
 
 #[test]

@@ -102,51 +102,10 @@ pub(crate) fn pcap(datagrams: &[Datagram]) -> Vec<u8> {
     file
 }
 
-/// A pcapng file: section header, one interface, enhanced packet blocks.
-pub(crate) fn pcapng(datagrams: &[Datagram]) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut block = |kind: u32, body: &[u8]| {
-        let padded = body.len().next_multiple_of(4);
-        let length = (12 + padded as u32).to_le_bytes();
-        file.extend(kind.to_le_bytes());
-        file.extend(length);
-        file.extend(body);
-        file.extend(vec![0; padded - body.len()]);
-        file.extend(length);
-    };
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
-    block(1, &words(&[101, 65_535]));
-    for (number, datagram) in datagrams.iter().enumerate() {
-        let packet = datagram.packet();
-        let len = packet.len() as u32;
-        let mut body = words(&[0, 0x0006_0000, number as u32, len, len]);
-        body.extend(packet);
-        block(6, &body);
-    }
-    file
-}
-
-/// The datagrams of a file made by one of the above and rewritten by sluice.
-pub(crate) fn datagrams(file: &[u8]) -> Vec<Datagram> {
-    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four octets"));
-    let mut found = Vec::new();
-    if word(0) == 0xa1b2_c3d4 {
-        let mut at = 24;
-        while at < file.len() {
-            let len = word(at + 8) as usize;
-            found.push(Datagram::parse(&file[at + 16..at + 16 + len]));
-            at += 16 + len;
-        }
-    } else {
-        let mut at = 0;
-        while at < file.len() {
-            if word(at) == 6 {
-                let len = word(at + 20) as usize;
-                found.push(Datagram::parse(&file[at + 28..at + 28 + len]));
-            }
-            at += word(at + 4) as usize;
-        }
-    }
-    found
+/// The binary with these arguments, ready to run. One that does not end is ended, with status 124.
+pub(crate) fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["20", SLUICE]).args(arguments);
+    command.env_remove("SLUICE_PCAP_KEY").env_remove("SLUICE_SOCKET").env_remove("SLUICE_LOG");
+    command
 }
