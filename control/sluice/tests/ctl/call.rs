@@ -116,18 +116,20 @@ fn a_call_from_beginning_to_end_in_tables_and_json() {
         (&serde_json::json!(["a", "b"]), &serde_json::json!(["r"]))
     );
 
-    // Media until both watchers have told of it; they may have begun late, so each packet has an
-    // SSRC of its own.
+    // Media until both watchers have told of it. They may have begun late: each round is a stream of
+    // its own, of as many packets as it takes to be believed.
     let deadline = Instant::now() + Duration::from_secs(10);
     let told = |watch: &str, word: &str| std::fs::read_to_string(daemon.path(watch)).unwrap().contains(word);
     for ssrc in 0xfeed_0000_u32.. {
-        let rtp = [&[0x80, 0, 0, 1, 0, 0, 0, 1][..], &ssrc.to_be_bytes(), &[0x55; 160]].concat();
-        caller.send_to(&rtp, &*local[0]).unwrap();
-        std::thread::sleep(Duration::from_millis(30));
+        for sequence in 1..=3 {
+            let rtp = [&[0x80, 0, 0, sequence, 0, 0, 0, 1][..], &ssrc.to_be_bytes(), &[0x55; 160]].concat();
+            caller.send_to(&rtp, &*local[0]).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
         if told("watch-table.log", "started") && told("watch-json.log", "stream_started") {
             break;
         }
-        assert!(Instant::now() < deadline, "{} {}", table_watch.output(), json_watch.output());
+        assert!(Instant::now() < deadline, "no event of media:\n{}", daemon.ctl("stats").output());
     }
     let mut buffer = [0; 2048];
     listener.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

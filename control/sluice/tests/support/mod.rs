@@ -1,105 +1,76 @@
-//! Running the binary, and making captures for it.
-#![allow(dead_code, reason = "each test uses some of it")]
+//! Runs the real binary and keeps what it said.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-/// The real binary.
-pub(crate) fn sluice(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sluice")).args(arguments).output().expect("sluice runs")
+/// The binary under test.
+pub(crate) const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
+
+/// A finished run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Exit status; none if a signal ended it.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Fails unless the run ended with `status`; its standard output and error.
-pub(crate) fn expect(status: i32, output: &Output) -> (String, String) {
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{out}\n{err}");
-    (out, err)
-}
-
-pub(crate) fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
-/// A datagram and where it went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Datagram {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Datagram {
-    /// As an IP packet without a link header (LINKTYPE_RAW).
-    fn packet(&self) -> Vec<u8> {
-        let udp = 8 + self.payload.len();
-        let mut packet = Vec::new();
-        match (self.from, self.to) {
-            (SocketAddr::V4(from), SocketAddr::V4(to)) => {
-                packet.extend([0x45, 0]);
-                packet.extend((20 + udp as u16).to_be_bytes());
-                packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-                packet.extend(from.ip().octets());
-                packet.extend(to.ip().octets());
-            }
-            (SocketAddr::V6(from), SocketAddr::V6(to)) => {
-                packet.extend([0x60, 0, 0, 0]);
-                packet.extend((udp as u16).to_be_bytes());
-                packet.extend([17, 64]);
-                packet.extend(from.ip().octets());
-                packet.extend(to.ip().octets());
-            }
-            _ => panic!("both of one family"),
-        }
-        packet.extend(self.from.port().to_be_bytes());
-        packet.extend(self.to.port().to_be_bytes());
-        packet.extend((udp as u16).to_be_bytes());
-        // Over IPv4 none; over IPv6 there must be one (RFC 8200 §8.1), which nothing here verifies.
-        packet.extend(if self.from.is_ipv4() { [0, 0] } else { [0xbe, 0xef] });
-        packet.extend(&self.payload);
-        packet
+impl Run {
+    /// Everything that was printed.
+    pub(crate) fn output(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
     }
 
-    fn parse(packet: &[u8]) -> Self {
-        let (header, v4) = if packet[0] >> 4 == 4 { (20, true) } else { (40, false) };
-        let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-        let address = |at: usize| -> std::net::IpAddr {
-            if v4 {
-                <[u8; 4]>::try_from(&packet[at..at + 4]).expect("four octets").into()
-            } else {
-                <[u8; 16]>::try_from(&packet[at..at + 16]).expect("sixteen octets").into()
-            }
-        };
-        let (from, to) = if v4 { (12, 16) } else { (8, 24) };
-        let length = usize::from(port(header + 4));
-        Self {
-            from: SocketAddr::new(address(from), port(header)),
-            to: SocketAddr::new(address(to), port(header + 2)),
-            payload: packet[header + 8..header + length].to_vec(),
+    /// The run, which must have ended with status 0.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.status, Some(0), "{}", self.output());
+        self
+    }
+
+    /// The run, which must have ended with `status` and named all of `words` on standard error.
+    #[track_caller]
+    pub(crate) fn failed(self, status: i32, words: &[&str]) -> Self {
+        assert_eq!(self.status, Some(status), "{}", self.output());
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// Standard output, which must be one JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        match serde_json::from_str(&self.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("{error} in:\n{}", self.output()),
         }
     }
 }
 
-/// A pcap file (microseconds, LINKTYPE_RAW).
-pub(crate) fn pcap(datagrams: &[Datagram]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 4 << 16 | 2, 0, 0, 65_535, 101] {
-        file.extend(word.to_le_bytes());
+/// Runs a command to its end.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Run {
+    run_with_input(command, b"")
+}
+
+/// Runs a command to its end with this on its standard input.
+#[track_caller]
+pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Run {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let result = std::thread::scope(|scope| {
+        // A program that does not read its input closes the pipe: no matter.
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().expect("the program ends")
+    });
+    Run {
+        status: result.status.code(),
+        stdout: String::from_utf8_lossy(&result.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&result.stderr).into_owned(),
     }
-    // Version 2.4 is two 16-bit fields.
-    file[4..8].copy_from_slice(&[2, 0, 4, 0]);
-    for (number, datagram) in datagrams.iter().enumerate() {
-        let packet = datagram.packet();
-        for word in [1_700_000_000, number as u32, packet.len() as u32, packet.len() as u32] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    file
 }
 
 /// The binary with these arguments, ready to run. One that does not end is ended, with status 124.
