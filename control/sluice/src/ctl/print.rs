@@ -8,6 +8,8 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 
+use crate::output;
+
 #[derive(Clone, Copy)]
 pub(super) struct Printer {
     pub(super) json: bool,
@@ -268,7 +270,7 @@ fn table(header: &[&str]) -> Table {
 
 fn show(out: &mut impl Write, rows: &Table) -> Result<()> {
     if rows.row_count() > 0 {
-        writeln!(out, "\n{}", rows.trim_fmt())?;
+        write!(out, "\n{}", output::render(rows))?;
     }
     Ok(())
 }
@@ -278,7 +280,7 @@ fn finish(rows: &Table, nothing: &str) -> Result<()> {
     if rows.row_count() == 0 {
         writeln!(out, "{nothing}")?;
     } else {
-        writeln!(out, "{}", rows.trim_fmt())?;
+        write!(out, "{}", output::render(rows))?;
     }
     Ok(())
 }
