@@ -6,7 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::aes::Rounds;
 use super::blocks::{Block, Blocks, Four, One};
-use super::ghash::{POWERS, Powers};
+use super::ghash::Powers;
 use super::hashing;
 use super::packets::{self, blocks};
 use super::{AesKey, Aesni, Avx512};
@@ -39,17 +39,21 @@ impl GcmKey {
         self.powers.get(n)
     }
 
-    /// As many powers as there are lanes, from H to the power of `blocks` down. What follows H itself
-    /// is not zero: it is for blocks that are.
+    /// As many powers as there are lanes, without the `skip` highest. The first power is followed by
+    /// round keys, for blocks that are zero.
+    ///
+    /// # Safety
+    /// `skip` and the lanes are together at most [`Self::BLOCKS`].
     #[inline(always)]
-    pub(super) fn powers<V: Blocks>(&self, cpu: V::Cpu, skip: usize) -> V {
-        const { assert!(V::LANES * 16 <= size_of::<AesKey>()) };
-        debug_assert!(skip < POWERS + 10);
+    pub(super) unsafe fn powers<V: Blocks>(&self, cpu: V::Cpu, skip: usize) -> V {
+        debug_assert!(skip + V::LANES <= Self::BLOCKS);
         let powers = std::ptr::from_ref(self).cast::<Block>();
-        // SAFETY: the powers come first in this struct, and the round keys behind them are longer
-        // than a vector.
+        // SAFETY: the powers come first in this struct; the caller's promise keeps within it.
         unsafe { V::load(cpu, powers.add(skip)) }
     }
+
+    /// Blocks that may be read from the first power on.
+    pub(super) const BLOCKS: usize = size_of::<Self>() / 16 - 1;
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]

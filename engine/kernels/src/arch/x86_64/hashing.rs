@@ -29,7 +29,9 @@ pub(super) fn long_header<V: Shell>(cpu: V::Cpu, key: &GcmKey, aad: &[u8]) -> Bl
         // SAFETY: the mask covers `head`.
         let head = unsafe { V::load_masked(cpu, head.as_ptr(), V::mask(cpu, head.len(), false)) };
         let sum = head.reverse().xor(V::from_first(cpu, hash.first()));
-        let product = Product::zero(cpu).add(sum, key.powers(cpu, POWERS - blocks));
+        // SAFETY: from 1 to `LANES` blocks, which no kernel has more of than powers.
+        let powers = unsafe { key.powers(cpu, POWERS - blocks) };
+        let product = Product::zero(cpu).add(sum, powers);
         hash = One::broadcast(cpu.into(), product.sum_residue(cpu));
         aad = tail;
     }
@@ -85,7 +87,9 @@ impl<'a, V: Shell, const Z: usize> Hashing<'a, V, Z> {
             Powers::Apart(powers) => powers[z],
             Powers::Consecutive(blocks) => {
                 let skip = POWERS - blocks.min(Z * V::LANES);
-                self.key.powers(self.cpu, skip + z * V::LANES)
+                const { assert!(POWERS - 1 + Z * V::LANES <= GcmKey::BLOCKS) };
+                // SAFETY: there is at least one block, and that is what was asserted.
+                unsafe { self.key.powers(self.cpu, skip + z * V::LANES) }
             }
         };
         self.product = self.product.add(text, power);
