@@ -98,6 +98,15 @@ impl<C> Guard<C> {
         self.lock().set(key, ssrc, Some(State::Spent));
     }
 
+    /// Whether a claim would be granted now.
+    pub(crate) fn may_claim(&self, key: KeyId, ssrc: u32) -> bool {
+        match self.lock().keys.get(&key) {
+            None => true,
+            Some(Record::Spent) => false,
+            Some(Record::Live(states)) => matches!(states.get(&ssrc), None | Some(State::Parked(_))),
+        }
+    }
+
     /// Whether nothing can be sent under the key any more.
     pub(crate) fn is_spent(&self, key: KeyId) -> bool {
         matches!(self.lock().keys.get(&key), Some(Record::Spent))
@@ -211,6 +220,21 @@ mod tests {
         guard.claim(KEY, 2).unwrap();
         guard.spend(KEY, 1);
         assert_eq!(guard.claim(KEY, 1), Err(Refusal::Spent));
+    }
+
+    #[test]
+    fn what_may_be_claimed_is_known_without_claiming_it() {
+        let guard = Guard::new(8);
+        for ssrc in 1..=3 {
+            assert!(guard.may_claim(KEY, ssrc));
+            guard.claim(KEY, ssrc).unwrap();
+            assert!(!guard.may_claim(KEY, ssrc), "in use");
+        }
+        guard.spend(KEY, 1);
+        guard.release(KEY, 2, 4711);
+        guard.disclaim(KEY, 3);
+        assert_eq!([1, 2, 3].map(|ssrc| guard.may_claim(KEY, ssrc)), [false, true, true]);
+        assert_eq!(guard.claim(KEY, 2), Ok(Some(4711)), "asking changed nothing");
     }
 
     #[test]

@@ -69,7 +69,12 @@ impl Gateway {
             results.push(match entry {
                 Ok((_, _, _, Begun::Same(key))) => Ok(key),
                 Ok((session, id, key, Begun::Sent { leg, ticket })) => match ticket.await {
-                    Ok(()) => Ok(key.shown()),
+                    Ok(()) => {
+                        if key.direction == Direction::Outbound {
+                            supersede(&mut state, &session, &id, &key);
+                        }
+                        Ok(key.shown())
+                    }
                     Err(error) => {
                         self.forget_key(&mut state, &session, &id, leg, &key);
                         Err(refused(&key, error))
@@ -244,6 +249,15 @@ impl Gateway {
         Ok(legs
             .map(|(id, leg)| v1::LegKeys { leg: id.clone(), keys: leg.keys.iter().map(Key::shown).collect() })
             .collect())
+    }
+}
+
+/// Marks the keys for sending that were installed before `new`: the engine sends under the newest only,
+/// and does not go back to one of them if that is retired.
+fn supersede(state: &mut State, session: &str, leg: &str, new: &Key) {
+    if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg)) {
+        let older = leg.keys.iter_mut().take_while(|key| key.number != new.number);
+        older.filter(|key| key.direction == new.direction).for_each(|key| key.retiring = true);
     }
 }
 

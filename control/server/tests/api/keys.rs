@@ -6,7 +6,7 @@ use sluice_proto::v1;
 use sluice_proto::v1::Direction::{Inbound, Outbound};
 use tonic::Code;
 
-use crate::support::{Daemon, LegSpec};
+use crate::support::{Daemon, LegSpec, protected, receive, rtp, udp};
 
 const CM_80: &str = "AES_CM_128_HMAC_SHA1_80";
 const CM_32: &str = "AES_CM_128_HMAC_SHA1_32";
@@ -133,6 +133,54 @@ async fn a_key_for_sending_is_replaced_at_once() {
     rekey(&daemon, "k2", Outbound, 2, 60_000).await;
     assert_eq!(keys(&daemon).await, [("k2".to_owned(), false)]);
     daemon.key("s", "b", "k", Outbound, CM_80, &[1; 30]).await.unwrap();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_rekey_for_sending_that_is_repeated_late_is_refused_and_media_goes_on() {
+    let daemon = daemon_with_legs("late-sending", &["a"]).await;
+    let (sender, receiver) = (udp(), udp());
+    let from = daemon.leg("s", "from", LegSpec::plain().remote(&sender)).await.unwrap();
+    let remote = receiver.local_addr().unwrap().to_string();
+    let request = v1::UpdateLegRequest {
+        session: "s".into(),
+        leg: "a".into(),
+        remote: Some(remote),
+        ..Default::default()
+    };
+    daemon.client().await.update_leg(request).await.unwrap();
+    daemon.route("s", "r", "from", "a").await.unwrap();
+    rekey(&daemon, "k1", Outbound, 1, 0).await;
+    for sequence in 1..=3 {
+        sender.send_to(&rtp(sequence, 7, 20), &from.local_rtp).unwrap();
+    }
+    for sequence in 1..=3 {
+        assert_eq!(receive(&receiver), protected(&[1; 30], &rtp(sequence, 7, 20)));
+    }
+    rekey(&daemon, "k2", Outbound, 2, 0).await;
+    let mut late = Daemon::install("a", Outbound, vec![1; 30]);
+    late.key = "k1".into();
+    let request = v1::RekeyRequest { keys: vec![late], grace_milliseconds: 0 };
+    let results = daemon.client().await.rekey(request).await.unwrap().into_inner().results;
+    let Some(v1::key_result::Result::Failure(failure)) = &results[0].result else { panic!("{results:?}") };
+    assert_eq!((failure.reason.as_str(), failure.field.as_str()), ("KEY_SPENT", "key_salt"));
+    assert_eq!(keys(&daemon).await, [("k2".to_owned(), false)]);
+    sender.send_to(&rtp(4, 7, 20), &from.local_rtp).unwrap();
+    assert_eq!(receive(&receiver), protected(&[2; 30], &rtp(4, 7, 20)));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_for_sending_that_another_replaced_is_not_shown_as_in_use() {
+    let daemon = daemon_with_legs("superseded", &["a"]).await;
+    for (key, material) in [("k1", 1), ("k2", 2)] {
+        daemon.key("s", "a", key, Outbound, CM_80, &[material; 30]).await.unwrap();
+    }
+    assert_eq!(keys(&daemon).await, [("k1".to_owned(), true), ("k2".to_owned(), false)]);
+    let key =
+        v1::KeyRef { session: "s".into(), leg: "a".into(), key: "k2".into(), direction: Outbound.into() };
+    daemon.client().await.retire_keys(v1::RetireKeysRequest { keys: vec![key] }).await.unwrap();
+    assert_eq!(keys(&daemon).await, [("k1".to_owned(), true)], "nothing is sent under it");
     daemon.stop().await;
 }
 

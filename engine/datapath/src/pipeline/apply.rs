@@ -168,7 +168,7 @@ impl Pipeline {
     fn install_outbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
         let limit = self.limits.keys.max(1);
         let guard = Arc::clone(&self.shared.guard);
-        let (slot, leg) = self.leg_mut(id)?;
+        let (_, leg) = self.leg_mut(id)?;
         let direction = Direction::Outbound;
         let known = leg.outbound_key.iter().map(|keys| keys.id()).chain(leg.superseded.iter().copied());
         check_new(id, direction, leg.outbound, keys, &known)?;
@@ -179,6 +179,14 @@ impl Pipeline {
         if usize::from(leg.outbound_key.is_some()) + leg.superseded.len() + keys.len() > limit {
             return Err(CommandError::TooManyKeys { leg: id, direction, limit });
         }
+        // An earlier key that comes back, as from a request that was repeated late, would end every stream
+        // that was sent under it: the key that took its place stays.
+        let contexts = leg.egress.clone();
+        let mut sent = contexts.iter().filter_map(|context| self.egress.get(*context));
+        if sent.any(|egress| !guard.may_claim(newest.id(), egress.ssrc)) {
+            return Err(CommandError::KeySpent(newest.id()));
+        }
+        let (slot, leg) = self.leg_mut(id)?;
         let before = leg.outbound_key.replace(Arc::clone(&newest));
         leg.superseded.extend(before.map(|keys| keys.id()));
         leg.superseded.extend(keys[..keys.len() - 1].iter().map(|keys| keys.id()));
