@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod descriptors;
 mod error;
 mod events;
 mod gateway;
+mod incoming;
 mod listen;
 mod ports;
 mod service;
@@ -37,6 +39,10 @@ use crate::service::Service;
 
 /// How long calls may take to end when the daemon stops.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Connections to the API at a time, on each of its listeners.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection that is silent for so long is asked whether it is alive, and has so long to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +122,13 @@ impl Drop for Running {
 impl Server {
     /// Binds the sockets and starts the engine. On an error nothing is left behind.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        descriptors::raise_limit();
         // The socket first: a second daemon must not touch the first one's interfaces.
         let (unix, file) = listen::unix(&config.api)?;
         let tcp = match &config.api.tcp {
             Some(tcp) => {
                 let failed = |source| StartError::Tcp { address: tcp.address, source };
-                let tls = Transport::builder().tls_config(listen::tls(tcp)?).map_err(|error| {
+                let tls = transport().tls_config(listen::tls(tcp)?).map_err(|error| {
                     let reasons = std::iter::successors(error.source(), |error| (*error).source());
                     let reason = reasons.last().map_or_else(|| error.to_string(), ToString::to_string);
                     StartError::Tls(reason)
@@ -165,12 +172,12 @@ impl Server {
                 .add_service(health_service.clone())
                 .add_service(reflection.clone())
         };
-        let unix = router(Transport::builder())
-            .serve_with_incoming_shutdown(UnixListenerStream::new(self.unix), until(stopped.clone()));
+        let incoming = incoming::limited(UnixListenerStream::new(self.unix), MAX_CONNECTIONS);
+        let unix = router(transport()).serve_with_incoming_shutdown(incoming, until(stopped.clone()));
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(unix);
         if let Some((listener, transport)) = self.tcp {
-            let incoming = TcpListenerStream::new(listener);
+            let incoming = incoming::limited(TcpListenerStream::new(listener), MAX_CONNECTIONS);
             serving.spawn(router(transport).serve_with_incoming_shutdown(incoming, until(stopped)));
         }
         tokio::select! {
@@ -192,4 +199,10 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || drop(self.running)).await;
         Ok(())
     }
+}
+
+/// A gRPC server that notices when a client is gone.
+fn transport() -> Transport {
+    let (interval, timeout) = KEEPALIVE;
+    Transport::builder().http2_keepalive_interval(Some(interval)).http2_keepalive_timeout(Some(timeout))
 }

@@ -4,12 +4,16 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::StartError;
 use crate::config::{Api, Tcp};
+
+/// Time that a client has for the TLS handshake: until then it is nobody, and holds a descriptor.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// A bound Unix socket; its file goes with it.
 pub(crate) struct SocketFile(PathBuf);
@@ -61,5 +65,5 @@ pub(crate) fn tls(tcp: &Tcp) -> Result<ServerTlsConfig, StartError> {
     };
     let identity = Identity::from_pem(read(&tcp.certificate.0)?, read(&tcp.key.0)?);
     let authority = Certificate::from_pem(read(&tcp.client_ca.0)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(authority))
+    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(authority).timeout(HANDSHAKE))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::ApiError;
 use crate::config::PortRange;
+use crate::descriptors::is_reserved;
 
 /// The sockets of a leg.
 #[derive(Debug)]
@@ -76,6 +77,9 @@ fn bind(address: SocketAddr, mux: bool) -> Result<Sockets, (SocketAddr, io::Erro
 
 fn bind_one(address: SocketAddr) -> io::Result<Arc<UdpSocket>> {
     let socket = UdpSocket::bind(address)?;
+    if is_reserved(&socket) {
+        return Err(rustix::io::Errno::MFILE.into());
+    }
     socket.set_nonblocking(true)?;
     Ok(Arc::new(socket))
 }

@@ -118,6 +118,20 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_right_authority() {
 }
 
 #[tokio::test]
+async fn a_tcp_client_that_never_says_who_it_is_is_cut_off() {
+    use std::io::Read;
+    let (server, clients) = (signed("localhost"), signed("client"));
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_tcp(folder.path(), 47_445, &server, &clients);
+    let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), config).await;
+    let mut silent = std::net::TcpStream::connect("127.0.0.1:47445").unwrap();
+    silent.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let read = tokio::task::spawn_blocking(move || silent.read(&mut [0]).map_err(|error| error.kind()));
+    assert_eq!(read.await.unwrap(), Ok(0), "closed");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn certificates_that_are_of_no_use_stop_the_start() {
     let (server, clients) = (signed("localhost"), signed("client"));
     let folder = tempfile::tempdir().unwrap();
