@@ -132,6 +132,10 @@ bench *ARGS:
 bench-srtp *ARGS:
     cargo run --quiet --release -p sluice-bench --features peers --bin bench-srtp -- {{ARGS}}
 
+# Whether time tells of tags or payloads: dudect's t-test on every kernel. By hand, on a quiet machine.
+constant-time *ARGS:
+    cargo run --quiet --release -p sluice-bench --bin constant-time -- {{ARGS}}
+
 # Build the API documentation; broken links are errors.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
