@@ -170,31 +170,25 @@ fn gcm(kernel: Kernel, keys: &[GcmKey], direction: Direction, packets: &mut [Pac
             packet.len -= GCM_TAG_LEN;
         }
     }
-    let mut ends: ArrayVec<&mut [u8], MOST> = ArrayVec::new();
     let mut lens: ArrayVec<(&mut usize, &mut bool), MOST> = ArrayVec::new();
     let mut jobs: ArrayVec<GcmJob<'_>, MOST> = ArrayVec::new();
     for packet in packets {
         let Packet { session, iv, buffer, len, ok, .. } = packet;
         let (aad, rest) = buffer.split_at_mut(HEADER);
         let (data, end) = rest.split_at_mut(*len - HEADER);
-        let mut job =
-            GcmJob { key: &keys[*session], iv: [0; GCM_IV_LEN], aad, data, tag: [0; GCM_TAG_LEN], ok: false };
+        let tag = end.first_chunk_mut().expect("room for a tag");
+        let mut job = GcmJob { key: &keys[*session], iv: [0; GCM_IV_LEN], aad, data, tag, ok: false };
         job.iv.copy_from_slice(&iv[..GCM_IV_LEN]);
-        if direction == Direction::Unprotect {
-            job.tag.copy_from_slice(&end[..GCM_TAG_LEN]);
-        }
         jobs.push(job);
-        ends.push(end);
         lens.push((len, ok));
     }
     match direction {
         Direction::Protect => gcm_seal(kernel, &mut jobs),
         Direction::Unprotect => gcm_open(kernel, &mut jobs),
     }
-    for ((job, end), (len, ok)) in jobs.iter().zip(ends).zip(lens) {
+    for (job, (len, ok)) in jobs.iter().zip(lens) {
         *ok = job.ok;
         if direction == Direction::Protect {
-            end[..GCM_TAG_LEN].copy_from_slice(&job.tag);
             *len += GCM_TAG_LEN;
         }
     }

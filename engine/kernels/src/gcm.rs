@@ -49,8 +49,8 @@ pub struct GcmJob<'a> {
     pub aad: &'a [u8],
     /// Plain text in, cipher text out, or the reverse. Unchanged if opening fails.
     pub data: &'a mut [u8],
-    /// Written by [`gcm_seal`], read by [`gcm_open`].
-    pub tag: [u8; GCM_TAG_LEN],
+    /// Written by [`gcm_seal`], read by [`gcm_open`]: where the packet has it.
+    pub tag: &'a mut [u8; GCM_TAG_LEN],
     /// Set by both: whether the job was done; after [`gcm_open`], whether the tag was right.
     pub ok: bool,
 }
@@ -82,7 +82,7 @@ pub(crate) fn seal_one(job: &mut GcmJob<'_>) {
     match &job.key.0 {
         Schedule::Portable(key) => {
             let tag = key.seal(job.iv, job.aad, job.data);
-            job.ok = tag.map(|tag| job.tag = tag).is_some();
+            job.ok = tag.map(|tag| *job.tag = tag).is_some();
         }
         #[cfg(target_arch = "x86_64")]
         Schedule::X86(key) => x86_64::gcm::seal_one(key, job),
@@ -92,7 +92,7 @@ pub(crate) fn seal_one(job: &mut GcmJob<'_>) {
 /// Opens one job as its key wants it.
 pub(crate) fn open_one(job: &mut GcmJob<'_>) {
     match &job.key.0 {
-        Schedule::Portable(key) => job.ok = key.open(job.iv, job.aad, job.data, job.tag),
+        Schedule::Portable(key) => job.ok = key.open(job.iv, job.aad, job.data, *job.tag),
         #[cfg(target_arch = "x86_64")]
         Schedule::X86(key) => x86_64::gcm::open_one(key, job),
     }

@@ -51,9 +51,10 @@ fn gcm_answers(kernel: Kernel) -> bool {
         let Ok(key) = key else { return false };
         let plain: Vec<u8> = PLAIN.iter().flat_map(|word| word.to_be_bytes()).take(60).collect();
         let mut data = plain.clone();
-        let mut jobs = [GcmJob { key, iv: IV, aad: &AAD, data: &mut data, tag: [0; 16], ok: false }];
+        let mut tag = [0; 16];
+        let mut jobs = [GcmJob { key, iv: IV, aad: &AAD, data: &mut data, tag: &mut tag, ok: false }];
         gcm_seal(kernel, &mut jobs);
-        if !jobs[0].ok || jobs[0].tag != want || *jobs[0].data == plain[..] {
+        if !jobs[0].ok || *jobs[0].tag != want || *jobs[0].data == plain[..] {
             return false;
         }
         jobs[0].tag[15] ^= 1;

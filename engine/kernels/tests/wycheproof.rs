@@ -16,9 +16,10 @@ fn aes_gcm() {
     for kernel in Kernel::available() {
         let keys: Vec<_> = tests.iter().map(|test| GcmKey::new(kernel, &test.key).unwrap()).collect();
         let mut opened: Vec<Vec<u8>> = tests.iter().map(|test| test.ct.to_vec()).collect();
+        let mut tags: Vec<[u8; 16]> = tests.iter().map(|test| test.tag[..].try_into().unwrap()).collect();
         let mut jobs = Vec::new();
-        for ((test, key), data) in tests.iter().zip(&keys).zip(&mut opened) {
-            let (iv, tag) = (test.nonce[..].try_into().unwrap(), test.tag[..].try_into().unwrap());
+        for (((test, key), data), tag) in tests.iter().zip(&keys).zip(&mut opened).zip(&mut tags) {
+            let iv = test.nonce[..].try_into().unwrap();
             jobs.push(GcmJob { key, iv, aad: &test.aad, data, tag, ok: false });
         }
         gcm_open(kernel, &mut jobs);
@@ -34,7 +35,7 @@ fn aes_gcm() {
         }
         // What opened is sealed again, the rest of the batch as well; only the former's result is known.
         for job in &mut jobs {
-            (job.tag, job.ok) = ([0; 16], false);
+            (*job.tag, job.ok) = ([0; 16], false);
         }
         gcm_seal(kernel, &mut jobs);
         for (test, job) in tests.iter().zip(&jobs).filter(|(test, _)| test.result == Valid) {

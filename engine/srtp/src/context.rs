@@ -196,14 +196,18 @@ impl Inbound {
         self.rtp.is_empty()
     }
 
+    #[inline]
     pub(crate) fn estimate(&self, sequence: u16) -> Result<u64, Error> {
         estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::TooOld)
     }
 
+    #[inline]
     pub(crate) fn check(&self, kind: Kind, index: u64) -> Result<(), Error> {
         self.replay(kind).check(index)
     }
 
+    #[allow(clippy::inline_always, reason = "a call costs as much as what it does")]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, kind: Kind, index: u64, candidate: usize) -> Result<(), Error> {
         match kind {
             Kind::Rtp => self.rtp.commit(index)?,
@@ -220,6 +224,7 @@ impl Inbound {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn expired(&self, kind: Kind, candidate: usize) -> bool {
         self.candidate(candidate).is_some_and(|held| held.left(kind) == 0)
     }
@@ -291,6 +296,8 @@ impl Outbound {
     }
 
     /// Takes the index of an RTP packet; it is used up from now on.
+    #[allow(clippy::inline_always, reason = "a call costs as much as what it does")]
+    #[inline(always)]
     pub(crate) fn take_rtp(&mut self, sequence: u16) -> Result<u64, Error> {
         let index = estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)?;
         self.spend(Kind::Rtp)?;

@@ -8,20 +8,18 @@ pub(crate) const INDEX_END: u64 = 1 << 48;
 ///
 /// `None` where the estimate lies outside 0..2^48: a packet from before the stream's beginning,
 /// or one after the last that the key may protect.
+#[inline]
 pub(crate) fn estimate(highest: Option<u64>, initial_roc: u32, seq: u16) -> Option<u64> {
     let Some(highest) = highest else { return Some(u64::from(initial_roc) << 16 | u64::from(seq)) };
-    let (roc, last) = (highest >> 16, (highest & 0xffff) as i32);
-    let seq_signed = i32::from(seq);
-    // RFC 3711 Appendix A: v is whichever of ROC-1, ROC, ROC+1 brings the index nearest to 2^16*ROC + s_l.
-    let v = if last < 32_768 {
-        if seq_signed - last > 32_768 { roc.checked_sub(1)? } else { roc }
-    } else if last - 32_768 > seq_signed {
-        roc + 1
-    } else {
-        roc
-    };
-    let index = v << 16 | u64::from(seq);
-    (index < INDEX_END).then_some(index)
+    // RFC 3711 Appendix A: v is whichever of ROC-1, ROC, ROC+1 brings the index nearest to 2^16*ROC + s_l;
+    // the distance is then that of sequence numbers modulo 2^16.
+    let last = highest as u16;
+    let mut distance = i64::from(seq.wrapping_sub(last).cast_signed());
+    // Half-way between two candidates the appendix stays with ROC.
+    if distance == -32_768 && last < 32_768 {
+        distance = 32_768;
+    }
+    highest.checked_add_signed(distance).filter(|index| *index < INDEX_END)
 }
 
 #[cfg(test)]

@@ -246,11 +246,10 @@ impl SessionMaterial {
 /// Session keys of RTP or of RTCP, expanded. In memory what every packet needs comes first.
 #[repr(C)]
 pub(crate) struct Direction {
-    /// The salt where it stands in a 128-bit counter block, and how far from that block's right end the
-    /// SSRC and the index are added to it (RFC 3711 §4.1.1, RFC 7714 §8.1, §9.1).
-    salt: Zeroizing<u128>,
-    ssrc_shift: u8,
-    index_shift: u8,
+    /// The salt where it stands in a 128-bit counter block, upper and lower half.
+    salt: Zeroizing<[u64; 2]>,
+    /// How many bits further left than in counter mode SSRC and index are added to it.
+    shift: u8,
     /// Octets of the tag.
     pub(crate) tag: u8,
     /// Octets of the MKI.
@@ -273,15 +272,16 @@ impl Direction {
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
         let mut salt = Zeroizing::new([0; 16]);
         salt[..SALT_BLOCK].copy_from_slice(&material.salt);
-        let (cipher, ssrc_shift, index_shift) = match suite.parameters().transform {
+        let (cipher, shift) = match suite.parameters().transform {
             Transform::CounterHmac => {
                 let mac = MacKey::new(kernel, &material.auth);
-                (Cipher::CounterHmac { mac, key: CtrKey::new(kernel, key).map_err(length)? }, 64, 16)
+                (Cipher::CounterHmac { mac, key: CtrKey::new(kernel, key).map_err(length)? }, 0)
             }
-            Transform::Gcm => (Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?), 80, 32),
+            Transform::Gcm => (Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?), 16),
         };
-        let salt = Zeroizing::new(u128::from_be_bytes(*salt));
-        Ok(Self { salt, ssrc_shift, index_shift, tag, mki, encrypt: true, lifetime, cipher })
+        let salt = u128::from_be_bytes(*salt);
+        let salt = Zeroizing::new([(salt >> 64) as u64, salt as u64]);
+        Ok(Self { salt, shift, tag, mki, encrypt: true, lifetime, cipher })
     }
 
     /// The initial counter block of a packet. Counter mode: (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
@@ -289,8 +289,15 @@ impl Direction {
     /// (RFC 7714 §8.1 for RTP, whose index is ROC ‖ SEQ, and §9.1 for RTCP, whose index has 31 bits).
     #[inline]
     pub(crate) fn iv(&self, ssrc: u32, index: u64) -> [u8; 16] {
-        (*self.salt ^ u128::from(ssrc) << self.ssrc_shift ^ u128::from(index) << self.index_shift)
-            .to_be_bytes()
+        // A shift of 128 bits by less than 64, without the cases that a `u128` has for more.
+        let (upper, lower) = (u64::from(ssrc), index << 16);
+        let carried = lower >> 1 >> (63 - (self.shift & 63));
+        let upper = self.salt[0] ^ (upper << (self.shift & 63) | carried);
+        let lower = self.salt[1] ^ lower << (self.shift & 63);
+        let mut block = [0; 16];
+        block[..8].copy_from_slice(&upper.to_be_bytes());
+        block[8..].copy_from_slice(&lower.to_be_bytes());
+        block
     }
 }
 

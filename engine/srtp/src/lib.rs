@@ -48,6 +48,7 @@ mod protect;
 mod replay;
 pub mod rtcp;
 pub mod rtp;
+mod srtcp;
 mod suite;
 mod transform;
 mod unprotect;

@@ -1,31 +1,24 @@
-//! Sending: RTP to SRTP, RTCP to SRTCP.
+//! Sending: RTP to SRTP, in batches.
 
 use arrayvec::ArrayVec;
 use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_seal, hmac_sha1};
 
-use crate::keys::{Cipher, Direction};
-use crate::rtcp::CLEAR_LEN;
+use crate::keys::Cipher;
 use crate::rtp::Header;
-use crate::transform::{E_FLAG, MAX_KEYSTREAM, put_tag};
-use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, SessionKeys};
+use crate::transform::{MAX_KEYSTREAM, gcm_iv, put_mki, put_tag};
+use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, srtcp};
 
 /// What stage 1 found out about a packet.
 #[derive(Clone, Copy)]
 struct Plan {
-    /// Which job of the batch.
-    job: u8,
-    /// First octet to encrypt, and one past the last.
-    clear: u32,
-    end: u32,
-    /// ROC for RTP, E flag and index for RTCP.
-    word: [u8; 4],
-    /// Of RTCP under GCM: what is authenticated, in one piece.
-    aad: [u8; CLEAR_LEN + 4],
     iv: [u8; 16],
+    roc: [u8; 4],
+    /// First octet to encrypt; 0 of a packet that is not to be protected here.
+    clear: u32,
 }
 
 impl Plan {
-    const EMPTY: Self = Self { job: 0, clear: 0, end: 0, word: [0; 4], aad: [0; CLEAR_LEN + 4], iv: [0; 16] };
+    const EMPTY: Self = Self { iv: [0; 16], roc: [0; 4], clear: 0 };
 }
 
 /// Protects every job's packet in place; each gets its own result. The packet grows by the suite's
@@ -48,28 +41,16 @@ fn protect_batch<C: Contexts<Outbound> + ?Sized, const N: usize>(contexts: &mut 
     }
     // Filled in place: a plan that is made elsewhere and copied costs more than all else in stage 1.
     let mut plans = [Plan::EMPTY; N];
-    let mut planned = 0;
-    for (number, job) in jobs.iter_mut().enumerate() {
-        let Some(context) = contexts.get_mut(job.context) else {
-            job.result = Err(Error::NoKey);
-            continue;
+    for (job, plan) in jobs.iter_mut().zip(&mut plans) {
+        job.result = match contexts.get_mut(job.context) {
+            None => Err(Error::NoKey),
+            Some(context) if job.kind == Kind::Rtp => self::plan(context, job, plan),
+            Some(context) => srtcp::protect(context, job),
         };
-        match plan(context, job, number as u8, &mut plans[planned]) {
-            Ok(()) => planned += 1,
-            Err(error) => job.result = Err(error),
-        }
     }
-    let plans = &plans[..planned];
-    let mut keys: ArrayVec<&SessionKeys, N> = ArrayVec::new();
-    for plan in plans {
-        match contexts.get(jobs[usize::from(plan.job)].context) {
-            Some(context) => keys.push(context.keys()),
-            None => unreachable!("stage 1 found the context"),
-        }
+    if let Some(kernel) = encrypt::<_, N>(contexts, jobs, &plans) {
+        authenticate::<_, N>(kernel, contexts, jobs, &plans);
     }
-    let Some(kernel) = keys.first().map(|keys| keys.kernel()) else { return };
-    encrypt::<N>(kernel, jobs, plans, &keys);
-    authenticate::<N>(kernel, jobs, plans, &keys);
 }
 
 /// Contexts first, then the keys that they point to.
@@ -87,171 +68,94 @@ fn prefetch<C: Contexts<Outbound> + ?Sized>(contexts: &C, jobs: &[Job<'_>]) {
 /// Stage 1: header, index, layout. The index is used up here, before anything is encrypted.
 #[allow(clippy::inline_always, reason = "called apart, it would fill the plan by way of the stack")]
 #[inline(always)]
-fn plan(context: &mut Outbound, job: &Job<'_>, number: u8, plan: &mut Plan) -> Result<(), Error> {
-    let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
-    let (ssrc, clear, sequence) = match job.kind {
-        Kind::Rtp => {
-            let header = Header::parse(packet)?;
-            (header.ssrc, header.len, header.sequence)
-        }
-        Kind::Rtcp => (rtcp_sender(packet)?, CLEAR_LEN, 0),
-    };
-    if ssrc != context.ssrc() {
+fn plan(context: &mut Outbound, job: &Job<'_>, plan: &mut Plan) -> Result<(), Error> {
+    let header = Header::parse(job.packet.get(..job.len).ok_or(Error::TooShort)?)?;
+    if header.ssrc != context.ssrc() {
         return Err(Error::WrongSsrc);
     }
     if job.len > MAX_KEYSTREAM {
         return Err(Error::TooLong);
     }
-    let direction = context.keys().direction(job.kind);
-    let index_len = if job.kind == Kind::Rtcp { 4 } else { 0 };
-    let overhead = usize::from(direction.tag) + usize::from(direction.mki) + index_len;
-    if job.packet.len() < job.len + overhead {
+    let direction = context.keys().direction(Kind::Rtp);
+    if job.packet.len() < job.len + usize::from(direction.tag) + usize::from(direction.mki) {
         return Err(Error::NoTailroom);
     }
-    let index = match job.kind {
-        Kind::Rtp => context.take_rtp(sequence)?,
-        Kind::Rtcp => context.take_rtcp()?,
-    };
-    let direction = context.keys().direction(job.kind);
-    let word = match job.kind {
-        Kind::Rtp => (index >> 16) as u32,
-        Kind::Rtcp if direction.encrypt => E_FLAG | index as u32,
-        Kind::Rtcp => index as u32,
-    };
-    plan.job = number;
-    plan.clear = clear as u32;
-    plan.end = job.len as u32;
-    plan.word = word.to_be_bytes();
-    plan.iv = direction.iv(ssrc, index);
-    if job.kind == Kind::Rtcp {
-        plan.aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
-        plan.aad[CLEAR_LEN..].copy_from_slice(&plan.word);
-    }
+    let index = context.take_rtp(header.sequence)?;
+    plan.iv = context.keys().direction(Kind::Rtp).iv(header.ssrc, index);
+    plan.roc = ((index >> 16) as u32).to_be_bytes();
+    plan.clear = header.len as u32;
     Ok(())
 }
 
-pub(crate) fn rtcp_sender(packet: &[u8]) -> Result<u32, Error> {
-    let ssrc = crate::rtcp::sender_ssrc(packet).ok_or(Error::TooShort)?;
-    if packet[0] >> 6 == 2 { Ok(ssrc) } else { Err(Error::Version) }
-}
-
-/// Counter mode is done with this; of GCM (RFC 7714 §8, §9) the tag is written too.
-fn encrypt<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], plans: &[Plan], keys: &[&SessionKeys]) {
+/// All that there is to do under GCM (RFC 7714 §8); of counter mode the encryption. The kernel that is
+/// to go on with counter mode.
+fn encrypt<C: Contexts<Outbound> + ?Sized, const N: usize>(
+    contexts: &C,
+    jobs: &mut [Job<'_>],
+    plans: &[Plan; N],
+) -> Option<Kernel> {
     let mut runs: ArrayVec<CtrJob<'_>, N> = ArrayVec::new();
     let mut seals: ArrayVec<GcmJob<'_>, N> = ArrayVec::new();
-    let mut todo = plans.iter().zip(keys).peekable();
-    for (number, job) in jobs.iter_mut().enumerate() {
-        let Some((plan, keys)) = todo.next_if(|(plan, _)| usize::from(plan.job) == number) else { continue };
-        let direction = keys.direction(job.kind);
-        let (clear, end) = (plan.clear as usize, plan.end as usize);
-        match &direction.cipher {
-            Cipher::CounterHmac { key, .. } if direction.encrypt => {
-                runs.push(CtrJob { key, iv: plan.iv, data: &mut job.packet[clear..end] });
-            }
-            Cipher::CounterHmac { .. } => {}
+    let mut kernel = None;
+    for (job, plan) in jobs.iter_mut().zip(plans) {
+        if plan.clear == 0 {
+            continue;
+        }
+        let Some(context) = contexts.get(job.context) else { unreachable!("stage 1 found the context") };
+        let keys = context.keys();
+        let (text, end) = job.packet.split_at_mut(job.len);
+        let (header, data) = text.split_at_mut(plan.clear as usize);
+        kernel = Some(keys.kernel());
+        match &keys.direction(Kind::Rtp).cipher {
+            Cipher::CounterHmac { key, .. } => runs.push(CtrJob { key, iv: plan.iv, data }),
             Cipher::Gcm(key) => {
-                let (aad, data): (&[u8], _) = if job.kind == Kind::Rtp {
-                    let (header, rest) = job.packet.split_at_mut(clear);
-                    (header, &mut rest[..end - clear])
-                } else if direction.encrypt {
-                    (&plan.aad, &mut job.packet[clear..end])
-                } else {
-                    // All of the packet is associated data; the word, too, stands at its place only then.
-                    job.packet[end..end + 4].copy_from_slice(&plan.word);
-                    let (all, rest) = job.packet.split_at_mut(end + 4);
-                    (all, &mut rest[..0])
+                let Some((tag, end)) = end.split_first_chunk_mut() else {
+                    unreachable!("stage 1 found the room");
                 };
-                let iv = gcm_iv(&plan.iv);
-                seals.push(GcmJob { key, iv, aad, data, tag: [0; 16], ok: false });
+                // Tag ‖ MKI (RFC 7714 figure 1).
+                job.len += tag.len() + put_mki(end, keys);
+                seals.push(GcmJob { key, iv: gcm_iv(&plan.iv), aad: header, data, tag, ok: false });
             }
         }
     }
-    if !runs.is_empty() {
-        ctr(kernel, &mut runs);
+    let kernel = kernel?;
+    if !seals.is_empty() {
+        gcm_seal(kernel, &mut seals);
+        debug_assert!(seals.iter().all(|seal| seal.ok), "GCM takes more than a key stream of SRTP's is long");
     }
-    drop(runs);
-    if seals.is_empty() {
-        return;
+    if runs.is_empty() {
+        return None;
     }
-    gcm_seal(kernel, &mut seals);
-    let tags: ArrayVec<([u8; 16], bool), N> = seals.iter().map(|run| (run.tag, run.ok)).collect();
-    drop(seals);
-    let mut tags = tags.iter();
-    for (plan, keys) in plans.iter().zip(keys) {
-        let job = &mut jobs[usize::from(plan.job)];
-        // A tag is taken for a job of this cipher only: a batch may hold both.
-        if matches!(keys.direction(job.kind).cipher, Cipher::Gcm(_))
-            && let Some((tag, ok)) = tags.next()
-        {
-            finish_gcm(job, plan, keys, tag, *ok);
-        }
-    }
+    ctr(kernel, &mut runs);
+    Some(kernel)
 }
 
-/// Tag ‖ word (of RTCP) ‖ MKI (RFC 7714 figures 1 and 2).
-fn finish_gcm(job: &mut Job<'_>, plan: &Plan, keys: &SessionKeys, tag: &[u8; 16], ok: bool) {
-    if !ok {
-        job.result = Err(Error::TooLong);
-        return;
-    }
-    let mut at = plan.end as usize;
-    put_tag(&mut job.packet[at..], tag, 16);
-    at += 16;
-    if job.kind == Kind::Rtcp {
-        job.packet[at..at + 4].copy_from_slice(&plan.word);
-        at += 4;
-    }
-    job.len = put_mki(job.packet, at, keys);
-}
-
-/// HMAC over packet and ROC, or over packet, E flag and index (RFC 3711 §3.3, §3.4), of what counter mode
-/// encrypted: word (of RTCP) ‖ MKI ‖ tag (RFC 3711 figures 1 and 2).
-fn authenticate<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], plans: &[Plan], keys: &[&SessionKeys]) {
+/// HMAC over packet and ROC of what counter mode encrypted (RFC 3711 §3.3, §4.2).
+fn authenticate<C: Contexts<Outbound> + ?Sized, const N: usize>(
+    kernel: Kernel,
+    contexts: &C,
+    jobs: &mut [Job<'_>],
+    plans: &[Plan; N],
+) {
     let mut macs: ArrayVec<MacJob<'_>, N> = ArrayVec::new();
-    for (plan, keys) in plans.iter().zip(keys) {
-        let job = &jobs[usize::from(plan.job)];
-        if let Cipher::CounterHmac { mac, .. } = &keys.direction(job.kind).cipher {
-            let data: [&[u8]; 2] = [&job.packet[..plan.end as usize], &plan.word];
-            macs.push(MacJob { key: mac, data, tag: [0; 20] });
+    let mut ends: ArrayVec<(&mut [u8], u8), N> = ArrayVec::new();
+    for (job, plan) in jobs.iter_mut().zip(plans) {
+        if plan.clear == 0 {
+            continue;
         }
-    }
-    if macs.is_empty() {
-        return;
+        let Some(context) = contexts.get(job.context) else { unreachable!("stage 1 found the context") };
+        let direction = context.keys().direction(Kind::Rtp);
+        if let Cipher::CounterHmac { mac, .. } = &direction.cipher {
+            let (text, end) = job.packet.split_at_mut(job.len);
+            // MKI ‖ tag (RFC 3711 figure 1).
+            let mki = put_mki(end, context.keys());
+            job.len += mki + usize::from(direction.tag);
+            macs.push(MacJob { key: mac, data: [text, &plan.roc], tag: [0; 20] });
+            ends.push((&mut end[mki..], direction.tag));
+        }
     }
     hmac_sha1(kernel, &mut macs);
-    let tags: ArrayVec<[u8; 20], N> = macs.iter().map(|mac| mac.tag).collect();
-    drop(macs);
-    let mut tags = tags.iter();
-    for (plan, keys) in plans.iter().zip(keys) {
-        let job = &mut jobs[usize::from(plan.job)];
-        let Direction { cipher: Cipher::CounterHmac { .. }, tag: len, .. } = keys.direction(job.kind) else {
-            continue;
-        };
-        let Some(tag) = tags.next() else { continue };
-        let mut at = plan.end as usize;
-        if job.kind == Kind::Rtcp {
-            job.packet[at..at + 4].copy_from_slice(&plan.word);
-            at += 4;
-        }
-        at = put_mki(job.packet, at, keys);
-        put_tag(&mut job.packet[at..], tag, *len);
-        job.len = at + usize::from(*len);
+    for (mac, (end, len)) in macs.iter().zip(ends) {
+        put_tag(end, &mac.tag, len);
     }
-}
-
-/// Writes the MKI, if there is one; where it ends.
-fn put_mki(packet: &mut [u8], at: usize, keys: &SessionKeys) -> usize {
-    if keys.direction(Kind::Rtp).mki == 0 {
-        return at;
-    }
-    let mki = keys.mki().as_slice();
-    packet[at..at + mki.len()].copy_from_slice(mki);
-    at + mki.len()
-}
-
-/// The IV of GCM: the initial counter block without its counter.
-pub(crate) fn gcm_iv(block: &[u8; 16]) -> [u8; 12] {
-    let mut iv = [0; 12];
-    iv.copy_from_slice(&block[..12]);
-    iv
 }

@@ -68,26 +68,26 @@ impl Replay {
     }
 
     /// Says whether `index` may be accepted, changing nothing.
+    #[inline]
     pub(crate) fn check(&self, index: u64) -> Result<(), Error> {
         if index >= self.end {
             return Ok(());
         }
-        let behind = self.end - 1 - index;
         match &self.bits {
-            Bits::Small(words) => look(words, behind, index),
-            Bits::Large(words) => look(words, behind, index),
+            Bits::Small(words) => look(words, self.end, index),
+            Bits::Large(words) => look_far(words, self.end, index),
         }
     }
 
     /// Checks again and remembers `index`: the final verdict.
+    #[inline]
     pub(crate) fn commit(&mut self, index: u64) -> Result<(), Error> {
         self.check(index)?;
-        let end = self.end;
         match &mut self.bits {
-            Bits::Small(words) => mark(words, end, index),
-            Bits::Large(words) => mark(words, end, index),
+            Bits::Small(words) => mark(words, self.end, index),
+            Bits::Large(words) => mark_far(words, self.end, index),
         }
-        self.end = end.max(index + 1);
+        self.end = self.end.max(index + 1);
         Ok(())
     }
 
@@ -105,11 +105,11 @@ impl Replay {
     }
 }
 
-/// The verdict on an index that lies `behind` the highest one.
+/// The verdict on an index before `end`.
 #[inline]
-fn look(words: &[u64], behind: u64, index: u64) -> Result<(), Error> {
+fn look(words: &[u64], end: u64, index: u64) -> Result<(), Error> {
     let size = words.len() as u64 * 64;
-    if behind >= size {
+    if end - index > size {
         return Err(Error::TooOld);
     }
     let bit = index % size;
@@ -119,20 +119,37 @@ fn look(words: &[u64], behind: u64, index: u64) -> Result<(), Error> {
 /// Forgets what a new highest index pushes out, and sets the bit of `index`.
 #[inline]
 fn mark(words: &mut [u64], end: u64, index: u64) {
-    let size = words.len() as u64 * 64;
-    if index >= end {
-        if index - end >= size {
-            words.fill(0);
-        } else {
-            // In order there is one bit to forget: the one that is set below.
-            for passed in end..index {
-                let bit = passed % size;
-                words[(bit / 64) as usize] &= !(1 << (bit % 64));
-            }
-        }
+    // In order there is one bit to forget: the one that is set below.
+    if index > end {
+        forget(words, end, index);
     }
-    let bit = index % size;
+    let bit = index % (words.len() as u64 * 64);
     words[(bit / 64) as usize] |= 1 << (bit % 64);
+}
+
+/// Clears the bits of `from` up to before `to`.
+#[cold]
+fn forget(words: &mut [u64], from: u64, to: u64) {
+    let size = words.len() as u64 * 64;
+    if to - from >= size {
+        return words.fill(0);
+    }
+    for passed in from..to {
+        let bit = passed % size;
+        words[(bit / 64) as usize] &= !(1 << (bit % 64));
+    }
+}
+
+/// [`look`] for windows whose size is known at run time only.
+#[cold]
+fn look_far(words: &[u64], end: u64, index: u64) -> Result<(), Error> {
+    look(words, end, index)
+}
+
+/// [`mark`] for windows whose size is known at run time only.
+#[cold]
+fn mark_far(words: &mut [u64], end: u64, index: u64) {
+    mark(words, end, index);
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Header {
 
 impl Header {
     /// Reads the header of `packet`, checking that all of it lies inside.
+    #[allow(clippy::inline_always, reason = "of what is read the packet path wants a part only")]
+    #[inline(always)]
     pub fn parse(packet: &[u8]) -> Result<Self, Error> {
         let fixed: &[u8; FIXED_LEN] = packet.first_chunk().ok_or(Error::TooShort)?;
         if fixed[0] >> 6 != 2 {

@@ -2,8 +2,7 @@
 
 use std::hint::black_box;
 
-/// SRTCP's E flag: the packet is encrypted (RFC 3711 §3.4).
-pub(crate) const E_FLAG: u32 = 1 << 31;
+use crate::{Kind, SessionKeys};
 
 /// Octets of keystream that one packet index has: 2^16 blocks (RFC 3711 §4.1.1). Beyond them the next
 /// index's would begin.
@@ -17,6 +16,24 @@ pub(crate) fn put_tag(to: &mut [u8], tag: &[u8], len: u8) {
         4 => to[..4].copy_from_slice(&tag[..4]),
         len => to[..usize::from(len)].copy_from_slice(&tag[..usize::from(len)]),
     }
+}
+
+/// Writes the MKI, if there is one, at the beginning of `to`; how long it is.
+#[inline]
+pub(crate) fn put_mki(to: &mut [u8], keys: &SessionKeys) -> usize {
+    let mki = keys.direction(Kind::Rtp).mki;
+    if mki != 0 {
+        to[..usize::from(mki)].copy_from_slice(keys.mki().as_slice());
+    }
+    usize::from(mki)
+}
+
+/// The IV of GCM: the initial counter block without its counter.
+#[inline]
+pub(crate) fn gcm_iv(block: &[u8; 16]) -> [u8; 12] {
+    let mut iv = [0; 12];
+    iv.copy_from_slice(&block[..12]);
+    iv
 }
 
 /// Whether two tags of the same length, at most 20 octets, are equal, in a time that tells nothing else.

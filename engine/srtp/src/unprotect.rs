@@ -1,60 +1,37 @@
-//! Receiving: SRTP to RTP, SRTCP to RTCP.
+//! Receiving: SRTP to RTP, in batches.
 
 use arrayvec::ArrayVec;
 use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_open, gcm_seal, hmac_sha1};
 
-use crate::keys::{Cipher, Direction};
-use crate::protect::{gcm_iv, rtcp_sender};
-use crate::rtcp::CLEAR_LEN;
+use crate::keys::Cipher;
 use crate::rtp::Header;
-use crate::transform::{E_FLAG, MAX_KEYSTREAM, same_tag};
-use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys};
+use crate::transform::{MAX_KEYSTREAM, gcm_iv, same_tag};
+use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys, srtcp};
 
 /// One try at a packet with one of its context's keys.
 #[derive(Clone, Copy)]
 struct Try {
-    /// Which job of the batch.
-    job: u8,
-    /// Which of the context's keys.
-    key: u8,
-    authentic: bool,
-    /// First encrypted octet, and one past the last; the length of the result.
+    iv: [u8; 16],
+    index: u64,
+    roc: [u8; 4],
+    /// First encrypted octet; 0 of a packet of which there is nothing to try.
     clear: u32,
+    /// One past the last encrypted octet: the length of the result.
     end: u32,
     /// Where the tag begins.
     tag: u32,
-    /// ROC for RTP, E flag and index for RTCP.
-    word: [u8; 4],
-    /// Of RTCP under GCM: what is authenticated, in one piece.
-    aad: [u8; CLEAR_LEN + 4],
-    index: u64,
-    iv: [u8; 16],
+    /// Which of the context's keys.
+    key: u8,
 }
 
 impl Try {
-    const EMPTY: Self = Self {
-        job: 0,
-        key: 0,
-        authentic: false,
-        clear: 0,
-        end: 0,
-        tag: 0,
-        word: [0; 4],
-        aad: [0; CLEAR_LEN + 4],
-        index: 0,
-        iv: [0; 16],
-    };
+    const EMPTY: Self = Self { iv: [0; 16], index: 0, roc: [0; 4], clear: 0, end: 0, tag: 0, key: 0 };
 }
-
-/// The keys of the tries, in the same order.
-type Keys<'c, const N: usize> = ArrayVec<&'c SessionKeys, N>;
 
 /// Where the jobs of a batch are between passes, a bit for each.
 struct Progress {
     /// Jobs that still want a verdict.
     open: u32,
-    /// Jobs for which one key did not do; only then is `next` of account.
-    again: u32,
     /// The next key to try.
     next: [u8; MAX_BATCH],
 }
@@ -83,7 +60,7 @@ fn unprotect_batch<C: Contexts<Inbound> + ?Sized, const N: usize>(contexts: &mut
         prefetch(contexts, jobs);
     }
     let open = u32::MAX >> (MAX_BATCH - jobs.len());
-    let mut progress = Progress { open, again: 0, next: [0; MAX_BATCH] };
+    let mut progress = Progress { open, next: [0; MAX_BATCH] };
     while progress.open != 0 {
         pass::<_, N>(contexts, jobs, &mut progress);
     }
@@ -110,252 +87,174 @@ fn pass<C: Contexts<Inbound> + ?Sized, const N: usize>(
 ) {
     // Filled in place: a try that is made elsewhere and copied costs more than all else in stage 1.
     let mut tries = [Try::EMPTY; N];
-    let mut planned = 0;
     let mut fresh: ArrayVec<usize, N> = ArrayVec::new();
-    for (number, job) in jobs.iter_mut().enumerate() {
+    for (number, (job, attempt)) in jobs.iter_mut().zip(&mut tries).enumerate() {
         let bit = 1 << number;
         if progress.open & bit == 0 || (!fresh.is_empty() && fresh.contains(&job.context)) {
             continue;
         }
-        let outcome = match contexts.get(job.context) {
+        let outcome = match contexts.get_mut(job.context) {
             None => Err(Error::NoKey),
+            Some(context) if job.kind == Kind::Rtcp => {
+                job.result = srtcp::unprotect(context, job);
+                progress.open &= !bit;
+                continue;
+            }
             Some(context) => {
-                if job.kind == Kind::Rtp && context.fresh() {
+                if context.fresh() {
                     fresh.push(job.context);
                 }
-                let attempt = &mut tries[planned];
-                attempt.job = number as u8;
-                let tried = progress.again & bit != 0;
-                attempt.key = if tried { progress.next[number] } else { 0 };
-                plan(context, job, tried, attempt)
+                plan(context, job, progress.next[number], attempt)
             }
         };
-        match outcome {
-            Ok(()) => planned += 1,
-            Err(error) => {
-                job.result = Err(error);
-                progress.open &= !bit;
-            }
-        }
-    }
-    let tries = &mut tries[..planned];
-    let Some(kernel) = check::<_, N>(contexts, jobs, tries) else { return };
-    for attempt in &*tries {
-        let bit = 1 << attempt.job;
-        if attempt.authentic {
-            commit(contexts, &mut jobs[usize::from(attempt.job)], attempt);
+        if let Err(error) = outcome {
+            job.result = Err(error);
             progress.open &= !bit;
-        } else {
-            progress.again |= bit;
-            progress.next[usize::from(attempt.job)] = attempt.key + 1;
         }
     }
-    decrypt::<_, N>(kernel, contexts, jobs, tries);
+    let Some(verdict) = check::<_, N>(contexts, jobs, &tries) else { return };
+    for (number, (job, attempt)) in jobs.iter_mut().zip(&tries).enumerate() {
+        let bit = 1 << number;
+        if verdict.authentic & bit != 0 {
+            commit(contexts, job, attempt);
+            progress.open &= !bit;
+        } else if attempt.clear != 0 {
+            progress.next[number] = attempt.key + 1;
+        }
+    }
+    decrypt::<_, N>(&verdict, contexts, jobs, &tries);
 }
 
-/// Estimate the index, check for replay, find the parts under the next key that may fit: the try's own, or
+/// Estimates the index, checks for replay, finds the parts under the next key that may fit: key `first`, or
 /// one after it.
 #[allow(clippy::inline_always, reason = "called apart, it would fill the plan by way of the stack")]
 #[inline(always)]
-fn plan(context: &Inbound, job: &Job<'_>, tried: bool, attempt: &mut Try) -> Result<(), Error> {
+fn plan(context: &Inbound, job: &Job<'_>, first: u8, attempt: &mut Try) -> Result<(), Error> {
     let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
-    let (ssrc, clear, sequence) = match job.kind {
-        Kind::Rtp => {
-            let header = Header::parse(packet)?;
-            (header.ssrc, header.len, header.sequence)
-        }
-        Kind::Rtcp => (rtcp_sender(packet)?, CLEAR_LEN, 0),
-    };
-    if ssrc != context.ssrc() {
+    let header = Header::parse(packet)?;
+    if header.ssrc != context.ssrc() {
         return Err(Error::WrongSsrc);
     }
     if job.len > MAX_KEYSTREAM {
         return Err(Error::TooLong);
     }
-    let mut failure = if tried { Error::AuthFailed } else { Error::UnknownMki };
-    for key in attempt.key.. {
+    let mut failure = if first == 0 { Error::UnknownMki } else { Error::AuthFailed };
+    for key in first.. {
         let Some(keys) = context.key(usize::from(key)) else { return Err(failure) };
-        let direction = keys.direction(job.kind);
-        let Some(parts) = Parts::find(packet, direction, job.kind, clear) else {
+        let direction = keys.direction(Kind::Rtp);
+        let (tag_len, mki_len) = (usize::from(direction.tag), usize::from(direction.mki));
+        let end = packet.len().wrapping_sub(tag_len + mki_len);
+        if end < header.len || end > packet.len() {
             // Too short for this key; a shorter tag or MKI of another may still fit.
             if failure == Error::UnknownMki {
                 failure = Error::TooShort;
             }
             continue;
-        };
-        if direction.mki != 0 && parts.mki != keys.mki().as_slice() {
-            continue;
         }
-        let index = match job.kind {
-            Kind::Rtp => context.estimate(sequence)?,
-            Kind::Rtcp => u64::from(u32::from_be_bytes(parts.word) & !E_FLAG),
-        };
-        context.check(job.kind, index)?;
-        if context.expired(job.kind, usize::from(key)) {
+        let mut tag = end;
+        if mki_len != 0 {
+            // Counter mode: packet ‖ MKI ‖ tag (RFC 3711 figure 1); GCM: packet ‖ tag ‖ MKI (RFC 7714 figure 1).
+            let mki = match direction.cipher {
+                Cipher::CounterHmac { .. } => std::mem::replace(&mut tag, end + mki_len),
+                Cipher::Gcm(_) => end + tag_len,
+            };
+            if packet[mki..][..mki_len] != *keys.mki().as_slice() {
+                continue;
+            }
+        }
+        let index = context.estimate(header.sequence)?;
+        context.check(Kind::Rtp, index)?;
+        if context.expired(Kind::Rtp, usize::from(key)) {
             return Err(Error::KeyExpired);
         }
-        if job.kind == Kind::Rtcp && (parts.word[0] & 0x80 != 0) != direction.encrypt {
-            return Err(Error::NotEncrypted);
-        }
-        attempt.key = key;
-        attempt.authentic = false;
-        (attempt.clear, attempt.end, attempt.tag) = (clear as u32, parts.end as u32, parts.tag as u32);
+        attempt.iv = direction.iv(header.ssrc, index);
         attempt.index = index;
-        attempt.iv = direction.iv(ssrc, index);
-        attempt.word = match job.kind {
-            Kind::Rtp => ((index >> 16) as u32).to_be_bytes(),
-            Kind::Rtcp => {
-                attempt.aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
-                attempt.aad[CLEAR_LEN..].copy_from_slice(&parts.word);
-                parts.word
-            }
-        };
+        attempt.roc = ((index >> 16) as u32).to_be_bytes();
+        (attempt.clear, attempt.end, attempt.tag) = (header.len as u32, end as u32, tag as u32);
+        attempt.key = key;
         return Ok(());
     }
     Err(failure)
 }
 
-/// Where a suite puts what follows the payload.
-struct Parts<'a> {
-    end: usize,
-    tag: usize,
-    word: [u8; 4],
-    mki: &'a [u8],
+/// What became of the tags of a batch.
+struct Verdict {
+    kernel: Kernel,
+    /// A bit for each job: whether its tag is right.
+    authentic: u32,
 }
 
-impl<'a> Parts<'a> {
-    fn find(packet: &'a [u8], direction: &Direction, kind: Kind, clear: usize) -> Option<Self> {
-        let (tag_len, mki_len) = (usize::from(direction.tag), usize::from(direction.mki));
-        let word_len = if kind == Kind::Rtcp { 4 } else { 0 };
-        let end = packet.len().checked_sub(tag_len + mki_len + word_len)?;
-        if end < clear {
-            return None;
-        }
-        // Counter mode: packet ‖ word ‖ MKI ‖ tag (RFC 3711 figures 1 and 2).
-        // GCM: packet ‖ tag ‖ word ‖ MKI (RFC 7714 figures 1 and 2).
-        let (word, mki, tag) = match direction.cipher {
-            Cipher::CounterHmac { .. } => (end, end + word_len, end + word_len + mki_len),
-            Cipher::Gcm(_) => (end + tag_len, end + tag_len + word_len, end),
-        };
-        let word = packet.get(word..word + 4).filter(|_| word_len == 4);
-        Some(Self {
-            end,
-            tag,
-            word: word.and_then(|word| word.try_into().ok()).unwrap_or_default(),
-            mki: packet.get(mki..mki + mki_len)?,
-        })
-    }
-}
-
-/// The keys of the tries.
-fn keys_of<'c, C: Contexts<Inbound> + ?Sized, const N: usize>(
+/// The keys of a try.
+#[inline]
+fn keys_of<'c, C: Contexts<Inbound> + ?Sized>(
     contexts: &'c C,
-    jobs: &[Job<'_>],
-    tries: &[Try],
-) -> Keys<'c, N> {
-    let mut keys = Keys::new();
-    for attempt in tries {
-        let context = contexts.get(jobs[usize::from(attempt.job)].context);
-        match context.and_then(|context| context.key(usize::from(attempt.key))) {
-            Some(found) => keys.push(found),
-            None => unreachable!("stage 1 found the context and its key"),
-        }
+    context: usize,
+    attempt: &Try,
+) -> &'c SessionKeys {
+    match contexts.get(context).and_then(|context| context.key(usize::from(attempt.key))) {
+        Some(found) => found,
+        None => unreachable!("stage 1 found the context and its key"),
     }
-    keys
 }
 
-/// Checks all tags in constant time; what GCM protects is decrypted, too. The kernel that did it, if there
-/// was anything to do.
+/// Checks all tags in constant time; what GCM protects is decrypted, too. `None` if nothing was tried.
 fn check<C: Contexts<Inbound> + ?Sized, const N: usize>(
     contexts: &C,
     jobs: &mut [Job<'_>],
-    tries: &mut [Try],
-) -> Option<Kernel> {
-    let keys: Keys<'_, N> = keys_of(contexts, jobs, tries);
-    let kernel = keys.first()?.kernel();
-    check_counter(kernel, jobs, tries, &keys);
-    open_gcm(kernel, jobs, tries, &keys);
-    Some(kernel)
-}
-
-fn check_counter<const N: usize>(kernel: Kernel, jobs: &[Job<'_>], tries: &mut [Try], keys: &Keys<'_, N>) {
+    tries: &[Try; N],
+) -> Option<Verdict> {
     let mut macs: ArrayVec<MacJob<'_>, N> = ArrayVec::new();
-    for (attempt, keys) in tries.iter().zip(keys) {
-        let job = &jobs[usize::from(attempt.job)];
-        if let Cipher::CounterHmac { mac, .. } = &keys.direction(job.kind).cipher {
-            let data: [&[u8]; 2] = [&job.packet[..attempt.end as usize], &attempt.word];
-            macs.push(MacJob { key: mac, data, tag: [0; 20] });
+    let mut tags: ArrayVec<(&[u8], u32), N> = ArrayVec::new();
+    let mut opens: ArrayVec<GcmJob<'_>, N> = ArrayVec::new();
+    let mut bits: ArrayVec<u32, N> = ArrayVec::new();
+    let mut kernel = None;
+    for (number, (job, attempt)) in jobs.iter_mut().zip(tries).enumerate() {
+        if attempt.clear == 0 {
+            continue;
+        }
+        let keys = keys_of(contexts, job.context, attempt);
+        kernel = Some(keys.kernel());
+        let direction = keys.direction(Kind::Rtp);
+        let (text, rest) = job.packet.split_at_mut(attempt.end as usize);
+        match &direction.cipher {
+            Cipher::CounterHmac { mac, .. } => {
+                let tag = &rest[(attempt.tag - attempt.end) as usize..][..usize::from(direction.tag)];
+                macs.push(MacJob { key: mac, data: [text, &attempt.roc], tag: [0; 20] });
+                tags.push((tag, 1 << number));
+            }
+            Cipher::Gcm(key) => {
+                let (aad, data) = text.split_at_mut(attempt.clear as usize);
+                let Some(tag) = rest.first_chunk_mut() else { unreachable!("stage 1 found the tag") };
+                opens.push(GcmJob { key, iv: gcm_iv(&attempt.iv), aad, data, tag, ok: false });
+                bits.push(1 << number);
+            }
         }
     }
-    if macs.is_empty() {
-        return;
-    }
-    hmac_sha1(kernel, &mut macs);
-    let tags: ArrayVec<[u8; 20], N> = macs.iter().map(|mac| mac.tag).collect();
-    drop(macs);
-    let mut tags = tags.iter();
-    for (attempt, keys) in tries.iter_mut().zip(keys) {
-        let job = &jobs[usize::from(attempt.job)];
-        let Direction { cipher: Cipher::CounterHmac { .. }, tag: len, .. } = keys.direction(job.kind) else {
-            continue;
-        };
-        let Some(tag) = tags.next() else { continue };
-        let (at, len) = (attempt.tag as usize, usize::from(*len));
-        attempt.authentic = same_tag(&tag[..len], &job.packet[at..at + len]);
-    }
-}
-
-/// Tag check and decryption in one (RFC 7714 §8, §9).
-fn open_gcm<const N: usize>(kernel: Kernel, jobs: &mut [Job<'_>], tries: &mut [Try], keys: &Keys<'_, N>) {
-    let mut runs: ArrayVec<GcmJob<'_>, N> = ArrayVec::new();
-    let mut todo = tries.iter().zip(keys).peekable();
-    for (number, job) in jobs.iter_mut().enumerate() {
-        let Some((attempt, keys)) = todo.next_if(|(attempt, _)| usize::from(attempt.job) == number) else {
-            continue;
-        };
-        let direction = keys.direction(job.kind);
-        let Cipher::Gcm(key) = &direction.cipher else { continue };
-        let (clear, end, at) = (attempt.clear as usize, attempt.end as usize, attempt.tag as usize);
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&job.packet[at..at + 16]);
-        let (aad, data): (&[u8], _) = if job.kind == Kind::Rtp {
-            let (header, rest) = job.packet.split_at_mut(clear);
-            (header, &mut rest[..end - clear])
-        } else if direction.encrypt {
-            (&attempt.aad, &mut job.packet[clear..end])
-        } else {
-            // All of the packet is associated data; the word moves up to it, and back below.
-            job.packet[end..end + 4].copy_from_slice(&attempt.word);
-            let (all, rest) = job.packet.split_at_mut(end + 4);
-            (all, &mut rest[..0])
-        };
-        runs.push(GcmJob { key, iv: gcm_iv(&attempt.iv), aad, data, tag, ok: false });
-    }
-    if runs.is_empty() {
-        return;
-    }
-    gcm_open(kernel, &mut runs);
-    let opened: ArrayVec<([u8; 16], bool), N> = runs.iter().map(|run| (run.tag, run.ok)).collect();
-    drop(runs);
-
-    let mut opened = opened.iter();
-    for (attempt, keys) in tries.iter_mut().zip(keys) {
-        let job = &mut jobs[usize::from(attempt.job)];
-        let direction = keys.direction(job.kind);
-        let Cipher::Gcm(_) = &direction.cipher else { continue };
-        let Some((tag, ok)) = opened.next() else { continue };
-        attempt.authentic = *ok;
-        if job.kind == Kind::Rtcp && !direction.encrypt {
-            let at = attempt.tag as usize;
-            job.packet[at..at + 4].copy_from_slice(&tag[..4]);
+    let kernel = kernel?;
+    let mut authentic = 0;
+    if !macs.is_empty() {
+        hmac_sha1(kernel, &mut macs);
+        for (mac, (tag, bit)) in macs.iter().zip(tags) {
+            if same_tag(&mac.tag[..tag.len()], tag) {
+                authentic |= bit;
+            }
         }
     }
+    if !opens.is_empty() {
+        gcm_open(kernel, &mut opens);
+        for (open, bit) in opens.iter().zip(bits) {
+            if open.ok {
+                authentic |= bit;
+            }
+        }
+    }
+    Some(Verdict { kernel, authentic })
 }
 
 /// The final verdict on replay.
 fn commit<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, attempt: &Try) {
     let Some(context) = contexts.get_mut(job.context) else { return };
-    job.result = context.commit(job.kind, attempt.index, usize::from(attempt.key));
+    job.result = context.commit(Kind::Rtp, attempt.index, usize::from(attempt.key));
     if job.result.is_ok() {
         job.len = attempt.end as usize;
     }
@@ -365,35 +264,31 @@ fn commit<C: Contexts<Inbound> + ?Sized>(contexts: &mut C, job: &mut Job<'_>, at
 /// replay, a copy in the same batch, gets its cipher text back: the same plaintext under the same IV gives
 /// the same octets; the tag was never touched.
 fn decrypt<C: Contexts<Inbound> + ?Sized, const N: usize>(
-    kernel: Kernel,
+    verdict: &Verdict,
     contexts: &C,
     jobs: &mut [Job<'_>],
-    tries: &[Try],
+    tries: &[Try; N],
 ) {
-    let keys: Keys<'_, N> = keys_of(contexts, jobs, tries);
     let mut runs: ArrayVec<CtrJob<'_>, N> = ArrayVec::new();
-    let mut todo = tries.iter().zip(&keys).peekable();
-    for (number, job) in jobs.iter_mut().enumerate() {
-        let Some((attempt, keys)) = todo.next_if(|(attempt, _)| usize::from(attempt.job) == number) else {
-            continue;
-        };
-        let direction = keys.direction(job.kind);
-        if !direction.encrypt || !attempt.authentic {
+    for (number, (job, attempt)) in jobs.iter_mut().zip(tries).enumerate() {
+        if verdict.authentic & 1 << number == 0 {
             continue;
         }
-        let data = &mut job.packet[attempt.clear as usize..attempt.end as usize];
-        match &direction.cipher {
+        let keys = keys_of(contexts, job.context, attempt);
+        let data = attempt.clear as usize..attempt.end as usize;
+        match &keys.direction(Kind::Rtp).cipher {
             Cipher::CounterHmac { key, .. } if job.result.is_ok() => {
-                runs.push(CtrJob { key, iv: attempt.iv, data });
+                runs.push(CtrJob { key, iv: attempt.iv, data: &mut job.packet[data] });
             }
             Cipher::Gcm(key) if job.result.is_err() => {
-                let iv = gcm_iv(&attempt.iv);
-                gcm_seal(kernel, &mut [GcmJob { key, iv, aad: &[], data, tag: [0; 16], ok: false }]);
+                let (iv, data, mut tag) = (gcm_iv(&attempt.iv), &mut job.packet[data], [0; 16]);
+                let seal = GcmJob { key, iv, aad: &[], data, tag: &mut tag, ok: false };
+                gcm_seal(verdict.kernel, &mut [seal]);
             }
             Cipher::CounterHmac { .. } | Cipher::Gcm(_) => {}
         }
     }
     if !runs.is_empty() {
-        ctr(kernel, &mut runs);
+        ctr(verdict.kernel, &mut runs);
     }
 }

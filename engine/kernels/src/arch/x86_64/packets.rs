@@ -229,12 +229,12 @@ impl<'a, V: Shell> Packet<'a, V> {
         let hash = One::broadcast(self.cpu.into(), self.hash.first()).reverse();
         let tag = hash.xor(One::broadcast(self.cpu.into(), self.pad)).first();
         if SEAL {
-            job.tag = bytes(tag);
+            *job.tag = bytes(tag);
             job.ok = true;
         } else {
             // All bytes are compared, whichever differ.
             // SAFETY: SSE2 is part of x86-64.
-            job.ok = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(tag, load(&job.tag))) == 0xffff };
+            job.ok = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(tag, load(job.tag))) == 0xffff };
             if !job.ok {
                 restore(self.key, &job.iv, job.data);
             }
