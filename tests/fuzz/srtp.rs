@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sluice_srtp::{
-    Error, Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow,
-    SessionKeys, Suite, protect, unprotect,
+    DerivationRate, Error, Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Mki, Omit,
+    Outbound, ReplayWindow, SessionKeys, Suite, protect, unprotect,
 };
 
 const SSRC: u32 = 0x1020_3040;
@@ -18,8 +18,16 @@ pub fn run(kind: Kind, input: &[u8]) {
     let material = vec![0x42; suite.key_len() + suite.salt_len()];
     let master = MasterKey::from_concatenated(suite, &material).expect("lengths of the suite");
     let mki = Mki::new(&[0xab; 128][..usize::from(*mki) % 129]).expect("not too long");
-    let keys = SessionKeys::derive(KeyId(1), &master, mki, Lifetime::MAX).expect("a kernel");
-    let keys = Arc::new(if how & 2 == 0 { keys } else { keys.with_clear_rtcp() });
+    let omit = Omit {
+        rtcp_encryption: how & 2 != 0,
+        rtp_encryption: how & 4 != 0,
+        rtp_authentication: how & 8 != 0,
+    };
+    let derivation_rate = DerivationRate::new(if how & 16 == 0 { 0 } else { 1 << 15 }).expect("a rate");
+    let options = KeyOptions { mki, omit, derivation_rate, ..KeyOptions::default() };
+    // AEAD suites refuse to leave out half of what they are.
+    let Ok(keys) = SessionKeys::derive_with(KeyId(1), &master, &options) else { return };
+    let keys = Arc::new(keys);
     if how & 1 == 0 { raw(&keys, kind, rest) } else { directed(&keys, kind, rest) }
 }
 

@@ -192,6 +192,13 @@ impl Inbound {
         self.candidate(candidate).map(|held| &*held.keys)
     }
 
+    /// Whether a batch's common way will do for all keys.
+    #[inline]
+    pub(crate) fn batched(&self) -> bool {
+        self.newest.as_ref().is_some_and(|held| held.keys.batched())
+            && self.older.as_ref().is_none_or(|older| older.iter().all(|held| held.keys.batched()))
+    }
+
     pub(crate) const fn fresh(&self) -> bool {
         self.rtp.is_empty()
     }

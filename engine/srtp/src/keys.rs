@@ -4,6 +4,8 @@ use sluice_kernels::{CtrKey, GcmKey, Kernel, MacKey, SelectError, prefetch, sele
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf::{Label, Prf, SALT_BLOCK};
+use crate::rate::{Current, DerivationRate, Rederivation};
+use crate::single::{F8, Single, Stream};
 use crate::suite::Transform;
 use crate::{Kind, Suite};
 
@@ -54,6 +56,20 @@ pub enum KeyError {
     /// A lifetime of nothing, or longer than RFC 3711 §9.2 allows.
     #[error("a key's lifetime is 1 to 2^48 RTP packets and 1 to 2^31 RTCP packets")]
     Lifetime,
+    /// A key derivation rate that is no power of two up to 2^24.
+    #[error("a key derivation rate is 0 or a power of two up to 2^24 (RFC 3711 §4.3.1), not {got}")]
+    DerivationRate {
+        /// Packets asked for.
+        got: u64,
+    },
+    /// What the suite cannot do.
+    #[error("{suite} cannot go without {what}")]
+    Inseparable {
+        /// The suite.
+        suite: Suite,
+        /// Encryption or authentication.
+        what: &'static str,
+    },
     /// The key is not one of AES.
     #[error("AES takes a key of 16, 24 or 32 bytes, not {got}")]
     AesKey {
@@ -147,6 +163,12 @@ impl Mki {
     }
 }
 
+impl Default for Mki {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl std::fmt::Debug for Mki {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Mki({:02x?})", self.as_slice())
@@ -189,6 +211,31 @@ impl Default for Lifetime {
     }
 }
 
+/// How a master key is used, beside the suite: session parameters of RFC 4568 §6.3 among them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyOptions {
+    /// What marks packets under the key.
+    pub mki: Mki,
+    /// How many packets it may protect.
+    pub lifetime: Lifetime,
+    /// How often session keys are derived anew.
+    pub derivation_rate: DerivationRate,
+    /// Which packets go in the clear, or without a tag.
+    pub omit: Omit,
+}
+
+/// Protection that is left out (RFC 4568 §6.3.2, §6.3.3). RFC 3711 §9.5 says what that costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Omit {
+    /// RTP packets are not encrypted: UNENCRYPTED_SRTP. Not with AEAD suites.
+    pub rtp_encryption: bool,
+    /// RTCP packets are not encrypted: UNENCRYPTED_SRTCP, E flag 0 (RFC 3711 §3.4).
+    pub rtcp_encryption: bool,
+    /// RTP packets have no tag: UNAUTHENTICATED_SRTP. Not with AEAD suites. Whoever knows a
+    /// payload can then send another in its place.
+    pub rtp_authentication: bool,
+}
+
 /// The expanded session keys of one master key, for RTP and RTCP; shared by its streams in an `Arc`.
 #[repr(C)]
 pub struct SessionKeys {
@@ -199,6 +246,8 @@ pub struct SessionKeys {
     id: KeyId,
     lifetime: Lifetime,
     mki: Mki,
+    /// With a key derivation rate; this is then what holds from index 0 on.
+    rate: Option<Box<Rederivation>>,
 }
 
 /// Session keys of RTP or of RTCP as the key derivation gives them (RFC 3711 §4.3.1). Zeroized on
@@ -219,12 +268,12 @@ impl SessionMaterial {
     }
 
     /// Of RTP and of RTCP.
-    fn derive(suite: Suite, prf: &Prf) -> [Self; 2] {
+    fn derive(suite: Suite, prf: &Prf, r: u64) -> [Self; 2] {
         let empty = || Self { key: [0; 32], salt: [0; SALT_BLOCK], auth: [0; MAC_KEY] };
         let (key, salt) = (suite.key_len(), suite.salt_len());
         let [mut rtp, mut rtcp] = [empty(), empty()];
         prf.derive_each(
-            0,
+            r,
             [
                 (Label::RtpEncryption, &mut rtp.key[..key]),
                 (Label::RtpSalt, &mut rtp.salt[..salt]),
@@ -232,12 +281,12 @@ impl SessionMaterial {
                 (Label::RtcpSalt, &mut rtcp.salt[..salt]),
             ],
         );
-        if suite.parameters().transform == Transform::CounterHmac {
+        if suite.parameters().transform.has_hmac() {
             let auth = [
                 (Label::RtpAuthentication, &mut rtp.auth[..]),
                 (Label::RtcpAuthentication, &mut rtcp.auth[..]),
             ];
-            prf.derive_each(0, auth);
+            prf.derive_each(r, auth);
         }
         [rtp, rtcp]
     }
@@ -255,6 +304,8 @@ pub(crate) struct Direction {
     /// Octets of the MKI.
     pub(crate) mki: u8,
     pub(crate) encrypt: bool,
+    /// Whether a batch's common way will do.
+    pub(crate) batched: bool,
     /// Packets that the key may protect.
     pub(crate) lifetime: u64,
     pub(crate) cipher: Cipher,
@@ -265,23 +316,53 @@ impl Direction {
         kernel: Kernel,
         suite: Suite,
         material: &SessionMaterial,
-        [tag, mki]: [u8; 2],
-        lifetime: u64,
+        kind: Kind,
+        options: &KeyOptions,
     ) -> Result<Self, KeyError> {
+        let parameters = suite.parameters();
+        let (mut tag, lifetime, plain) = match kind {
+            Kind::Rtp => (parameters.rtp_tag, options.lifetime.rtp_packets, options.omit.rtp_encryption),
+            Kind::Rtcp => (parameters.rtcp_tag, options.lifetime.rtcp_packets, options.omit.rtcp_encryption),
+        };
+        let unauthenticated = kind == Kind::Rtp && options.omit.rtp_authentication;
+        if parameters.transform == Transform::Gcm && kind == Kind::Rtp {
+            // RFC 7714 §8.2 encrypts every payload; §9.3 is for RTCP only.
+            let what = [(plain, "encryption"), (unauthenticated, "authentication")];
+            if let Some((_, what)) = what.into_iter().find(|(left_out, _)| *left_out) {
+                return Err(KeyError::Inseparable { suite, what });
+            }
+        }
+        let encrypt = !plain && parameters.transform != Transform::NullHmac;
         let key = &material.key[..suite.key_len()];
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
         let mut salt = Zeroizing::new([0; 16]);
         salt[..SALT_BLOCK].copy_from_slice(&material.salt);
-        let (cipher, shift) = match suite.parameters().transform {
-            Transform::CounterHmac => {
-                let mac = MacKey::new(kernel, &material.auth);
-                (Cipher::CounterHmac { mac, key: CtrKey::new(kernel, key).map_err(length)? }, 0)
+        let mac = || MacKey::new(kernel, &material.auth);
+        let counter = || CtrKey::new(kernel, key).map_err(length);
+        let single = |stream| {
+            let mac = if unauthenticated { None } else { Some(mac()) };
+            Cipher::Single(Box::new(Single::StreamHmac { stream, mac }))
+        };
+        let (cipher, shift) = match parameters.transform {
+            Transform::CounterHmac if unauthenticated => (single(Stream::AesCm(Box::new(counter()?))), 0),
+            Transform::CounterHmac => (Cipher::CounterHmac { mac: mac(), key: counter()? }, 0),
+            Transform::F8Hmac => {
+                let f8 = F8::new(kernel, key, &material.salt).map_err(length)?;
+                (single(Stream::AesF8(Box::new(f8))), 0)
             }
+            Transform::NullHmac => (single(Stream::Null), 0),
             Transform::Gcm => (Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?), 16),
         };
+        if unauthenticated {
+            tag = 0;
+        }
+        let batched = encrypt
+            && !matches!(cipher, Cipher::Single(_))
+            && options.derivation_rate == DerivationRate::NONE;
         let salt = u128::from_be_bytes(*salt);
         let salt = Zeroizing::new([(salt >> 64) as u64, salt as u64]);
-        Ok(Self { salt, shift, tag, mki, encrypt: true, lifetime, cipher })
+        let mki = options.mki.len() as u8;
+        Ok(Self { salt, shift, tag, mki, encrypt, batched, lifetime, cipher })
     }
 
     /// The initial counter block of a packet. Counter mode: (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
@@ -303,8 +384,13 @@ impl Direction {
 
 #[allow(clippy::large_enum_variant, reason = "one per master key, behind an Arc")]
 pub(crate) enum Cipher {
-    CounterHmac { mac: MacKey, key: CtrKey },
+    CounterHmac {
+        mac: MacKey,
+        key: CtrKey,
+    },
     Gcm(GcmKey),
+    /// Whatever goes a packet at a time.
+    Single(Box<Single>),
 }
 
 impl SessionKeys {
@@ -313,47 +399,63 @@ impl SessionKeys {
     /// # Errors
     /// [`KeyError::NoKernel`] if no kernel passed its self-test.
     pub fn derive(id: KeyId, master: &MasterKey, mki: Mki, lifetime: Lifetime) -> Result<Self, KeyError> {
-        let suite = master.suite;
-        let prf = Prf::new(&master.key[..suite.key_len()], &master.salt)?;
-        let [rtp, rtcp] = SessionMaterial::derive(suite, &prf);
-        Self::expand(id, suite, [&rtp, &rtcp], mki, lifetime)
+        Self::derive_with(id, master, &KeyOptions { mki, lifetime, ..KeyOptions::default() })
     }
 
-    /// Expands session keys, of RTP and of RTCP, that were derived elsewhere.
+    /// Derives and expands all session keys.
     ///
     /// # Errors
+    /// [`KeyError::Inseparable`] if the suite cannot leave out what the options say;
     /// [`KeyError::NoKernel`] if no kernel passed its self-test.
+    pub fn derive_with(id: KeyId, master: &MasterKey, options: &KeyOptions) -> Result<Self, KeyError> {
+        let mut keys = Self::derive_at(id, master, options, 0)?;
+        keys.rate = Rederivation::new(master, options).map(Box::new);
+        Ok(keys)
+    }
+
+    /// The session keys of the r-th interval of the key derivation rate (RFC 3711 §4.3.1).
+    pub(crate) fn derive_at(
+        id: KeyId,
+        master: &MasterKey,
+        options: &KeyOptions,
+        r: u64,
+    ) -> Result<Self, KeyError> {
+        let suite = master.suite;
+        let prf = Prf::new(&master.key[..suite.key_len()], &master.salt)?;
+        let [rtp, rtcp] = SessionMaterial::derive(suite, &prf, r);
+        Self::expand(id, suite, [&rtp, &rtcp], options)
+    }
+
+    /// Expands session keys, of RTP and of RTCP, that were derived elsewhere. They hold for every index: a
+    /// key derivation rate is of no account.
+    ///
+    /// # Errors
+    /// As [`Self::derive_with`].
     pub fn expand(
         id: KeyId,
         suite: Suite,
         [rtp, rtcp]: [&SessionMaterial; 2],
-        mki: Mki,
-        lifetime: Lifetime,
+        options: &KeyOptions,
     ) -> Result<Self, KeyError> {
         let kernel = selected()?;
-        let parameters = suite.parameters();
         Ok(Self {
             id,
             suite,
-            mki,
-            lifetime,
+            mki: options.mki,
+            lifetime: options.lifetime,
             kernel,
-            rtp: Direction::expand(kernel, suite, rtp, [parameters.rtp_tag, mki.len], lifetime.rtp_packets)?,
-            rtcp: Direction::expand(
-                kernel,
-                suite,
-                rtcp,
-                [parameters.rtcp_tag, mki.len],
-                lifetime.rtcp_packets,
-            )?,
+            rtp: Direction::expand(kernel, suite, rtp, Kind::Rtp, options)?,
+            rtcp: Direction::expand(kernel, suite, rtcp, Kind::Rtcp, options)?,
+            rate: None,
         })
     }
 
-    /// Leaves SRTCP packets authenticated but in the clear: E flag 0 (RFC 3711 §3.4).
-    #[must_use]
-    pub const fn with_clear_rtcp(mut self) -> Self {
-        self.rtcp.encrypt = false;
-        self
+    /// The session keys that hold for a packet index (RFC 3711 §4.3.1); `None` if they cannot be derived.
+    pub(crate) fn at(&self, kind: Kind, index: u64) -> Option<Current<'_>> {
+        match &self.rate {
+            None => Some(Current::Same(self)),
+            Some(rate) => rate.at(self, kind, index),
+        }
     }
 
     /// The key's name.
@@ -379,6 +481,12 @@ impl SessionKeys {
     /// The kernel that the key was expanded for.
     pub const fn kernel(&self) -> Kernel {
         self.kernel
+    }
+
+    /// Whether a batch's common way will do for RTP packets.
+    #[inline]
+    pub(crate) const fn batched(&self) -> bool {
+        self.rtp.batched
     }
 
     /// Asks the CPU to have at hand soon what protects packets of this kind.

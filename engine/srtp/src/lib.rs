@@ -45,18 +45,22 @@ mod index;
 pub mod kdf;
 mod keys;
 mod protect;
+mod rate;
 mod replay;
 pub mod rtcp;
 pub mod rtp;
-mod srtcp;
+mod single;
 mod suite;
 mod transform;
 mod unprotect;
 
 pub use context::{Contexts, Inbound, Outbound, Position};
 pub use error::Error;
-pub use keys::{KeyError, KeyId, Lifetime, MAX_MKI, MasterKey, Mki, SessionKeys, SessionMaterial};
+pub use keys::{
+    KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit, SessionKeys, SessionMaterial,
+};
 pub use protect::protect;
+pub use rate::DerivationRate;
 pub use replay::ReplayWindow;
 pub use suite::{Suite, UnknownSuite};
 pub use unprotect::unprotect;

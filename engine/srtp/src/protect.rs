@@ -6,7 +6,7 @@ use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_seal, hmac_sha1};
 use crate::keys::Cipher;
 use crate::rtp::Header;
 use crate::transform::{MAX_KEYSTREAM, gcm_iv, put_mki, put_tag};
-use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, srtcp};
+use crate::{Contexts, Error, Job, Kind, MAX_BATCH, Outbound, single};
 
 /// What stage 1 found out about a packet.
 #[derive(Clone, Copy)]
@@ -44,8 +44,10 @@ fn protect_batch<C: Contexts<Outbound> + ?Sized, const N: usize>(contexts: &mut 
     for (job, plan) in jobs.iter_mut().zip(&mut plans) {
         job.result = match contexts.get_mut(job.context) {
             None => Err(Error::NoKey),
-            Some(context) if job.kind == Kind::Rtp => self::plan(context, job, plan),
-            Some(context) => srtcp::protect(context, job),
+            Some(context) if job.kind == Kind::Rtp && context.keys().batched() => {
+                self::plan(context, job, plan)
+            }
+            Some(context) => single::protect(context, job),
         };
     }
     if let Some(kernel) = encrypt::<_, N>(contexts, jobs, &plans) {
@@ -116,6 +118,7 @@ fn encrypt<C: Contexts<Outbound> + ?Sized, const N: usize>(
                 job.len += tag.len() + put_mki(end, keys);
                 seals.push(GcmJob { key, iv: gcm_iv(&plan.iv), aad: header, data, tag, ok: false });
             }
+            Cipher::Single(_) => unreachable!("not batched"),
         }
     }
     let kernel = kernel?;

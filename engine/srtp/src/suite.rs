@@ -11,6 +11,20 @@ pub enum Suite {
     AesCm128HmacSha1_80,
     /// AES-128 counter mode, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 4568 §6.2.2).
     AesCm128HmacSha1_32,
+    /// AES-192 counter mode, HMAC-SHA1 truncated to 80 bits (RFC 6188).
+    AesCm192HmacSha1_80,
+    /// AES-192 counter mode, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 6188).
+    AesCm192HmacSha1_32,
+    /// AES-256 counter mode, HMAC-SHA1 truncated to 80 bits (RFC 6188).
+    AesCm256HmacSha1_80,
+    /// AES-256 counter mode, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 6188).
+    AesCm256HmacSha1_32,
+    /// AES-128 in f8-mode, HMAC-SHA1 truncated to 80 bits (RFC 3711 §4.1.2, RFC 4568 §6.2.3).
+    F8_128HmacSha1_80,
+    /// No encryption, HMAC-SHA1 truncated to 80 bits (RFC 3711 §4.1.3, RFC 5764 §4.1.2).
+    NullHmacSha1_80,
+    /// No encryption, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 5764 §4.1.2).
+    NullHmacSha1_32,
     /// AES-128 in Galois/counter mode (RFC 7714).
     AeadAes128Gcm,
     /// AES-256 in Galois/counter mode (RFC 7714).
@@ -20,10 +34,21 @@ pub enum Suite {
 /// Which transform protects a suite's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transform {
-    /// Counter mode and a truncated HMAC-SHA1 over packet and ROC (RFC 3711 §4).
+    /// AES in counter mode and a truncated HMAC-SHA1 over packet and ROC (RFC 3711 §4).
     CounterHmac,
-    /// GCM; the tag belongs to the cipher text (RFC 7714).
+    /// The same with AES in f8-mode.
+    F8Hmac,
+    /// The same without a cipher.
+    NullHmac,
+    /// AES-GCM; the tag belongs to the cipher text (RFC 7714).
     Gcm,
+}
+
+impl Transform {
+    /// Whether tags are HMAC-SHA1's.
+    pub(crate) const fn has_hmac(self) -> bool {
+        !matches!(self, Self::Gcm)
+    }
 }
 
 pub(crate) struct Parameters {
@@ -35,48 +60,47 @@ pub(crate) struct Parameters {
     pub(crate) rtcp_tag: u8,
 }
 
-const TABLE: [Parameters; 4] = [
-    Parameters {
-        name: "AES_CM_128_HMAC_SHA1_80",
-        transform: Transform::CounterHmac,
-        key: 16,
-        salt: 14,
-        rtp_tag: 10,
-        rtcp_tag: 10,
-    },
-    Parameters {
-        name: "AES_CM_128_HMAC_SHA1_32",
-        transform: Transform::CounterHmac,
-        key: 16,
-        salt: 14,
-        rtp_tag: 4,
-        rtcp_tag: 10,
-    },
-    Parameters {
-        name: "AEAD_AES_128_GCM",
-        transform: Transform::Gcm,
-        key: 16,
-        salt: 12,
-        rtp_tag: 16,
-        rtcp_tag: 16,
-    },
-    Parameters {
-        name: "AEAD_AES_256_GCM",
-        transform: Transform::Gcm,
-        key: 32,
-        salt: 12,
-        rtp_tag: 16,
-        rtcp_tag: 16,
-    },
+const fn row(
+    suite: Suite,
+    name: &'static str,
+    transform: Transform,
+    [key, salt]: [usize; 2],
+    [rtp_tag, rtcp_tag]: [u8; 2],
+) -> (Suite, Parameters) {
+    (suite, Parameters { name, transform, key, salt, rtp_tag, rtcp_tag })
+}
+
+/// Suite, name, transform, octets of master key and salt, octets of the tags of RTP and RTCP.
+#[rustfmt::skip]
+const TABLE: [(Suite, Parameters); 11] = [
+    row(Suite::AesCm128HmacSha1_80, "AES_CM_128_HMAC_SHA1_80", Transform::CounterHmac, [16, 14], [10, 10]),
+    row(Suite::AesCm128HmacSha1_32, "AES_CM_128_HMAC_SHA1_32", Transform::CounterHmac, [16, 14], [4, 10]),
+    row(Suite::AesCm192HmacSha1_80, "AES_192_CM_HMAC_SHA1_80", Transform::CounterHmac, [24, 14], [10, 10]),
+    row(Suite::AesCm192HmacSha1_32, "AES_192_CM_HMAC_SHA1_32", Transform::CounterHmac, [24, 14], [4, 10]),
+    row(Suite::AesCm256HmacSha1_80, "AES_256_CM_HMAC_SHA1_80", Transform::CounterHmac, [32, 14], [10, 10]),
+    row(Suite::AesCm256HmacSha1_32, "AES_256_CM_HMAC_SHA1_32", Transform::CounterHmac, [32, 14], [4, 10]),
+    row(Suite::F8_128HmacSha1_80, "F8_128_HMAC_SHA1_80", Transform::F8Hmac, [16, 14], [10, 10]),
+    row(Suite::NullHmacSha1_80, "NULL_HMAC_SHA1_80", Transform::NullHmac, [16, 14], [10, 10]),
+    row(Suite::NullHmacSha1_32, "NULL_HMAC_SHA1_32", Transform::NullHmac, [16, 14], [4, 10]),
+    row(Suite::AeadAes128Gcm, "AEAD_AES_128_GCM", Transform::Gcm, [16, 12], [16, 16]),
+    row(Suite::AeadAes256Gcm, "AEAD_AES_256_GCM", Transform::Gcm, [32, 12], [16, 16]),
 ];
 
 impl Suite {
     /// Every suite.
-    pub const ALL: [Self; 4] =
-        [Self::AesCm128HmacSha1_80, Self::AesCm128HmacSha1_32, Self::AeadAes128Gcm, Self::AeadAes256Gcm];
+    pub const ALL: [Self; TABLE.len()] = {
+        let mut all = [Self::AesCm128HmacSha1_80; TABLE.len()];
+        let mut at = 0;
+        while at < all.len() {
+            assert!(TABLE[at].0 as usize == at, "rows are in the order of the suites");
+            all[at] = TABLE[at].0;
+            at += 1;
+        }
+        all
+    };
 
     pub(crate) const fn parameters(self) -> &'static Parameters {
-        &TABLE[self as usize]
+        &TABLE[self as usize].1
     }
 
     /// The IANA name.

@@ -6,7 +6,7 @@ use sluice_kernels::{CtrJob, GcmJob, Kernel, MacJob, ctr, gcm_open, gcm_seal, hm
 use crate::keys::Cipher;
 use crate::rtp::Header;
 use crate::transform::{MAX_KEYSTREAM, gcm_iv, same_tag};
-use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys, srtcp};
+use crate::{Contexts, Error, Inbound, Job, Kind, MAX_BATCH, SessionKeys, single};
 
 /// One try at a packet with one of its context's keys.
 #[derive(Clone, Copy)]
@@ -95,8 +95,8 @@ fn pass<C: Contexts<Inbound> + ?Sized, const N: usize>(
         }
         let outcome = match contexts.get_mut(job.context) {
             None => Err(Error::NoKey),
-            Some(context) if job.kind == Kind::Rtcp => {
-                job.result = srtcp::unprotect(context, job);
+            Some(context) if job.kind == Kind::Rtcp || !context.batched() => {
+                job.result = single::unprotect(context, job);
                 progress.open &= !bit;
                 continue;
             }
@@ -156,7 +156,7 @@ fn plan(context: &Inbound, job: &Job<'_>, first: u8, attempt: &mut Try) -> Resul
             // Counter mode: packet ‖ MKI ‖ tag (RFC 3711 figure 1); GCM: packet ‖ tag ‖ MKI (RFC 7714 figure 1).
             let mki = match direction.cipher {
                 Cipher::CounterHmac { .. } => std::mem::replace(&mut tag, end + mki_len),
-                Cipher::Gcm(_) => end + tag_len,
+                Cipher::Gcm(_) | Cipher::Single(_) => end + tag_len,
             };
             if packet[mki..][..mki_len] != *keys.mki().as_slice() {
                 continue;
@@ -228,6 +228,7 @@ fn check<C: Contexts<Inbound> + ?Sized, const N: usize>(
                 opens.push(GcmJob { key, iv: gcm_iv(&attempt.iv), aad, data, tag, ok: false });
                 bits.push(1 << number);
             }
+            Cipher::Single(_) => unreachable!("not batched"),
         }
     }
     let kernel = kernel?;
@@ -285,7 +286,7 @@ fn decrypt<C: Contexts<Inbound> + ?Sized, const N: usize>(
                 let seal = GcmJob { key, iv, aad: &[], data, tag: &mut tag, ok: false };
                 gcm_seal(verdict.kernel, &mut [seal]);
             }
-            Cipher::CounterHmac { .. } | Cipher::Gcm(_) => {}
+            Cipher::CounterHmac { .. } | Cipher::Gcm(_) | Cipher::Single(_) => {}
         }
     }
     if !runs.is_empty() {

@@ -5,7 +5,9 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sluice_srtp::{Inbound, Job, Kind, MAX_OVERHEAD, Outbound, ReplayWindow, Suite, protect, unprotect};
+use sluice_srtp::{
+    Inbound, Job, Kind, MAX_OVERHEAD, Omit, Outbound, ReplayWindow, Suite, protect, unprotect,
+};
 use support::{Random, keys};
 
 struct Counting;
@@ -36,7 +38,7 @@ const BATCH: usize = 32;
 fn packets_allocate_nothing() {
     let mut random = Random(3);
     for suite in Suite::ALL {
-        let keys = keys(suite, &vec![9; suite.key_len() + suite.salt_len()], b"", false);
+        let keys = keys(suite, &vec![9; suite.key_len() + suite.salt_len()], b"", Omit::default());
         let mut outbound = [Outbound::new(SSRC, keys.clone(), 0)];
         let mut inbound = [Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), 0)];
         let mut sequence = 65_500_u16;

@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use sluice_srtp::{
-    Error, Inbound, Job, Kind, MAX_OVERHEAD, Outbound, ReplayWindow, SessionKeys, Suite, protect, unprotect,
+    Error, Inbound, Job, Kind, MAX_OVERHEAD, Omit, Outbound, ReplayWindow, SessionKeys, Suite, protect,
+    unprotect,
 };
 use support::{Random, keys, receive, send};
 
@@ -33,7 +34,7 @@ fn plain(kind: Kind) -> &'static [u8] {
 }
 
 fn session(suite: Suite, mki: &[u8]) -> Arc<SessionKeys> {
-    keys(suite, &vec![7; suite.key_len() + suite.salt_len()], mki, false)
+    keys(suite, &vec![7; suite.key_len() + suite.salt_len()], mki, Omit::default())
 }
 
 fn inbound(keys: &Arc<SessionKeys>) -> Inbound {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluice_kernels::{CtrJob, CtrKey, GcmJob, GcmKey, Kernel, ctr, gcm_open, gcm_seal, selected};
 use sluice_srtp::kdf::{Label, Prf};
 use sluice_srtp::{
-    Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, Mki, Outbound, Position, ReplayWindow, SessionKeys,
+    Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, Omit, Outbound, Position, ReplayWindow, SessionKeys,
     SessionMaterial, Suite, protect, unprotect,
 };
 
@@ -116,10 +116,9 @@ fn contexts(section: &Section, suite: Suite, kind: Kind, clear_rtcp: bool) -> (O
     let salt = section.octets("salt");
     let material = SessionMaterial::new(suite, &section.octets("Key"), &salt, [0; 20]).unwrap();
     let materials = [&material, &material];
-    let mut keys = SessionKeys::expand(KeyId(1), suite, materials, Mki::NONE, Lifetime::MAX).unwrap();
-    if clear_rtcp {
-        keys = keys.with_clear_rtcp();
-    }
+    let omit = Omit { rtcp_encryption: clear_rtcp, ..Omit::default() };
+    let options = KeyOptions { omit, ..KeyOptions::default() };
+    let keys = SessionKeys::expand(KeyId(1), suite, materials, &options).unwrap();
     let keys = Arc::new(keys);
     let ssrc = if kind == Kind::Rtp { 0x5501_a0b2 } else { 0x4d61_7273 };
     // RFC 7714 §16: ROC 0. §17: SRTCP index 0x5d4.

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uchar, c_uint, c_ulong, c_void};
 use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::OnceLock;
 
-use sluice_srtp::{Kind, Suite};
+use sluice_srtp::{Kind, Omit, Suite};
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -53,6 +53,9 @@ unsafe extern "C" {
     fn srtp_dealloc(session: *mut c_void) -> c_int;
     fn srtp_crypto_policy_set_rtp_default(policy: *mut CryptoPolicy);
     fn srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_aes_cm_256_hmac_sha1_32(policy: *mut CryptoPolicy);
+    fn srtp_crypto_policy_set_null_cipher_hmac_sha1_80(policy: *mut CryptoPolicy);
     fn srtp_crypto_policy_set_aes_gcm_128_16_auth(policy: *mut CryptoPolicy);
     fn srtp_crypto_policy_set_aes_gcm_256_16_auth(policy: *mut CryptoPolicy);
     fn srtp_protect_mki(s: *mut c_void, p: *mut c_void, len: *mut c_int, mki: c_uint, index: c_uint)
@@ -84,13 +87,17 @@ pub(crate) struct Setup<'a> {
     /// Key ‖ salt.
     pub(crate) material: &'a [u8],
     pub(crate) mki: &'a [u8],
-    pub(crate) clear_rtcp: bool,
+    pub(crate) omit: Omit,
     pub(crate) ssrc: u32,
 }
 
 const SSRC_SPECIFIC: c_int = 1;
 /// `sec_serv_auth`: authenticated, not encrypted.
 const AUTHENTICATION_ONLY: c_int = 2;
+/// `sec_serv_conf`: encrypted, not authenticated.
+const CONFIDENTIALITY_ONLY: c_int = 1;
+/// `SRTP_NULL_AUTH`.
+const NULL_AUTHENTICATION: u32 = 0;
 
 impl Session {
     pub(crate) fn new(setup: &Setup<'_>) -> Self {
@@ -99,9 +106,21 @@ impl Session {
         let status = INIT.get_or_init(|| unsafe { srtp_init() });
         assert_eq!(*status, 0, "srtp_init");
 
-        let (rtp, mut rtcp) = policies(setup.suite);
-        if setup.clear_rtcp {
+        let (mut rtp, mut rtcp) = policies(setup.suite).expect("a suite that libsrtp has, too");
+        if setup.omit.rtcp_encryption {
             rtcp.services = AUTHENTICATION_ONLY;
+        }
+        if setup.omit.rtp_encryption {
+            rtp.services = AUTHENTICATION_ONLY;
+        }
+        if setup.omit.rtp_authentication {
+            rtp = CryptoPolicy {
+                auth_type: NULL_AUTHENTICATION,
+                auth_key_len: 0,
+                auth_tag_len: 0,
+                services: CONFIDENTIALITY_ONLY,
+                ..rtp
+            };
         }
         let mut material = setup.material.to_vec();
         let mut mki = setup.mki.to_vec();
@@ -186,8 +205,14 @@ impl Drop for Session {
     }
 }
 
-/// RTP and RTCP; RFC 4568 §6.2.2 leaves SRTCP tags at 80 bits under the _32 suite.
-fn policies(suite: Suite) -> (CryptoPolicy, CryptoPolicy) {
+/// Whether libsrtp has the suite as the RFCs describe it. Its AES-192 is another than RFC 6188's;
+/// f8-mode it never had.
+pub(crate) fn has(suite: Suite) -> bool {
+    policies(suite).is_some()
+}
+
+/// RTP and RTCP; RFC 4568 §6.2.2 leaves SRTCP tags at 80 bits under the _32 suites.
+fn policies(suite: Suite) -> Option<(CryptoPolicy, CryptoPolicy)> {
     let policy = |set: unsafe extern "C" fn(*mut CryptoPolicy)| {
         let mut policy = CryptoPolicy {
             cipher_type: 0,
@@ -202,7 +227,7 @@ fn policies(suite: Suite) -> (CryptoPolicy, CryptoPolicy) {
         policy
     };
     let long = policy(srtp_crypto_policy_set_rtp_default);
-    match suite {
+    let both = match suite {
         Suite::AesCm128HmacSha1_80 => (long, long),
         Suite::AesCm128HmacSha1_32 => (policy(srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32), long),
         Suite::AeadAes128Gcm => {
@@ -213,6 +238,21 @@ fn policies(suite: Suite) -> (CryptoPolicy, CryptoPolicy) {
             let gcm = policy(srtp_crypto_policy_set_aes_gcm_256_16_auth);
             (gcm, gcm)
         }
+        Suite::AesCm256HmacSha1_80 => {
+            let long = policy(srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80);
+            (long, long)
+        }
+        Suite::AesCm256HmacSha1_32 => (
+            policy(srtp_crypto_policy_set_aes_cm_256_hmac_sha1_32),
+            policy(srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80),
+        ),
+        Suite::NullHmacSha1_80 | Suite::NullHmacSha1_32 => {
+            let long = policy(srtp_crypto_policy_set_null_cipher_hmac_sha1_80);
+            let tag = if suite == Suite::NullHmacSha1_32 { 4 } else { long.auth_tag_len };
+            (CryptoPolicy { auth_tag_len: tag, ..long }, long)
+        }
+        Suite::AesCm192HmacSha1_80 | Suite::AesCm192HmacSha1_32 | Suite::F8_128HmacSha1_80 => return None,
         other => panic!("compare {other} with libsrtp, or leave it out here and say why"),
-    }
+    };
+    Some(both)
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use sluice_srtp::{
-    Error, Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, SessionKeys, Suite,
-    protect, unprotect,
+    Error, Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Mki, Omit, Outbound, SessionKeys,
+    Suite, protect, unprotect,
 };
 
 pub(crate) mod libsrtp;
@@ -67,10 +67,10 @@ impl Random {
 }
 
 /// Session keys from key ‖ salt.
-pub(crate) fn keys(suite: Suite, material: &[u8], mki: &[u8], clear_rtcp: bool) -> Arc<SessionKeys> {
+pub(crate) fn keys(suite: Suite, material: &[u8], mki: &[u8], omit: Omit) -> Arc<SessionKeys> {
     let master = MasterKey::from_concatenated(suite, material).unwrap();
-    let keys = SessionKeys::derive(KeyId(1), &master, Mki::new(mki).unwrap(), Lifetime::MAX).unwrap();
-    Arc::new(if clear_rtcp { keys.with_clear_rtcp() } else { keys })
+    let options = KeyOptions { mki: Mki::new(mki).unwrap(), omit, ..KeyOptions::default() };
+    Arc::new(SessionKeys::derive_with(KeyId(1), &master, &options).unwrap())
 }
 
 /// A batch of one.

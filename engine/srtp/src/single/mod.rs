@@ -1,0 +1,246 @@
+//! One packet at a time: SRTCP, a twentieth of the traffic at most (RFC 3550 §6.2), and whatever of
+//! SRTP the batches do not know: other transforms than AES counter mode and GCM, a key derivation
+//! rate, packets in the clear or without a tag.
+//!
+//! Both kinds of packets go the same way; they differ in the word behind the packet:
+//!
+//! ```text
+//!                 authenticated, not sent    sent
+//! RTP             ROC                        -                   RFC 3711 figure 1, RFC 7714 figure 1
+//! RTCP            -                          E flag ‖ index      RFC 3711 figure 2, RFC 7714 figure 2
+//!
+//! HMAC suites     packet ‖ word (of RTCP) ‖ MKI ‖ tag
+//! AEAD suites     packet ‖ tag ‖ word (of RTCP) ‖ MKI
+//! ```
+
+mod cipher;
+mod f8;
+
+pub(crate) use cipher::{Nonce, Single, Stream};
+pub(crate) use f8::F8;
+
+use crate::keys::Direction;
+use crate::rtcp::{CLEAR_LEN, sender_ssrc};
+use crate::rtp::Header;
+use crate::transform::{MAX_KEYSTREAM, put_mki, put_tag};
+use crate::{Error, Inbound, Job, Kind, Outbound, SessionKeys};
+
+/// SRTCP's E flag: the packet is encrypted (RFC 3711 §3.4).
+const E_FLAG: u32 = 1 << 31;
+/// Octets of E flag and index.
+const WORD_LEN: usize = 4;
+/// Octets of the longest tag: what HMAC-SHA1 gives.
+const MAX_TAG: usize = 20;
+
+/// What a packet says of itself.
+struct Head {
+    ssrc: u32,
+    /// Of RTP.
+    sequence: u16,
+    /// Octets that are never encrypted.
+    clear: usize,
+}
+
+impl Head {
+    fn parse(packet: &[u8], kind: Kind) -> Result<Self, Error> {
+        let head = match kind {
+            Kind::Rtp => {
+                let header = Header::parse(packet)?;
+                Self { ssrc: header.ssrc, sequence: header.sequence, clear: header.len }
+            }
+            Kind::Rtcp => {
+                let ssrc = sender_ssrc(packet).ok_or(Error::TooShort)?;
+                if packet[0] >> 6 != 2 {
+                    return Err(Error::Version);
+                }
+                Self { ssrc, sequence: 0, clear: CLEAR_LEN }
+            }
+        };
+        Ok(head)
+    }
+}
+
+/// Where a suite puts what follows the packet.
+struct Layout {
+    word: usize,
+    mki: usize,
+    tag: usize,
+    /// Octets of all three.
+    len: usize,
+}
+
+impl Layout {
+    fn new(direction: &Direction, kind: Kind) -> Self {
+        let word = if kind == Kind::Rtcp { WORD_LEN } else { 0 };
+        let (tag, mki) = (usize::from(direction.tag), usize::from(direction.mki));
+        let len = word + mki + tag;
+        if direction.cipher.is_aead() {
+            Self { word: tag, mki: tag + word, tag: 0, len }
+        } else {
+            Self { word: 0, mki: word, tag: word + mki, len }
+        }
+    }
+}
+
+/// Protects one packet in place. The index is used up before anything is encrypted.
+#[cold]
+pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), Error> {
+    let end = job.len;
+    let packet = job.packet.get(..end).ok_or(Error::TooShort)?;
+    let head = Head::parse(packet, job.kind)?;
+    if head.ssrc != context.ssrc() {
+        return Err(Error::WrongSsrc);
+    }
+    if end > MAX_KEYSTREAM {
+        return Err(Error::TooLong);
+    }
+    let layout = Layout::new(context.keys().direction(job.kind), job.kind);
+    if job.packet.len() < end + layout.len {
+        return Err(Error::NoTailroom);
+    }
+    let index = match job.kind {
+        Kind::Rtp => context.take_rtp(head.sequence)?,
+        Kind::Rtcp => context.take_rtcp()?,
+    };
+    let keys = context.keys().at(job.kind, index).ok_or(Error::NoKey)?;
+    let direction = keys.direction(job.kind);
+    let word = match job.kind {
+        Kind::Rtp => (index >> 16) as u32,
+        Kind::Rtcp if direction.encrypt => E_FLAG | index as u32,
+        Kind::Rtcp => index as u32,
+    };
+    let nonce = Nonce::new(direction.iv(head.ssrc, index), job.kind, job.packet, word.to_be_bytes());
+    let mut tag = [0; MAX_TAG];
+    if direction.cipher.is_aead() {
+        let ok = with_aad(job.packet, head.clear, end, direction, &nonce, |aad, data| {
+            direction.cipher.seal(keys.kernel(), &nonce, aad, data, &mut tag[..usize::from(direction.tag)])
+        });
+        if !ok {
+            return Err(Error::TooLong);
+        }
+    } else {
+        if direction.encrypt {
+            direction.cipher.apply(keys.kernel(), &nonce, &mut job.packet[head.clear..end]);
+        }
+        direction.cipher.tag(keys.kernel(), [&job.packet[..end], &nonce.word], &mut tag);
+    }
+    let trailer = &mut job.packet[end..];
+    put_tag(&mut trailer[layout.tag..], &tag, direction.tag);
+    put_mki(&mut trailer[layout.mki..], &keys);
+    if job.kind == Kind::Rtcp {
+        trailer[layout.word..][..WORD_LEN].copy_from_slice(&nonce.word);
+    }
+    job.len = end + layout.len;
+    Ok(())
+}
+
+/// Calls `run` with what an AEAD authenticates of a packet and with what it encrypts.
+///
+/// Of RTP that is header and rest (RFC 7714 §8.2); of RTCP header ‖ word and rest (§9.2) or, where nothing is
+/// encrypted, all of it ‖ word (§9.3). The word is put behind the packet for that: four octets there
+/// are overwritten.
+fn with_aad<R>(
+    packet: &mut [u8],
+    clear: usize,
+    end: usize,
+    direction: &Direction,
+    nonce: &Nonce,
+    run: impl FnOnce(&[u8], &mut [u8]) -> R,
+) -> R {
+    if nonce.kind == Kind::Rtp {
+        let (aad, data) = packet[..end].split_at_mut(clear);
+        run(aad, data)
+    } else if direction.encrypt {
+        let mut aad = [0; CLEAR_LEN + WORD_LEN];
+        aad[..CLEAR_LEN].copy_from_slice(&packet[..CLEAR_LEN]);
+        aad[CLEAR_LEN..].copy_from_slice(&nonce.word);
+        run(&aad, &mut packet[clear..end])
+    } else {
+        packet[end..end + WORD_LEN].copy_from_slice(&nonce.word);
+        run(&packet[..end + WORD_LEN], &mut [])
+    }
+}
+
+/// Unprotects one packet in place, trying the context's keys newest first.
+#[cold]
+pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), Error> {
+    let kind = job.kind;
+    let packet = job.packet.get_mut(..job.len).ok_or(Error::TooShort)?;
+    let head = Head::parse(packet, kind)?;
+    if head.ssrc != context.ssrc() {
+        return Err(Error::WrongSsrc);
+    }
+    if packet.len() > MAX_KEYSTREAM {
+        return Err(Error::TooLong);
+    }
+    let mut failure = Error::UnknownMki;
+    for candidate in 0.. {
+        let Some(keys) = context.key(candidate) else { return Err(failure) };
+        let direction = keys.direction(kind);
+        let layout = Layout::new(direction, kind);
+        let Some(end) = packet.len().checked_sub(layout.len).filter(|end| *end >= head.clear) else {
+            // Too short for this key; a shorter tag or MKI of another may still fit.
+            if failure == Error::UnknownMki {
+                failure = Error::TooShort;
+            }
+            continue;
+        };
+        let trailer = &packet[end..];
+        if trailer[layout.mki..][..usize::from(direction.mki)] != *keys.mki().as_slice() {
+            continue;
+        }
+        let (index, word) = match kind {
+            Kind::Rtp => {
+                let index = context.estimate(head.sequence)?;
+                (index, ((index >> 16) as u32).to_be_bytes())
+            }
+            Kind::Rtcp => {
+                let mut word = [0; WORD_LEN];
+                word.copy_from_slice(&trailer[layout.word..][..WORD_LEN]);
+                (u64::from(u32::from_be_bytes(word) & !E_FLAG), word)
+            }
+        };
+        context.check(kind, index)?;
+        if context.expired(kind, candidate) {
+            return Err(Error::KeyExpired);
+        }
+        // A packet that says it is in the clear where the key wants it encrypted, or the reverse, is
+        // nothing that this sender sent.
+        if kind == Kind::Rtcp && (word[0] & 0x80 != 0) != direction.encrypt {
+            return Err(Error::NotEncrypted);
+        }
+        let keys = keys.at(kind, index).ok_or(Error::NoKey)?;
+        let iv = keys.direction(kind).iv(head.ssrc, index);
+        let nonce = Nonce::new(iv, kind, packet, word);
+        if open(packet, &keys, &head, end, end + layout.tag, &nonce) {
+            context.commit(kind, index, candidate)?;
+            job.len = end;
+            return Ok(());
+        }
+        failure = Error::AuthFailed;
+    }
+    Err(failure)
+}
+
+/// Checks the tag and, if it is right, decrypts; else the packet is as it was.
+fn open(packet: &mut [u8], keys: &SessionKeys, head: &Head, end: usize, tag: usize, nonce: &Nonce) -> bool {
+    let direction = keys.direction(nonce.kind);
+    let len = usize::from(direction.tag);
+    let mut given = [0; MAX_TAG];
+    given[..len].copy_from_slice(&packet[tag..tag + len]);
+    if direction.cipher.is_aead() {
+        let ok = with_aad(packet, head.clear, end, direction, nonce, |aad, data| {
+            direction.cipher.open(keys.kernel(), nonce, aad, data, &given[..len])
+        });
+        // The word may have been put over it.
+        packet[tag..tag + len].copy_from_slice(&given[..len]);
+        return ok;
+    }
+    if !direction.cipher.verify(keys.kernel(), [&packet[..end], &nonce.word], &given[..len]) {
+        return false;
+    }
+    if direction.encrypt {
+        direction.cipher.apply(keys.kernel(), nonce, &mut packet[head.clear..end]);
+    }
+    true
+}

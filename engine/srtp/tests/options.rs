@@ -1,0 +1,141 @@
+//! Session parameters: what is left out of protection, and the key derivation rate.
+
+mod support;
+
+use std::sync::Arc;
+
+use sluice_srtp::kdf::{Label, Prf};
+use sluice_srtp::{
+    DerivationRate, Error, Inbound, KeyError, KeyId, KeyOptions, Kind, MasterKey, Omit, Outbound, Position,
+    ReplayWindow, SessionKeys, SessionMaterial, Suite,
+};
+use support::{Random, receive, send};
+
+const SSRC: u32 = 0xcafe_babe;
+
+fn material(suite: Suite) -> Vec<u8> {
+    Random(7).bytes(suite.key_len() + suite.salt_len())
+}
+
+fn derive(suite: Suite, options: &KeyOptions) -> Result<Arc<SessionKeys>, KeyError> {
+    let master = MasterKey::from_concatenated(suite, &material(suite))?;
+    SessionKeys::derive_with(KeyId(1), &master, options).map(Arc::new)
+}
+
+/// The session keys of one interval, derived by hand: what RFC 3711 §4.3.1 says, label by label.
+fn by_hand(suite: Suite, r: u64) -> Arc<SessionKeys> {
+    let material = material(suite);
+    let (key, salt) = material.split_at(suite.key_len());
+    let mut padded = [0; 14];
+    padded[..salt.len()].copy_from_slice(salt);
+    let prf = Prf::new(key, &padded).unwrap();
+    let material = |encryption, authentication, salting| {
+        let (mut key, mut salt, mut auth) = (vec![0; suite.key_len()], vec![0; suite.salt_len()], [0; 20]);
+        prf.derive(encryption, r, &mut key);
+        prf.derive(salting, r, &mut salt);
+        prf.derive(authentication, r, &mut auth);
+        SessionMaterial::new(suite, &key, &salt, auth).unwrap()
+    };
+    let rtp = material(Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt);
+    let rtcp = material(Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt);
+    let options = KeyOptions::default();
+    Arc::new(SessionKeys::expand(KeyId(1), suite, [&rtp, &rtcp], &options).unwrap())
+}
+
+#[test]
+fn session_keys_change_with_the_index_at_the_derivation_rate() {
+    for suite in Suite::ALL {
+        for packets in [1_u64, 16, 1 << 24] {
+            let derivation_rate = DerivationRate::new(packets).unwrap();
+            let options = KeyOptions { derivation_rate, ..KeyOptions::default() };
+            let keys = derive(suite, &options).unwrap();
+            let mut random = Random(packets);
+            // Around a change of keys, and late in a stream's life.
+            for around in [packets, 3 * packets, 1 << 30] {
+                let before = around.saturating_sub(2);
+                let position = Position { rtp: Some(before), rtcp: Some(before) };
+                let mut sender = Outbound::resume(SSRC, keys.clone(), position, 0);
+                let mut receiver =
+                    Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), ((before + 1) >> 16) as u32);
+                for index in before + 1..before + 5 {
+                    let r = index / packets;
+                    let previous = Position { rtp: Some(index - 1), rtcp: Some(index - 1) };
+                    let mut expected = Outbound::resume(SSRC, by_hand(suite, r), previous, 0);
+                    for (kind, plain) in
+                        [(Kind::Rtp, random.rtp(SSRC, index as u16, 300)), (Kind::Rtcp, random.rtcp(SSRC))]
+                    {
+                        let packet = send(&mut sender, kind, &plain).unwrap();
+                        assert_eq!(packet, send(&mut expected, kind, &plain).unwrap(), "{suite} {index}");
+                        assert_eq!(receive(&mut receiver, kind, &packet).unwrap(), plain, "{suite} {index}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packets_of_the_interval_before_are_still_read() {
+    let derivation_rate = DerivationRate::new(8).unwrap();
+    let keys =
+        derive(Suite::AesCm128HmacSha1_80, &KeyOptions { derivation_rate, ..KeyOptions::default() }).unwrap();
+    let mut sender = Outbound::new(SSRC, keys.clone(), 0);
+    let mut receiver = Inbound::new(SSRC, keys, ReplayWindow::default(), 0);
+    let plain: Vec<_> = (0..40).map(|sequence| Random(1).rtp(SSRC, sequence, 50)).collect();
+    let packets: Vec<_> = plain.iter().map(|plain| send(&mut sender, Kind::Rtp, plain).unwrap()).collect();
+    for number in (0..40).rev() {
+        assert_eq!(receive(&mut receiver, Kind::Rtp, &packets[number]).as_ref(), Ok(&plain[number]));
+    }
+}
+
+#[test]
+fn derivation_rates_are_powers_of_two_up_to_2_to_the_24() {
+    for packets in [0, 1, 2, 1 << 12, 1 << 24] {
+        assert_eq!(DerivationRate::new(packets).unwrap().packets(), packets);
+    }
+    for got in [3, 1000, 1 << 25, u64::MAX] {
+        assert_eq!(DerivationRate::new(got), Err(KeyError::DerivationRate { got }));
+    }
+}
+
+#[test]
+fn what_is_left_out_is_left_out_and_nothing_else() {
+    let mut random = Random(3);
+    for suite in Suite::ALL {
+        for (rtp_encryption, rtp_authentication) in [(true, false), (false, true), (true, true)] {
+            let omit = Omit { rtp_encryption, rtp_authentication, ..Omit::default() };
+            let keys = derive(suite, &KeyOptions { omit, ..KeyOptions::default() });
+            if suite.name().starts_with("AEAD") {
+                let what = if rtp_encryption { "encryption" } else { "authentication" };
+                assert_eq!(keys.unwrap_err(), KeyError::Inseparable { suite, what });
+                continue;
+            }
+            let keys = keys.unwrap();
+            let mut sender = Outbound::new(SSRC, keys.clone(), 0);
+            let mut receiver = Inbound::new(SSRC, keys, ReplayWindow::default(), 0);
+            let mut plain = random.rtp(SSRC, 5, 0);
+            let header = plain.len();
+            plain.extend([0x55; 100]);
+            let packet = send(&mut sender, Kind::Rtp, &plain).unwrap();
+            let clear = rtp_encryption || suite.name().starts_with("NULL");
+            assert_eq!(packet[..plain.len()] == plain[..], clear, "{suite} {omit:?}");
+            let tag = if rtp_authentication { 0 } else { suite.rtp_overhead() };
+            assert_eq!(packet.len(), plain.len() + tag, "{suite} {omit:?}");
+            let mut forged = packet.clone();
+            forged[header] ^= 1;
+            let verdict = receive(&mut receiver, Kind::Rtp, &forged);
+            if rtp_authentication {
+                assert!(verdict.is_ok_and(|read| read != plain), "{suite}");
+                assert_eq!(receive(&mut receiver, Kind::Rtp, &packet), Err(Error::Replayed), "{suite}");
+            } else {
+                assert_eq!(verdict, Err(Error::AuthFailed), "{suite}");
+                assert_eq!(receive(&mut receiver, Kind::Rtp, &packet), Ok(plain), "{suite}");
+            }
+            // RTCP keeps its protection.
+            let report = random.rtcp(SSRC);
+            let packet = send(&mut sender, Kind::Rtcp, &report).unwrap();
+            assert_eq!(packet.len(), report.len() + suite.rtcp_overhead());
+            assert_eq!(receive(&mut receiver, Kind::Rtcp, &packet), Ok(report));
+        }
+    }
+}
