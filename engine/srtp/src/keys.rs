@@ -5,7 +5,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf::{Label, Prf, SALT_BLOCK};
 use crate::rate::{Current, DerivationRate, Rederivation};
-use crate::single::{F8, Single, Stream};
+use crate::single::{BlockAead, BlockCipher, BlockStream, F8, Single, Stream};
 use crate::suite::Transform;
 use crate::{Kind, Suite};
 
@@ -325,14 +325,14 @@ impl Direction {
             Kind::Rtcp => (parameters.rtcp_tag, options.lifetime.rtcp_packets, options.omit.rtcp_encryption),
         };
         let unauthenticated = kind == Kind::Rtp && options.omit.rtp_authentication;
-        if parameters.transform == Transform::Gcm && kind == Kind::Rtp {
+        if parameters.transform.is_aead() && kind == Kind::Rtp {
             // RFC 7714 §8.2 encrypts every payload; §9.3 is for RTCP only.
             let what = [(plain, "encryption"), (unauthenticated, "authentication")];
             if let Some((_, what)) = what.into_iter().find(|(left_out, _)| *left_out) {
                 return Err(KeyError::Inseparable { suite, what });
             }
         }
-        let encrypt = !plain && parameters.transform != Transform::NullHmac;
+        let encrypt = !plain && suite.encrypts();
         let key = &material.key[..suite.key_len()];
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
         let mut salt = Zeroizing::new([0; 16]);
@@ -343,6 +343,9 @@ impl Direction {
             let mac = if unauthenticated { None } else { Some(mac()) };
             Cipher::Single(Box::new(Single::StreamHmac { stream, mac }))
         };
+        let aead = |aead: Result<BlockAead, sluice_kernels::KeyLength>| {
+            aead.map(|aead| (Cipher::Single(Box::new(Single::Aead(Box::new(aead)))), 16)).map_err(length)
+        };
         let (cipher, shift) = match parameters.transform {
             Transform::CounterHmac if unauthenticated => (single(Stream::AesCm(Box::new(counter()?))), 0),
             Transform::CounterHmac => (Cipher::CounterHmac { mac: mac(), key: counter()? }, 0),
@@ -351,7 +354,14 @@ impl Direction {
                 (single(Stream::AesF8(Box::new(f8))), 0)
             }
             Transform::NullHmac => (single(Stream::Null), 0),
+            Transform::BlockHmac(cipher) => {
+                let block = BlockStream::new(cipher, key).map_err(length)?;
+                (single(Stream::Block(Box::new(block))), 0)
+            }
             Transform::Gcm => (Cipher::Gcm(GcmKey::new(kernel, key).map_err(length)?), 16),
+            Transform::BlockGcm(BlockCipher::Aria) => aead(BlockAead::aria_gcm(key))?,
+            Transform::BlockGcm(BlockCipher::Seed) => aead(BlockAead::seed_gcm(key))?,
+            Transform::SeedCcm => aead(BlockAead::seed_ccm(key))?,
         };
         if unauthenticated {
             tag = 0;
@@ -421,7 +431,7 @@ impl SessionKeys {
         r: u64,
     ) -> Result<Self, KeyError> {
         let suite = master.suite;
-        let prf = Prf::new(&master.key[..suite.key_len()], &master.salt)?;
+        let prf = Prf::of(suite, &master.key[..suite.key_len()], &master.salt)?;
         let [rtp, rtcp] = SessionMaterial::derive(suite, &prf, r);
         Self::expand(id, suite, [&rtp, &rtcp], options)
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::single::BlockCipher;
+
 /// An SRTP crypto suite by its IANA name (RFC 4568 §6.2, RFC 7714 §14.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -25,6 +27,24 @@ pub enum Suite {
     NullHmacSha1_80,
     /// No encryption, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 5764 §4.1.2).
     NullHmacSha1_32,
+    /// ARIA-128 counter mode, HMAC-SHA1 truncated to 80 bits (RFC 8269).
+    Aria128CtrHmacSha1_80,
+    /// ARIA-128 counter mode, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 8269).
+    Aria128CtrHmacSha1_32,
+    /// ARIA-256 counter mode, HMAC-SHA1 truncated to 80 bits (RFC 8269).
+    Aria256CtrHmacSha1_80,
+    /// ARIA-256 counter mode, HMAC-SHA1 truncated to 32 bits for RTP, 80 bits for RTCP (RFC 8269).
+    Aria256CtrHmacSha1_32,
+    /// SEED counter mode, HMAC-SHA1 truncated to 80 bits (RFC 5669).
+    SeedCtr128HmacSha1_80,
+    /// SEED in counter mode with CBC-MAC, a tag of 80 bits (RFC 5669).
+    Seed128Ccm80,
+    /// SEED in Galois/counter mode, a tag of 96 bits (RFC 5669).
+    Seed128Gcm96,
+    /// ARIA-128 in Galois/counter mode (RFC 8269).
+    AeadAria128Gcm,
+    /// ARIA-256 in Galois/counter mode (RFC 8269).
+    AeadAria256Gcm,
     /// AES-128 in Galois/counter mode (RFC 7714).
     AeadAes128Gcm,
     /// AES-256 in Galois/counter mode (RFC 7714).
@@ -40,14 +60,34 @@ pub(crate) enum Transform {
     F8Hmac,
     /// The same without a cipher.
     NullHmac,
+    /// The same with another block cipher than AES.
+    BlockHmac(BlockCipher),
     /// AES-GCM; the tag belongs to the cipher text (RFC 7714).
     Gcm,
+    /// GCM with another block cipher.
+    BlockGcm(BlockCipher),
+    /// CCM of SEED.
+    SeedCcm,
 }
 
 impl Transform {
     /// Whether tags are HMAC-SHA1's.
     pub(crate) const fn has_hmac(self) -> bool {
-        !matches!(self, Self::Gcm)
+        !self.is_aead()
+    }
+
+    /// Whether encryption and tag are one.
+    pub(crate) const fn is_aead(self) -> bool {
+        matches!(self, Self::Gcm | Self::BlockGcm(_) | Self::SeedCcm)
+    }
+
+    /// What derives keys, if not AES.
+    pub(crate) const fn block_cipher(self) -> Option<BlockCipher> {
+        match self {
+            Self::BlockHmac(cipher) | Self::BlockGcm(cipher) => Some(cipher),
+            Self::SeedCcm => Some(BlockCipher::Seed),
+            _ => None,
+        }
     }
 }
 
@@ -70,9 +110,13 @@ const fn row(
     (suite, Parameters { name, transform, key, salt, rtp_tag, rtcp_tag })
 }
 
+const ARIA_CTR: Transform = Transform::BlockHmac(BlockCipher::Aria);
+const ARIA_GCM: Transform = Transform::BlockGcm(BlockCipher::Aria);
+const SEED_CTR: Transform = Transform::BlockHmac(BlockCipher::Seed);
+
 /// Suite, name, transform, octets of master key and salt, octets of the tags of RTP and RTCP.
 #[rustfmt::skip]
-const TABLE: [(Suite, Parameters); 11] = [
+const TABLE: [(Suite, Parameters); 20] = [
     row(Suite::AesCm128HmacSha1_80, "AES_CM_128_HMAC_SHA1_80", Transform::CounterHmac, [16, 14], [10, 10]),
     row(Suite::AesCm128HmacSha1_32, "AES_CM_128_HMAC_SHA1_32", Transform::CounterHmac, [16, 14], [4, 10]),
     row(Suite::AesCm192HmacSha1_80, "AES_192_CM_HMAC_SHA1_80", Transform::CounterHmac, [24, 14], [10, 10]),
@@ -82,6 +126,15 @@ const TABLE: [(Suite, Parameters); 11] = [
     row(Suite::F8_128HmacSha1_80, "F8_128_HMAC_SHA1_80", Transform::F8Hmac, [16, 14], [10, 10]),
     row(Suite::NullHmacSha1_80, "NULL_HMAC_SHA1_80", Transform::NullHmac, [16, 14], [10, 10]),
     row(Suite::NullHmacSha1_32, "NULL_HMAC_SHA1_32", Transform::NullHmac, [16, 14], [4, 10]),
+    row(Suite::Aria128CtrHmacSha1_80, "ARIA_128_CTR_HMAC_SHA1_80", ARIA_CTR, [16, 14], [10, 10]),
+    row(Suite::Aria128CtrHmacSha1_32, "ARIA_128_CTR_HMAC_SHA1_32", ARIA_CTR, [16, 14], [4, 10]),
+    row(Suite::Aria256CtrHmacSha1_80, "ARIA_256_CTR_HMAC_SHA1_80", ARIA_CTR, [32, 14], [10, 10]),
+    row(Suite::Aria256CtrHmacSha1_32, "ARIA_256_CTR_HMAC_SHA1_32", ARIA_CTR, [32, 14], [4, 10]),
+    row(Suite::SeedCtr128HmacSha1_80, "SEED_CTR_128_HMAC_SHA1_80", SEED_CTR, [16, 14], [10, 10]),
+    row(Suite::Seed128Ccm80, "SEED_128_CCM_80", Transform::SeedCcm, [16, 12], [10, 10]),
+    row(Suite::Seed128Gcm96, "SEED_128_GCM_96", Transform::BlockGcm(BlockCipher::Seed), [16, 12], [12, 12]),
+    row(Suite::AeadAria128Gcm, "AEAD_ARIA_128_GCM", ARIA_GCM, [16, 12], [16, 16]),
+    row(Suite::AeadAria256Gcm, "AEAD_ARIA_256_GCM", ARIA_GCM, [32, 12], [16, 16]),
     row(Suite::AeadAes128Gcm, "AEAD_AES_128_GCM", Transform::Gcm, [16, 12], [16, 16]),
     row(Suite::AeadAes256Gcm, "AEAD_AES_256_GCM", Transform::Gcm, [32, 12], [16, 16]),
 ];
@@ -106,6 +159,16 @@ impl Suite {
     /// The IANA name.
     pub const fn name(self) -> &'static str {
         self.parameters().name
+    }
+
+    /// Whether encryption and authentication are one, and neither can be left out.
+    pub const fn is_aead(self) -> bool {
+        self.parameters().transform.is_aead()
+    }
+
+    /// Whether packets are encrypted at all.
+    pub const fn encrypts(self) -> bool {
+        !matches!(self.parameters().transform, Transform::NullHmac)
     }
 
     /// Octets of the master key.

@@ -82,7 +82,7 @@ fn every_truncation_is_refused_and_says_why() {
 fn every_wrong_bit_is_refused_and_says_why() {
     each(|suite, mki, kind, keys, packet| {
         let mki_at = match (kind, suite) {
-            (_, Suite::AeadAes128Gcm | Suite::AeadAes256Gcm) => packet.len() - mki.len(),
+            (_, suite) if suite.is_aead() => packet.len() - mki.len(),
             (Kind::Rtp, _) => packet.len() - suite.rtp_overhead() - mki.len(),
             (Kind::Rtcp, _) => packet.len() - (suite.rtcp_overhead() - 4) - mki.len(),
         };

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice_kernels::{CtrJob, CtrKey, GcmJob, GcmKey, Kernel, ctr, gcm_open, gcm_seal, selected};
+use sluice_kernels::{
+    CtrJob, CtrKey, GcmJob, GcmKey, Kernel, MacJob, MacKey, ctr, gcm_open, gcm_seal, hmac_sha1, selected,
+};
 use sluice_srtp::kdf::{Label, Prf};
 use sluice_srtp::{
     Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, Omit, Outbound, Position, ReplayWindow, SessionKeys,
@@ -214,4 +216,104 @@ fn vectors_of_rfc7714_17_srtcp_gcm() {
         check_protect(&mut outbound, Kind::Rtcp, &plain, &protected);
         check_unprotect(&mut inbound, Kind::Rtcp, &protected, &plain);
     }
+}
+
+/// Sends and receives the RTP packet of ROC 0 whose protected form is known.
+fn rtp_vector(suite: Suite, material: &SessionMaterial, plain: &[u8], protected: &[u8]) {
+    let options = KeyOptions::default();
+    let keys = Arc::new(SessionKeys::expand(KeyId(1), suite, [material; 2], &options).unwrap());
+    let ssrc = u32::from_be_bytes(plain[8..12].try_into().unwrap());
+    let mut buffer = [plain, &[0; MAX_OVERHEAD]].concat();
+    let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, plain.len())];
+    protect(&mut [Outbound::new(ssrc, keys.clone(), 0)][..], &mut jobs);
+    assert_eq!((jobs[0].result, &jobs[0].packet[..jobs[0].len]), (Ok(()), protected), "{suite}");
+    unprotect(&mut [Inbound::new(ssrc, keys, ReplayWindow::default(), 0)][..], &mut jobs);
+    assert_eq!((jobs[0].result, &jobs[0].packet[..jobs[0].len]), (Ok(()), plain), "{suite}");
+}
+
+#[test]
+fn vectors_of_rfc8269_a1_aria_counter_mode() {
+    let common = Section::read("rfc8269", "A.1");
+    let plain = [common.octets("RTP Header"), common.octets("RTP Payload")].concat();
+    let auth = common.octets("Authentication Key").try_into().unwrap();
+    for (number, suite) in [("A.1.1", Suite::Aria128CtrHmacSha1_80), ("A.1.2", Suite::Aria256CtrHmacSha1_80)]
+    {
+        let section = Section::read("rfc8269", number);
+        let (key, salt) = (section.octets("Session Key"), common.octets("Session Salt"));
+        let material = SessionMaterial::new(suite, &key, &salt, auth).unwrap();
+        let parts = ["Encrypted RTP Payload", "Authentication Tag"].map(|part| section.octets(part));
+        rtp_vector(suite, &material, &plain, &[&plain[..12], &parts.concat()].concat());
+    }
+}
+
+#[test]
+fn vectors_of_rfc8269_a2_aria_gcm() {
+    let common = Section::read("rfc8269", "A.2");
+    let plain = [common.octets("Associated Data"), common.octets("RTP Payload")].concat();
+    for (number, suite) in [("A.2.1", Suite::AeadAria128Gcm), ("A.2.2", Suite::AeadAria256Gcm)] {
+        let section = Section::read("rfc8269", number);
+        let (key, salt) = (section.octets("Key"), common.octets("Encryption Salt"));
+        let material = SessionMaterial::new(suite, &key, &salt, [0; 20]).unwrap();
+        let protected = [&plain[..12], &section.octets("Encrypted RTP Payload")].concat();
+        rtp_vector(suite, &material, &plain, &protected);
+    }
+}
+
+#[test]
+fn vectors_of_rfc8269_a3_aria_key_derivation() {
+    for (number, suite) in [("A.3.1", Suite::Aria128CtrHmacSha1_80), ("A.3.2", Suite::Aria256CtrHmacSha1_80)]
+    {
+        let section = Section::read("rfc8269", number);
+        let salt = section.octets("master salt").try_into().unwrap();
+        let prf = Prf::of(suite, &section.octets("master key"), &salt).unwrap();
+        let table = section.0.split_once("ARIA input blocks\n").expect("the table of the auth key").1;
+        let lines = table.trim_start().lines().take_while(|line| !line.trim().is_empty());
+        let auth = lines.flat_map(|line| line.split_whitespace().next().and_then(hex).unwrap()).collect();
+        for (label, expected) in [
+            (Label::RtpEncryption, section.octets("cipher key")),
+            // The second line is the first again, for GCM.
+            (Label::RtpSalt, section.octets("cipher salt")[..14].to_vec()),
+            (Label::RtpAuthentication, auth),
+        ] {
+            let mut derived = vec![0xff; expected.len()];
+            prf.derive(label, 0, &mut derived);
+            assert_eq!(derived, expected, "{suite}: {label:?}");
+        }
+    }
+}
+
+#[test]
+fn vectors_of_rfc5669_a2_a3_seed_ccm_and_gcm() {
+    for (number, suite) in [("A.2", Suite::Seed128Ccm80), ("A.3", Suite::Seed128Gcm96)] {
+        let section = Section::read("rfc5669", number);
+        let [key, header, payload] = ["Key", "AAD", "Payload"].map(|part| section.octets(part));
+        // The nonces are those of a salt of zeros.
+        let material = SessionMaterial::new(suite, &key, &[0; 12], [0; 20]).unwrap();
+        let parts = ["Encrypted RTP Payload", "Authentication Tag"].map(|part| section.octets(part));
+        let plain = [&header[..], &payload].concat();
+        rtp_vector(suite, &material, &plain, &[&header[..], &parts.concat()].concat());
+    }
+}
+
+/// The tag of RFC 5669 A.1 is over header and *plain* text without the ROC, which is neither §2.1.1 nor RFC
+/// 3711 §4.2: it is recomputed as it was made, and what the RFCs' text says is sent.
+#[test]
+fn vectors_of_rfc5669_a1_seed_counter_mode() {
+    let (suite, section) = (Suite::SeedCtr128HmacSha1_80, Section::read("rfc5669", "A.1"));
+    let header = Section::read("rfc5669", "A.2").octets("AAD");
+    let plain = [header.clone(), section.octets("RTP Payload")].concat();
+    let encrypted = [header, section.octets("Encrypted RTP Payload")].concat();
+    let auth = section.octets("Authentication Key");
+    let tag = |data: [&[u8]; 2]| {
+        let key = MacKey::new(kernel(), &auth);
+        let mut jobs = [MacJob { key: &key, data, tag: [0; 20] }];
+        hmac_sha1(kernel(), &mut jobs);
+        jobs[0].tag[..10].to_vec()
+    };
+    assert_eq!(tag([&plain, &[]]), section.octets("Authentication Tag"));
+    let mut padded = [0; 20];
+    padded[..16].copy_from_slice(&auth);
+    let (key, salt) = (section.octets("Session Key"), section.octets("Session Salt"));
+    let material = SessionMaterial::new(suite, &key, &salt, padded).unwrap();
+    rtp_vector(suite, &material, &plain, &[&encrypted[..], &tag([&encrypted, &[0; 4]])].concat());
 }

@@ -3,6 +3,7 @@
 use sluice_kernels::{CtrJob, CtrKey, GCM_TAG_LEN, GcmJob, Kernel, MacJob, MacKey, SHA1_LEN};
 use sluice_kernels::{ctr, gcm_open, gcm_seal, hmac_sha1};
 
+use super::block::{BlockAead, BlockStream};
 use super::f8::F8;
 use crate::Kind;
 use crate::keys::Cipher;
@@ -12,6 +13,8 @@ use crate::transform::{gcm_iv, same_tag};
 pub(crate) enum Single {
     /// A key stream and a truncated HMAC-SHA1, or no authentication.
     StreamHmac { stream: Stream, mac: Option<MacKey> },
+    /// An AEAD.
+    Aead(Box<BlockAead>),
 }
 
 /// What gives a key stream.
@@ -22,6 +25,8 @@ pub(crate) enum Stream {
     AesCm(Box<CtrKey>),
     /// AES in f8-mode (RFC 3711 §4.1.2).
     AesF8(Box<F8>),
+    /// Another block cipher in counter mode.
+    Block(Box<BlockStream>),
 }
 
 /// What is different for every packet.
@@ -53,6 +58,7 @@ impl Cipher {
             Self::Gcm(_) => true,
             Self::Single(single) => match &**single {
                 Single::StreamHmac { .. } => false,
+                Single::Aead(_) => true,
             },
         }
     }
@@ -67,6 +73,8 @@ impl Cipher {
                 Single::StreamHmac { stream: Stream::Null, .. } => {}
                 Single::StreamHmac { stream: Stream::AesCm(key), .. } => counter(key, data),
                 Single::StreamHmac { stream: Stream::AesF8(f8), .. } => f8.apply(kernel, nonce, data),
+                Single::StreamHmac { stream: Stream::Block(block), .. } => block.apply(&nonce.iv, data),
+                Single::Aead(_) => unreachable!("an AEAD has no key stream of its own"),
             },
         }
     }
@@ -78,6 +86,7 @@ impl Cipher {
             Self::Gcm(_) => unreachable!("an AEAD's tag comes with its cipher text"),
             Self::Single(single) => match &**single {
                 Single::StreamHmac { mac, .. } => mac.as_ref(),
+                Single::Aead(_) => unreachable!("an AEAD's tag comes with its cipher text"),
             },
         };
         if let Some(key) = key {
@@ -113,7 +122,11 @@ impl Cipher {
                 tag.copy_from_slice(&whole[..tag.len()]);
                 ok
             }
-            Self::CounterHmac { .. } | Self::Single(_) => unreachable!("not an AEAD"),
+            Self::CounterHmac { .. } => unreachable!("not an AEAD"),
+            Self::Single(single) => match &**single {
+                Single::Aead(aead) => aead.seal(gcm_iv(&nonce.iv), aad, data, tag),
+                Single::StreamHmac { .. } => unreachable!("not an AEAD"),
+            },
         }
     }
 
@@ -133,7 +146,11 @@ impl Cipher {
                 gcm_open(kernel, &mut jobs);
                 jobs[0].ok
             }
-            Self::CounterHmac { .. } | Self::Single(_) => unreachable!("not an AEAD"),
+            Self::CounterHmac { .. } => unreachable!("not an AEAD"),
+            Self::Single(single) => match &**single {
+                Single::Aead(aead) => aead.open(gcm_iv(&nonce.iv), aad, data, given),
+                Single::StreamHmac { .. } => unreachable!("not an AEAD"),
+            },
         }
     }
 }

@@ -13,9 +13,11 @@
 //! AEAD suites     packet ‖ tag ‖ word (of RTCP) ‖ MKI
 //! ```
 
+mod block;
 mod cipher;
 mod f8;
 
+pub(crate) use block::{BlockAead, BlockCipher, BlockStream};
 pub(crate) use cipher::{Nonce, Single, Stream};
 pub(crate) use f8::F8;
 
