@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sluice_srtp::{
-    DerivationRate, Error, Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Mki, Omit,
-    Outbound, ReplayWindow, SessionKeys, Suite, protect, unprotect,
+    Cryptex, DerivationRate, Error, ExtensionIds, Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD,
+    MasterKey, Mki, Omit, Outbound, ReplayWindow, SessionKeys, Suite, protect, unprotect,
 };
 
 const SSRC: u32 = 0x1020_3040;
@@ -24,7 +24,15 @@ pub fn run(kind: Kind, input: &[u8]) {
         rtp_authentication: how & 8 != 0,
     };
     let derivation_rate = DerivationRate::new(if how & 16 == 0 { 0 } else { 1 << 15 }).expect("a rate");
-    let options = KeyOptions { mki, omit, derivation_rate, ..KeyOptions::default() };
+    let encrypted_extensions =
+        if how & 32 == 0 { ExtensionIds::NONE } else { (1..8).chain(16..20).collect() };
+    let cryptex = match how >> 6 {
+        0 | 1 => Cryptex::Off,
+        2 => Cryptex::On,
+        _ => Cryptex::Required,
+    };
+    let options =
+        KeyOptions { mki, omit, derivation_rate, encrypted_extensions, cryptex, ..KeyOptions::default() };
     // AEAD suites refuse to leave out half of what they are.
     let Ok(keys) = SessionKeys::derive_with(KeyId(1), &master, &options) else { return };
     let keys = Arc::new(keys);

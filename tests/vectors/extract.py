@@ -3,7 +3,8 @@
 
 usage: extract.py DIRECTORY-OF-RFC-TEXTS
 
-Nothing is edited but page breaks, which are removed.
+Nothing is edited but page breaks, which are removed. rfc9335/A.txt is not made by this: it is the appendix of
+draft-ietf-avtcore-cryptex-08, which became RFC 9335, from https://github.com/juberti/cryptex.
 """
 import pathlib
 import re
@@ -13,11 +14,12 @@ SECTIONS = {
     "rfc3711": ["B.1", "B.2", "B.3"],
     "rfc5669": ["A.1", "A.2", "A.3"],
     "rfc6188": ["7.1", "7.2", "7.3", "7.4"],
+    "rfc6904": ["A.1", "A.2"],
     "rfc7714": ["16.1.1", "16.1.2", "16.1.3", "16.1.4", "16.2.1", "16.2.2", "16.2.3", "16.2.4",
                 "17.1", "17.2", "17.3", "17.4"],
     "rfc8269": ["A.1", "A.1.1", "A.1.2", "A.2", "A.2.1", "A.2.2", "A.3.1", "A.3.2"],
 }
-HEADING = re.compile(r"^(?:[A-Z]|\d+)(?:\.\d+)*\.  |^(?:Authors' Addresses|Appendix )")
+HEADING = re.compile(r"^(?:[A-Z]|\d+)(?:\.\d+)*\.  |^(?:Authors' Addresses|Author's Address|Appendix )")
 
 
 def without_pages(text):

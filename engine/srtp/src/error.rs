@@ -41,8 +41,8 @@ pub enum Error {
     /// The packet's SSRC is not the context's.
     #[error("SSRC is not the context's")]
     WrongSsrc,
-    /// SRTCP that is not encrypted, where the session negotiated encryption.
-    #[error("SRTCP packet is not encrypted")]
+    /// SRTCP that is not encrypted, or a header without cryptex, where the session negotiated it.
+    #[error("SRTCP packet or RTP header is not encrypted")]
     NotEncrypted,
     /// The context has no key to protect with.
     #[error("no key")]

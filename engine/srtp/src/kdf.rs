@@ -26,6 +26,10 @@ pub enum Label {
     RtcpAuthentication = 4,
     /// SRTCP salt.
     RtcpSalt = 5,
+    /// SRTP header encryption key (RFC 6904 §3).
+    RtpHeaderEncryption = 6,
+    /// SRTP header salt (RFC 6904 §3).
+    RtpHeaderSalt = 7,
 }
 
 /// The PRF of one master key: AES_CM of RFC 3711 §4.3.3 for 128 bits; AES_192_CM_PRF and

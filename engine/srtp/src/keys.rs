@@ -5,8 +5,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf::{Label, Prf, SALT_BLOCK};
 use crate::rate::{Current, DerivationRate, Rederivation};
-use crate::single::{BlockAead, BlockCipher, BlockStream, F8, Single, Stream};
+use crate::single::{
+    BlockAead, BlockCipher, BlockStream, Cryptex, ExtensionCipher, ExtensionIds, F8, Single, Stream,
+};
 use crate::suite::Transform;
+use crate::transform::counter_block;
 use crate::{Kind, Suite};
 
 /// Longest MKI in octets (RFC 4568 §6.1: 1 to 128).
@@ -70,6 +73,15 @@ pub enum KeyError {
         /// Encryption or authentication.
         what: &'static str,
     },
+    /// Cryptex where packets are not encrypted.
+    #[error("cryptex needs RTP packets to be encrypted; under these keys of {suite} they are not")]
+    Cryptex {
+        /// The suite.
+        suite: Suite,
+    },
+    /// Encrypted header extensions, whose keys only a master key gives (RFC 6904 §3).
+    #[error("encrypted header extensions need keys of their own, from a master key")]
+    NoHeaderKeys,
     /// The key is not one of AES.
     #[error("AES takes a key of 16, 24 or 32 bytes, not {got}")]
     AesKey {
@@ -222,6 +234,18 @@ pub struct KeyOptions {
     pub derivation_rate: DerivationRate,
     /// Which packets go in the clear, or without a tag.
     pub omit: Omit,
+    /// Elements of RTP header extensions that are encrypted one by one (RFC 6904): their identifiers.
+    pub encrypted_extensions: ExtensionIds,
+    /// Whether CSRCs and header extensions are encrypted with the payload (RFC 9335).
+    pub cryptex: Cryptex,
+}
+
+/// What is encrypted of RTP headers.
+pub(crate) struct HeaderProtection {
+    pub(crate) cryptex: Cryptex,
+    pub(crate) ids: ExtensionIds,
+    /// If there are identifiers.
+    pub(crate) cipher: Option<ExtensionCipher>,
 }
 
 /// Protection that is left out (RFC 4568 §6.3.2, §6.3.3). RFC 3711 §9.5 says what that costs.
@@ -246,6 +270,8 @@ pub struct SessionKeys {
     id: KeyId,
     lifetime: Lifetime,
     mki: Mki,
+    /// If anything of RTP headers is encrypted.
+    pub(crate) header: Option<Box<HeaderProtection>>,
     /// With a key derivation rate; this is then what holds from index 0 on.
     rate: Option<Box<Rederivation>>,
 }
@@ -333,6 +359,9 @@ impl Direction {
             }
         }
         let encrypt = !plain && suite.encrypts();
+        if kind == Kind::Rtp && !encrypt && options.cryptex != Cryptex::Off {
+            return Err(KeyError::Cryptex { suite });
+        }
         let key = &material.key[..suite.key_len()];
         let length = |e: sluice_kernels::KeyLength| KeyError::KeyLength { suite, got: e.given };
         let mut salt = Zeroizing::new([0; 16]);
@@ -366,7 +395,9 @@ impl Direction {
         if unauthenticated {
             tag = 0;
         }
-        let batched = encrypt
+        let plain_header = options.cryptex == Cryptex::Off && options.encrypted_extensions.is_empty();
+        let batched = plain_header
+            && encrypt
             && !matches!(cipher, Cipher::Single(_))
             && options.derivation_rate == DerivationRate::NONE;
         let salt = u128::from_be_bytes(*salt);
@@ -380,15 +411,7 @@ impl Direction {
     /// (RFC 7714 §8.1 for RTP, whose index is ROC ‖ SEQ, and §9.1 for RTCP, whose index has 31 bits).
     #[inline]
     pub(crate) fn iv(&self, ssrc: u32, index: u64) -> [u8; 16] {
-        // A shift of 128 bits by less than 64, without the cases that a `u128` has for more.
-        let (upper, lower) = (u64::from(ssrc), index << 16);
-        let carried = lower >> 1 >> (63 - (self.shift & 63));
-        let upper = self.salt[0] ^ (upper << (self.shift & 63) | carried);
-        let lower = self.salt[1] ^ lower << (self.shift & 63);
-        let mut block = [0; 16];
-        block[..8].copy_from_slice(&upper.to_be_bytes());
-        block[8..].copy_from_slice(&lower.to_be_bytes());
-        block
+        counter_block(&self.salt, self.shift, ssrc, index)
     }
 }
 
@@ -433,15 +456,44 @@ impl SessionKeys {
         let suite = master.suite;
         let prf = Prf::of(suite, &master.key[..suite.key_len()], &master.salt)?;
         let [rtp, rtcp] = SessionMaterial::derive(suite, &prf, r);
-        Self::expand(id, suite, [&rtp, &rtcp], options)
+        let mut keys = Self::expand_all(id, suite, [&rtp, &rtcp], options)?;
+        let ids = options.encrypted_extensions;
+        let cipher = if ids.is_empty() {
+            None
+        } else {
+            let transform = suite.parameters().transform;
+            let cipher = ExtensionCipher::derive(keys.kernel, transform, &prf, suite.key_len(), r);
+            Some(cipher.map_err(|e| KeyError::KeyLength { suite, got: e.given })?)
+        };
+        if cipher.is_some() || options.cryptex != Cryptex::Off {
+            keys.header = Some(Box::new(HeaderProtection { cryptex: options.cryptex, ids, cipher }));
+        }
+        Ok(keys)
     }
 
     /// Expands session keys, of RTP and of RTCP, that were derived elsewhere. They hold for every index: a
     /// key derivation rate is of no account.
     ///
     /// # Errors
-    /// As [`Self::derive_with`].
+    /// As [`Self::derive_with`]; [`KeyError::NoHeaderKeys`] if header extensions are to be encrypted.
     pub fn expand(
+        id: KeyId,
+        suite: Suite,
+        materials: [&SessionMaterial; 2],
+        options: &KeyOptions,
+    ) -> Result<Self, KeyError> {
+        if !options.encrypted_extensions.is_empty() {
+            return Err(KeyError::NoHeaderKeys);
+        }
+        let mut keys = Self::expand_all(id, suite, materials, options)?;
+        if options.cryptex != Cryptex::Off {
+            let header = HeaderProtection { cryptex: options.cryptex, ids: ExtensionIds::NONE, cipher: None };
+            keys.header = Some(Box::new(header));
+        }
+        Ok(keys)
+    }
+
+    fn expand_all(
         id: KeyId,
         suite: Suite,
         [rtp, rtcp]: [&SessionMaterial; 2],
@@ -456,6 +508,7 @@ impl SessionKeys {
             kernel,
             rtp: Direction::expand(kernel, suite, rtp, Kind::Rtp, options)?,
             rtcp: Direction::expand(kernel, suite, rtcp, Kind::Rtcp, options)?,
+            header: None,
             rate: None,
         })
     }

@@ -28,6 +28,20 @@ pub(crate) fn put_mki(to: &mut [u8], keys: &SessionKeys) -> usize {
     usize::from(mki)
 }
 
+/// The initial counter block of a packet: the salt, in halves, where it stands in the block, XOR (SSRC * 2^64),
+/// XOR (i * 2^16), both shifted left by less than 64 bits.
+#[inline]
+pub(crate) fn counter_block(salt: &[u64; 2], shift: u8, ssrc: u32, index: u64) -> [u8; 16] {
+    let shift = shift & 63;
+    // A shift of 128 bits without the cases that a `u128` has for 64 and more.
+    let (upper, lower) = (u64::from(ssrc), index << 16);
+    let carried = lower >> 1 >> (63 - shift);
+    let mut block = [0; 16];
+    block[..8].copy_from_slice(&(salt[0] ^ (upper << shift | carried)).to_be_bytes());
+    block[8..].copy_from_slice(&(salt[1] ^ lower << shift).to_be_bytes());
+    block
+}
+
 /// The IV of GCM: the initial counter block without its counter.
 #[inline]
 pub(crate) fn gcm_iv(block: &[u8; 16]) -> [u8; 12] {

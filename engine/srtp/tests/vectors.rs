@@ -8,8 +8,8 @@ use sluice_kernels::{
 };
 use sluice_srtp::kdf::{Label, Prf};
 use sluice_srtp::{
-    Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, Omit, Outbound, Position, ReplayWindow, SessionKeys,
-    SessionMaterial, Suite, protect, unprotect,
+    Cryptex, Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Omit, Outbound, Position,
+    ReplayWindow, SessionKeys, SessionMaterial, Suite, protect, unprotect,
 };
 
 /// The text of one section.
@@ -316,4 +316,68 @@ fn vectors_of_rfc5669_a1_seed_counter_mode() {
     let (key, salt) = (section.octets("Session Key"), section.octets("Session Salt"));
     let material = SessionMaterial::new(suite, &key, &salt, padded).unwrap();
     rtp_vector(suite, &material, &plain, &[&encrypted[..], &tag([&encrypted, &[0; 4]])].concat());
+}
+
+#[test]
+fn vectors_of_rfc6904_a1_header_key_derivation() {
+    let section = Section::read("rfc6904", "A.1");
+    let salt = section.octets("master salt").try_into().unwrap();
+    let prf = Prf::new(&section.octets("master key"), &salt).unwrap();
+    for (label, expected) in [
+        (Label::RtpHeaderEncryption, section.octets("hdr. cipher key")),
+        (Label::RtpHeaderSalt, section.octets("hdr. cipher salt")),
+    ] {
+        let mut derived = vec![0; expected.len()];
+        prf.derive(label, 0, &mut derived);
+        assert_eq!(derived, expected, "{label:?}");
+    }
+}
+
+#[test]
+fn vectors_of_rfc6904_a2_header_encryption() {
+    let (keys, section) = (Section::read("rfc6904", "A.1"), Section::read("rfc6904", "A.2"));
+    let material = [keys.octets("master key"), keys.octets("master salt")].concat();
+    let master = MasterKey::from_concatenated(Suite::AesCm128HmacSha1_80, &material).unwrap();
+    let options =
+        KeyOptions { encrypted_extensions: [1, 3, 4].into_iter().collect(), ..KeyOptions::default() };
+    let keys = Arc::new(SessionKeys::derive_with(KeyId(1), &master, &options).unwrap());
+    let mut plain = hex("900f1234decafbadcafebabebede0006").unwrap();
+    plain.extend(section.octets("Plaintext"));
+    plain.extend([0xab; 16]);
+    let mut buffer = [&plain[..], &[0; MAX_OVERHEAD]].concat();
+    let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, plain.len())];
+    protect(&mut [Outbound::new(0xcafe_babe, keys.clone(), 0)][..], &mut jobs);
+    assert_eq!(jobs[0].result, Ok(()));
+    assert_eq!(jobs[0].packet[..16], plain[..16]);
+    assert_eq!(jobs[0].packet[16..40], section.octets("Ciphertext"));
+    unprotect(&mut [Inbound::new(0xcafe_babe, keys, ReplayWindow::default(), 0)][..], &mut jobs);
+    assert_eq!((jobs[0].result, &jobs[0].packet[..jobs[0].len]), (Ok(()), &plain[..]));
+}
+
+#[test]
+fn vectors_of_rfc9335_a_cryptex() {
+    let text = Section::read("rfc9335", "A").0;
+    let mut packets = 0;
+    for (part, suite) in text.split("\n## ").skip(1).zip([Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm]) {
+        let mut cases = part.split("\n### ");
+        let common = Section(cases.next().unwrap().to_owned());
+        let material = [common.octets("Master Key"), common.octets("Master Salt")].concat();
+        let master = MasterKey::from_concatenated(suite, &material).unwrap();
+        let options = KeyOptions { cryptex: Cryptex::On, ..KeyOptions::default() };
+        let keys = Arc::new(SessionKeys::derive_with(KeyId(1), &master, &options).unwrap());
+        for case in cases {
+            let (title, _) = case.split_once('\n').unwrap();
+            let case = Section(case.to_owned());
+            let [plain, encrypted] = ["RTP Packet", "Encrypted RTP Packet"].map(|label| case.octets(label));
+            let mut buffer = [&plain[..], &[0; MAX_OVERHEAD]].concat();
+            let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, plain.len())];
+            protect(&mut [Outbound::new(0xcafe_babe, keys.clone(), 0)][..], &mut jobs);
+            assert_eq!((jobs[0].result, &jobs[0].packet[..jobs[0].len]), (Ok(()), &encrypted[..]), "{title}");
+            let mut receiver = [Inbound::new(0xcafe_babe, keys.clone(), ReplayWindow::default(), 0)];
+            unprotect(&mut receiver[..], &mut jobs);
+            assert_eq!((jobs[0].result, &jobs[0].packet[..jobs[0].len]), (Ok(()), &plain[..]), "{title}");
+            packets += 1;
+        }
+    }
+    assert_eq!(packets, 12);
 }

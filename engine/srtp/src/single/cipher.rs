@@ -29,7 +29,20 @@ pub(crate) enum Stream {
     Block(Box<BlockStream>),
 }
 
+impl Stream {
+    /// Encrypts or decrypts.
+    pub(super) fn apply(&self, kernel: Kernel, nonce: &Nonce, data: &mut [u8]) {
+        match self {
+            Self::Null => {}
+            Self::AesCm(key) => ctr(kernel, &mut [CtrJob { key, iv: nonce.iv, data }]),
+            Self::AesF8(f8) => f8.apply(kernel, nonce, data),
+            Self::Block(block) => block.apply(&nonce.iv, data),
+        }
+    }
+}
+
 /// What is different for every packet.
+#[derive(Clone)]
 pub(crate) struct Nonce {
     pub(crate) kind: Kind,
     /// Counter block, or IV in its first octets.
@@ -65,15 +78,11 @@ impl Cipher {
 
     /// Of HMAC suites: encrypts or decrypts.
     pub(crate) fn apply(&self, kernel: Kernel, nonce: &Nonce, data: &mut [u8]) {
-        let counter = |key, data| ctr(kernel, &mut [CtrJob { key, iv: nonce.iv, data }]);
         match self {
-            Self::CounterHmac { key, .. } => counter(key, data),
+            Self::CounterHmac { key, .. } => ctr(kernel, &mut [CtrJob { key, iv: nonce.iv, data }]),
             Self::Gcm(_) => unreachable!("an AEAD has no key stream of its own"),
             Self::Single(single) => match &**single {
-                Single::StreamHmac { stream: Stream::Null, .. } => {}
-                Single::StreamHmac { stream: Stream::AesCm(key), .. } => counter(key, data),
-                Single::StreamHmac { stream: Stream::AesF8(f8), .. } => f8.apply(kernel, nonce, data),
-                Single::StreamHmac { stream: Stream::Block(block), .. } => block.apply(&nonce.iv, data),
+                Single::StreamHmac { stream, .. } => stream.apply(kernel, nonce, data),
                 Single::Aead(_) => unreachable!("an AEAD has no key stream of its own"),
             },
         }

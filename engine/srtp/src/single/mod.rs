@@ -15,13 +15,18 @@
 
 mod block;
 mod cipher;
+mod cryptex;
+mod extension;
 mod f8;
 
 pub(crate) use block::{BlockAead, BlockCipher, BlockStream};
 pub(crate) use cipher::{Nonce, Single, Stream};
+pub use cryptex::Cryptex;
+pub(crate) use extension::ExtensionCipher;
+pub use extension::ExtensionIds;
 pub(crate) use f8::F8;
 
-use crate::keys::Direction;
+use crate::keys::{Direction, HeaderProtection};
 use crate::rtcp::{CLEAR_LEN, sender_ssrc};
 use crate::rtp::Header;
 use crate::transform::{MAX_KEYSTREAM, put_mki, put_tag};
@@ -87,16 +92,21 @@ impl Layout {
 /// Protects one packet in place. The index is used up before anything is encrypted.
 #[cold]
 pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), Error> {
-    let end = job.len;
-    let packet = job.packet.get(..end).ok_or(Error::TooShort)?;
-    let head = Head::parse(packet, job.kind)?;
+    let packet = job.packet.get(..job.len).ok_or(Error::TooShort)?;
+    let mut head = Head::parse(packet, job.kind)?;
     if head.ssrc != context.ssrc() {
         return Err(Error::WrongSsrc);
     }
-    if end > MAX_KEYSTREAM {
+    if job.len > MAX_KEYSTREAM {
         return Err(Error::TooLong);
     }
     let layout = Layout::new(context.keys().direction(job.kind), job.kind);
+    let header = context.keys().header.as_deref().filter(|_| job.kind == Kind::Rtp);
+    let cryptex = header.is_some_and(|header| header.cryptex != Cryptex::Off);
+    let end = job.len + if cryptex { cryptex::growth(packet) } else { 0 };
+    if header.is_some_and(|header| header.cipher.is_some()) {
+        extension::check(packet)?;
+    }
     if job.packet.len() < end + layout.len {
         return Err(Error::NoTailroom);
     }
@@ -112,6 +122,16 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
         Kind::Rtcp => index as u32,
     };
     let nonce = Nonce::new(direction.iv(head.ssrc, index), job.kind, job.packet, word.to_be_bytes());
+    let text = &mut job.packet[..end];
+    let marked = cryptex && cryptex::concerns(text) && cryptex::mark(text);
+    if marked {
+        head.clear = cryptex::CLEAR;
+        cryptex::gather(text);
+    } else if let Some(HeaderProtection { ids, cipher: Some(cipher), .. }) = keys.header.as_deref()
+        && job.kind == Kind::Rtp
+    {
+        cipher.apply(keys.kernel(), ids, text, nonce.clone(), head.ssrc, index);
+    }
     let mut tag = [0; MAX_TAG];
     if direction.cipher.is_aead() {
         let ok = with_aad(job.packet, head.clear, end, direction, &nonce, |aad, data| {
@@ -120,9 +140,15 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
         if !ok {
             return Err(Error::TooLong);
         }
+        if marked {
+            cryptex::scatter(&mut job.packet[..end]);
+        }
     } else {
         if direction.encrypt {
             direction.cipher.apply(keys.kernel(), &nonce, &mut job.packet[head.clear..end]);
+        }
+        if marked {
+            cryptex::scatter(&mut job.packet[..end]);
         }
         direction.cipher.tag(keys.kernel(), [&job.packet[..end], &nonce.word], &mut tag);
     }
@@ -212,9 +238,24 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
             return Err(Error::NotEncrypted);
         }
         let keys = keys.at(kind, index).ok_or(Error::NoKey)?;
+        let header = keys.header.as_deref().filter(|_| kind == Kind::Rtp);
+        let cryptex = header.map_or(Cryptex::Off, |header| header.cryptex);
+        let marked = cryptex != Cryptex::Off && cryptex::is_marked(packet);
+        if cryptex == Cryptex::Required && !marked && cryptex::concerns(packet) {
+            return Err(Error::NotEncrypted);
+        }
+        let cipher =
+            header.filter(|_| !marked).and_then(|header| Some((&header.ids, header.cipher.as_ref()?)));
+        if cipher.is_some() {
+            extension::check(packet)?;
+        }
         let iv = keys.direction(kind).iv(head.ssrc, index);
         let nonce = Nonce::new(iv, kind, packet, word);
-        if open(packet, &keys, &head, end, end + layout.tag, &nonce) {
+        let clear = if marked { cryptex::CLEAR } else { head.clear };
+        if open(packet, &keys, clear, end, end + layout.tag, &nonce, marked) {
+            if let Some((ids, cipher)) = cipher {
+                cipher.apply(keys.kernel(), ids, &mut packet[..end], nonce, head.ssrc, index);
+            }
             context.commit(kind, index, candidate)?;
             job.len = end;
             return Ok(());
@@ -224,16 +265,34 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
     Err(failure)
 }
 
-/// Checks the tag and, if it is right, decrypts; else the packet is as it was.
-fn open(packet: &mut [u8], keys: &SessionKeys, head: &Head, end: usize, tag: usize, nonce: &Nonce) -> bool {
+/// Checks the tag and, if it is right, decrypts; else the packet is as it was. `marked` says that cryptex
+/// encrypted CSRCs and header extension, too.
+fn open(
+    packet: &mut [u8],
+    keys: &SessionKeys,
+    clear: usize,
+    end: usize,
+    tag: usize,
+    nonce: &Nonce,
+    marked: bool,
+) -> bool {
     let direction = keys.direction(nonce.kind);
     let len = usize::from(direction.tag);
     let mut given = [0; MAX_TAG];
     given[..len].copy_from_slice(&packet[tag..tag + len]);
     if direction.cipher.is_aead() {
-        let ok = with_aad(packet, head.clear, end, direction, nonce, |aad, data| {
+        if marked {
+            cryptex::gather(&mut packet[..end]);
+        }
+        let ok = with_aad(packet, clear, end, direction, nonce, |aad, data| {
             direction.cipher.open(keys.kernel(), nonce, aad, data, &given[..len])
         });
+        if marked {
+            cryptex::scatter(&mut packet[..end]);
+            if ok {
+                cryptex::unmark(packet);
+            }
+        }
         // The word may have been put over it.
         packet[tag..tag + len].copy_from_slice(&given[..len]);
         return ok;
@@ -241,8 +300,15 @@ fn open(packet: &mut [u8], keys: &SessionKeys, head: &Head, end: usize, tag: usi
     if !direction.cipher.verify(keys.kernel(), [&packet[..end], &nonce.word], &given[..len]) {
         return false;
     }
+    if marked {
+        cryptex::gather(&mut packet[..end]);
+    }
     if direction.encrypt {
-        direction.cipher.apply(keys.kernel(), nonce, &mut packet[head.clear..end]);
+        direction.cipher.apply(keys.kernel(), nonce, &mut packet[clear..end]);
+    }
+    if marked {
+        cryptex::scatter(&mut packet[..end]);
+        cryptex::unmark(packet);
     }
     true
 }
