@@ -462,7 +462,8 @@ impl SessionKeys {
             None
         } else {
             let transform = suite.parameters().transform;
-            let cipher = ExtensionCipher::derive(keys.kernel, transform, &prf, suite.key_len(), r);
+            let cipher =
+                ExtensionCipher::derive(keys.kernel, transform, &prf, [suite.key_len(), suite.salt_len()], r);
             Some(cipher.map_err(|e| KeyError::KeyLength { suite, got: e.given })?)
         };
         if cipher.is_some() || options.cryptex != Cryptex::Off {

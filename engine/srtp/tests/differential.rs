@@ -5,9 +5,9 @@
 
 mod support;
 
-use sluice_srtp::{Error, Inbound, Kind, Omit, Outbound, Position, ReplayWindow, Suite};
+use sluice_srtp::{Error, Inbound, KeyOptions, Kind, Omit, Outbound, Position, ReplayWindow, Suite};
 use support::libsrtp::{self, Session, Setup, Status};
-use support::{Random, keys, receive, receive_all, send};
+use support::{Random, derive, keys, receive, receive_all, send};
 
 const SSRC: u32 = 0xcafe_babe;
 
@@ -54,6 +54,7 @@ impl Case {
             material: &self.material,
             mki: self.mki,
             omit: self.omit,
+            encrypted_extensions: &[],
             ssrc: SSRC,
         })
     }
@@ -107,6 +108,33 @@ fn libsrtp_and_sluice_send_the_same_bytes_and_read_each_other() {
         }
         assert!(ours.position().roc() > 1, "{}: the run crosses rollovers", case.name());
         assert_eq!(our_receiver.position(), ours.position());
+    }
+}
+
+#[test]
+fn libsrtp_and_sluice_encrypt_the_same_header_extension_elements() {
+    for suite in Suite::ALL.into_iter().filter(|suite| libsrtp::has(*suite)) {
+        for ids in [&[1_u8, 3, 4][..], &[2], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14], &[200, 255]] {
+            let mut random = Random(0x0006_9040 + suite as u64);
+            let material = random.bytes(suite.key_len() + suite.salt_len());
+            let (omit, mki) = (Omit::default(), &b""[..]);
+            let setup =
+                Setup { suite, material: &material, mki, omit, ssrc: SSRC, encrypted_extensions: ids };
+            let (mut theirs, mut their_receiver) = (Session::new(&setup), Session::new(&setup));
+            let options =
+                KeyOptions { encrypted_extensions: ids.iter().copied().collect(), ..KeyOptions::default() };
+            let keys = derive(suite, &material, &options);
+            let mut ours = Outbound::new(SSRC, keys.clone(), 0);
+            let mut receiver = Inbound::new(SSRC, keys, ReplayWindow::default(), 0);
+            for sequence in 0..400 {
+                let plain = random.rtp_with_elements(SSRC, sequence);
+                let expected = theirs.protect(Kind::Rtp, &plain).unwrap();
+                let got = send(&mut ours, Kind::Rtp, &plain).unwrap();
+                assert_eq!(got, expected, "{suite} {ids:?} {plain:02x?}");
+                assert_eq!(receive(&mut receiver, Kind::Rtp, &expected).unwrap(), plain, "{suite} {ids:?}");
+                assert_eq!(their_receiver.unprotect(Kind::Rtp, &expected), Ok(plain), "{suite} {ids:?}");
+            }
+        }
     }
 }
 

@@ -61,12 +61,13 @@ pub(crate) struct ExtensionCipher {
 }
 
 impl ExtensionCipher {
-    /// Derives k_he and k_hs. AEADs, too, have a salt of 112 bits here: it is AES-CM's.
+    /// Derives k_he and k_hs, as long as key and salt of the payload. The 96 bits of an AEAD's salt are
+    /// the high end of what counter mode takes, as they are for the KDF (RFC 7714 §11).
     pub(crate) fn derive(
         kernel: Kernel,
         transform: Transform,
         prf: &Prf,
-        key_len: usize,
+        [key_len, salt_len]: [usize; 2],
         r: u64,
     ) -> Result<Self, KeyLength> {
         let mut key = Zeroizing::new([0; 32]);
@@ -74,7 +75,7 @@ impl ExtensionCipher {
         let mut salt = Zeroizing::new([0; 16]);
         prf.derive_each(
             r,
-            [(Label::RtpHeaderEncryption, &mut *key), (Label::RtpHeaderSalt, &mut salt[..SALT_BLOCK])],
+            [(Label::RtpHeaderEncryption, &mut *key), (Label::RtpHeaderSalt, &mut salt[..salt_len])],
         );
         let stream = match (transform, transform.block_cipher()) {
             (Transform::NullHmac, _) => Stream::Null,

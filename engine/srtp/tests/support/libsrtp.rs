@@ -88,6 +88,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) material: &'a [u8],
     pub(crate) mki: &'a [u8],
     pub(crate) omit: Omit,
+    /// RFC 6904.
+    pub(crate) encrypted_extensions: &'a [u8],
     pub(crate) ssrc: u32,
 }
 
@@ -128,6 +130,7 @@ impl Session {
             MasterKey { key: material.as_mut_ptr(), mki: mki.as_mut_ptr(), mki_size: mki.len() as c_uint };
         let mut keys: [*mut MasterKey; 1] = [&raw mut key];
         let use_mki = !setup.mki.is_empty();
+        let mut ids: Vec<c_int> = setup.encrypted_extensions.iter().map(|id| c_int::from(*id)).collect();
         let policy = Policy {
             ssrc: Ssrc { kind: SSRC_SPECIFIC, value: setup.ssrc },
             rtp,
@@ -138,8 +141,8 @@ impl Session {
             deprecated_ekt: null_mut(),
             window_size: 128,
             allow_repeat_tx: 0,
-            encrypted_extensions: null_mut(),
-            encrypted_extension_count: 0,
+            encrypted_extensions: if ids.is_empty() { null_mut() } else { ids.as_mut_ptr() },
+            encrypted_extension_count: ids.len() as c_int,
             next: null_mut(),
         };
         let mut raw = without_provenance_mut(0);

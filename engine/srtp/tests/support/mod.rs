@@ -53,6 +53,40 @@ impl Random {
         packet
     }
 
+    /// An RTP packet with a header extension of RFC 8285 in either form. Padding is at its end only: where
+    /// it comes between elements libsrtp 2.5 does not count it, as RFC 6904 §3 does.
+    pub(crate) fn rtp_with_elements(&mut self, ssrc: u32, sequence: u16) -> Vec<u8> {
+        let csrcs = self.below(4) as u8;
+        let two_byte = self.one_in(2);
+        let mut body = Vec::new();
+        for _ in 0..self.below(6) {
+            let (id, len) = if two_byte {
+                let any = 1 + self.below(255);
+                (self.pick([1, 3, 200, 255, any]) as u8, self.below(40) as usize)
+            } else {
+                (1 + self.below(14) as u8, 1 + self.below(16) as usize)
+            };
+            body.extend(if two_byte { vec![id, len as u8] } else { vec![id << 4 | (len - 1) as u8] });
+            body.extend(self.bytes(len));
+        }
+        body.resize(body.len().next_multiple_of(4), 0);
+        let mut packet = vec![0x90 | csrcs, 96];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend(self.bytes(4));
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend(self.bytes(4 * usize::from(csrcs)));
+        packet.extend(if two_byte { [0x10, 0] } else { [0xbe, 0xde] });
+        packet.extend((body.len() as u16 / 4).to_be_bytes());
+        packet.extend(body);
+        let payload = self.below(100) as usize;
+        packet.extend(self.bytes(payload));
+        packet
+    }
+
+    pub(crate) fn pick<const N: usize>(&mut self, values: [u64; N]) -> u64 {
+        values[self.below(N as u64) as usize]
+    }
+
     /// A sender report with an application packet of random size behind it.
     pub(crate) fn rtcp(&mut self, ssrc: u32) -> Vec<u8> {
         let mut packet = vec![0x80, 200, 0, 6];
@@ -68,9 +102,13 @@ impl Random {
 
 /// Session keys from key ‖ salt.
 pub(crate) fn keys(suite: Suite, material: &[u8], mki: &[u8], omit: Omit) -> Arc<SessionKeys> {
+    derive(suite, material, &KeyOptions { mki: Mki::new(mki).unwrap(), omit, ..KeyOptions::default() })
+}
+
+/// Session keys from key ‖ salt.
+pub(crate) fn derive(suite: Suite, material: &[u8], options: &KeyOptions) -> Arc<SessionKeys> {
     let master = MasterKey::from_concatenated(suite, material).unwrap();
-    let options = KeyOptions { mki: Mki::new(mki).unwrap(), omit, ..KeyOptions::default() };
-    Arc::new(SessionKeys::derive_with(KeyId(1), &master, &options).unwrap())
+    Arc::new(SessionKeys::derive_with(KeyId(1), &master, options).unwrap())
 }
 
 /// A batch of one.
