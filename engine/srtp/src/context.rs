@@ -231,6 +231,16 @@ impl Inbound {
         Ok(())
     }
 
+    /// Makes `index`, which lies before the replay window, the next one to accept.
+    pub(crate) fn set_index(&mut self, index: u64) {
+        if self.rtp.check(index) == Err(Error::TooOld) {
+            match index.checked_sub(1) {
+                Some(highest) => self.rtp.close(highest),
+                None => self.rtp.reset(),
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn expired(&self, kind: Kind, candidate: usize) -> bool {
         self.candidate(candidate).is_some_and(|held| held.left(kind) == 0)

@@ -6,7 +6,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::kdf::{Label, Prf, SALT_BLOCK};
 use crate::rate::{Current, DerivationRate, Rederivation};
 use crate::single::{
-    BlockAead, BlockCipher, BlockStream, Cryptex, ExtensionCipher, ExtensionIds, F8, Single, Stream,
+    BlockAead, BlockCipher, BlockStream, Cryptex, ExtensionCipher, ExtensionIds, F8, Rcc, RccMode, Single,
+    Stream,
 };
 use crate::suite::Transform;
 use crate::transform::counter_block;
@@ -72,6 +73,22 @@ pub enum KeyError {
         suite: Suite,
         /// Encryption or authentication.
         what: &'static str,
+    },
+    /// A rate of 0, or a tag that the mode of RFC 4771 cannot have.
+    #[error(
+        "RFC 4771 has no transform with the ROC in every {rate}th packet and a tag of {tag} bytes in this mode"
+    )]
+    Rcc {
+        /// The rate, in packets.
+        rate: u16,
+        /// Bytes of the tag, ROC included.
+        tag: u8,
+    },
+    /// RFC 4771's modes 1 and 2 with a suite that has no MAC, or without authentication.
+    #[error("RFC 4771's modes 1 and 2 need an HMAC, which packets of {suite} do not have here")]
+    RccMode {
+        /// The suite.
+        suite: Suite,
     },
     /// Cryptex where packets are not encrypted.
     #[error("cryptex needs RTP packets to be encrypted; under these keys of {suite} they are not")]
@@ -238,6 +255,8 @@ pub struct KeyOptions {
     pub encrypted_extensions: ExtensionIds,
     /// Whether CSRCs and header extensions are encrypted with the payload (RFC 9335).
     pub cryptex: Cryptex,
+    /// Whether RTP packets carry the rollover counter (RFC 4771).
+    pub rcc: Option<Rcc>,
 }
 
 /// What is encrypted of RTP headers.
@@ -270,6 +289,8 @@ pub struct SessionKeys {
     id: KeyId,
     lifetime: Lifetime,
     mki: Mki,
+    /// If RTP packets carry the ROC.
+    pub(crate) rcc: Option<Rcc>,
     /// If anything of RTP headers is encrypted.
     pub(crate) header: Option<Box<HeaderProtection>>,
     /// With a key derivation rate; this is then what holds from index 0 on.
@@ -350,7 +371,13 @@ impl Direction {
             Kind::Rtp => (parameters.rtp_tag, options.lifetime.rtp_packets, options.omit.rtp_encryption),
             Kind::Rtcp => (parameters.rtcp_tag, options.lifetime.rtcp_packets, options.omit.rtcp_encryption),
         };
-        let unauthenticated = kind == Kind::Rtp && options.omit.rtp_authentication;
+        let rcc = options.rcc.filter(|_| kind == Kind::Rtp);
+        let hmac = parameters.transform.has_hmac() && !options.omit.rtp_authentication;
+        if rcc.is_some_and(|rcc| rcc.mode() != RccMode::Three) && !hmac {
+            return Err(KeyError::RccMode { suite });
+        }
+        let without_mac = rcc.is_some_and(|rcc| rcc.mode() == RccMode::Three) && hmac;
+        let unauthenticated = kind == Kind::Rtp && (options.omit.rtp_authentication || without_mac);
         if parameters.transform.is_aead() && kind == Kind::Rtp {
             // RFC 7714 §8.2 encrypts every payload; §9.3 is for RTCP only.
             let what = [(plain, "encryption"), (unauthenticated, "authentication")];
@@ -397,6 +424,7 @@ impl Direction {
         }
         let plain_header = options.cryptex == Cryptex::Off && options.encrypted_extensions.is_empty();
         let batched = plain_header
+            && options.rcc.is_none()
             && encrypt
             && !matches!(cipher, Cipher::Single(_))
             && options.derivation_rate == DerivationRate::NONE;
@@ -509,6 +537,7 @@ impl SessionKeys {
             kernel,
             rtp: Direction::expand(kernel, suite, rtp, Kind::Rtp, options)?,
             rtcp: Direction::expand(kernel, suite, rtcp, Kind::Rtcp, options)?,
+            rcc: options.rcc,
             header: None,
             rate: None,
         })

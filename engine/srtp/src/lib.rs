@@ -62,7 +62,7 @@ pub use keys::{
 pub use protect::protect;
 pub use rate::DerivationRate;
 pub use replay::ReplayWindow;
-pub use single::{Cryptex, ExtensionIds};
+pub use single::{Cryptex, ExtensionIds, Rcc, RccMode};
 pub use suite::{Suite, UnknownSuite};
 pub use unprotect::unprotect;
 
@@ -72,8 +72,8 @@ pub use sluice_kernels::{Kernel, SelectError, selected as selected_kernel};
 /// the kernels are full with sixteen, and what 32 jobs need of memory stays in the first cache.
 pub const MAX_BATCH: usize = 32;
 
-/// Most octets that protection can add: tag, E flag with SRTCP index or cryptex's empty extension, MKI.
-pub const MAX_OVERHEAD: usize = 16 + 4 + MAX_MKI;
+/// Most octets that protection can add: an HMAC-SHA1, a ROC or an SRTCP index, cryptex's empty extension, MKI.
+pub const MAX_OVERHEAD: usize = 20 + 4 + 4 + MAX_MKI;
 
 /// Whether a packet is RTP or RTCP; RFC 5761 §4 tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

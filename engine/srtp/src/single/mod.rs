@@ -9,8 +9,8 @@
 //! RTP             ROC                        -                   RFC 3711 figure 1, RFC 7714 figure 1
 //! RTCP            -                          E flag ‖ index      RFC 3711 figure 2, RFC 7714 figure 2
 //!
-//! HMAC suites     packet ‖ word (of RTCP) ‖ MKI ‖ tag
-//! AEAD suites     packet ‖ tag ‖ word (of RTCP) ‖ MKI
+//! HMAC suites     packet ‖ word (of RTCP) ‖ MKI ‖ ROC (of RFC 4771) ‖ tag
+//! AEAD suites     packet ‖ tag ‖ word (of RTCP) ‖ MKI ‖ ROC (of RFC 4771)
 //! ```
 
 mod block;
@@ -18,6 +18,7 @@ mod cipher;
 mod cryptex;
 mod extension;
 mod f8;
+mod rcc;
 
 pub(crate) use block::{BlockAead, BlockCipher, BlockStream};
 pub(crate) use cipher::{Nonce, Single, Stream};
@@ -25,11 +26,14 @@ pub use cryptex::Cryptex;
 pub(crate) use extension::ExtensionCipher;
 pub use extension::ExtensionIds;
 pub(crate) use f8::F8;
+pub use rcc::{Rcc, RccMode};
+
+use std::ops::Range;
 
 use crate::keys::{Direction, HeaderProtection};
 use crate::rtcp::{CLEAR_LEN, sender_ssrc};
 use crate::rtp::Header;
-use crate::transform::{MAX_KEYSTREAM, put_mki, put_tag};
+use crate::transform::{MAX_KEYSTREAM, put_mki};
 use crate::{Error, Inbound, Job, Kind, Outbound, SessionKeys};
 
 /// SRTCP's E flag: the packet is encrypted (RFC 3711 §3.4).
@@ -71,20 +75,31 @@ impl Head {
 struct Layout {
     word: usize,
     mki: usize,
-    tag: usize,
-    /// Octets of all three.
+    /// Of RTP that carries the ROC.
+    roc: Option<usize>,
+    tag: Range<usize>,
+    /// Octets of all of them.
     len: usize,
 }
 
 impl Layout {
-    fn new(direction: &Direction, kind: Kind) -> Self {
+    fn new(keys: &SessionKeys, kind: Kind, sequence: u16) -> Self {
+        let direction = keys.direction(kind);
+        let rcc = keys.rcc.filter(|_| kind == Kind::Rtp);
         let word = if kind == Kind::Rtcp { WORD_LEN } else { 0 };
-        let (tag, mki) = (usize::from(direction.tag), usize::from(direction.mki));
-        let len = word + mki + tag;
-        if direction.cipher.is_aead() {
-            Self { word: tag, mki: tag + word, tag: 0, len }
+        let roc = if rcc.is_some_and(|rcc| rcc.carries(sequence)) { rcc::ROC_LEN } else { 0 };
+        let aead = direction.cipher.is_aead();
+        let tag = match rcc {
+            Some(rcc) if !aead => usize::from(rcc.mac(sequence)),
+            _ => usize::from(direction.tag),
+        };
+        let mki = usize::from(direction.mki);
+        let len = word + mki + roc + tag;
+        let place = |at| (roc > 0).then_some(at);
+        if aead {
+            Self { word: tag, mki: tag + word, roc: place(tag + word + mki), tag: 0..tag, len }
         } else {
-            Self { word: 0, mki: word, tag: word + mki, len }
+            Self { word: 0, mki: word, roc: place(word + mki), tag: len - tag..len, len }
         }
     }
 }
@@ -100,7 +115,7 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     if job.len > MAX_KEYSTREAM {
         return Err(Error::TooLong);
     }
-    let layout = Layout::new(context.keys().direction(job.kind), job.kind);
+    let layout = Layout::new(context.keys(), job.kind, head.sequence);
     let header = context.keys().header.as_deref().filter(|_| job.kind == Kind::Rtp);
     let cryptex = header.is_some_and(|header| header.cryptex != Cryptex::Off);
     let end = job.len + if cryptex { cryptex::growth(packet) } else { 0 };
@@ -135,7 +150,7 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     let mut tag = [0; MAX_TAG];
     if direction.cipher.is_aead() {
         let ok = with_aad(job.packet, head.clear, end, direction, &nonce, |aad, data| {
-            direction.cipher.seal(keys.kernel(), &nonce, aad, data, &mut tag[..usize::from(direction.tag)])
+            direction.cipher.seal(keys.kernel(), &nonce, aad, data, &mut tag[..layout.tag.len()])
         });
         if !ok {
             return Err(Error::TooLong);
@@ -153,10 +168,11 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
         direction.cipher.tag(keys.kernel(), [&job.packet[..end], &nonce.word], &mut tag);
     }
     let trailer = &mut job.packet[end..];
-    put_tag(&mut trailer[layout.tag..], &tag, direction.tag);
+    trailer[layout.tag.clone()].copy_from_slice(&tag[..layout.tag.len()]);
     put_mki(&mut trailer[layout.mki..], &keys);
-    if job.kind == Kind::Rtcp {
-        trailer[layout.word..][..WORD_LEN].copy_from_slice(&nonce.word);
+    let word = if job.kind == Kind::Rtcp { Some(layout.word) } else { layout.roc };
+    if let Some(at) = word {
+        trailer[at..at + WORD_LEN].copy_from_slice(&nonce.word);
     }
     job.len = end + layout.len;
     Ok(())
@@ -205,7 +221,7 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
     for candidate in 0.. {
         let Some(keys) = context.key(candidate) else { return Err(failure) };
         let direction = keys.direction(kind);
-        let layout = Layout::new(direction, kind);
+        let layout = Layout::new(keys, kind, head.sequence);
         let Some(end) = packet.len().checked_sub(layout.len).filter(|end| *end >= head.clear) else {
             // Too short for this key; a shorter tag or MKI of another may still fit.
             if failure == Error::UnknownMki {
@@ -217,18 +233,33 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
         if trailer[layout.mki..][..usize::from(direction.mki)] != *keys.mki().as_slice() {
             continue;
         }
-        let (index, word) = match kind {
-            Kind::Rtp => {
+        let read = |at: usize| {
+            let mut word = [0; WORD_LEN];
+            word.copy_from_slice(&trailer[at..at + WORD_LEN]);
+            word
+        };
+        let (index, word) = match (kind, layout.roc) {
+            (Kind::Rtp, None) => {
                 let index = context.estimate(head.sequence)?;
                 (index, ((index >> 16) as u32).to_be_bytes())
             }
-            Kind::Rtcp => {
-                let mut word = [0; WORD_LEN];
-                word.copy_from_slice(&trailer[layout.word..][..WORD_LEN]);
+            // RFC 4771 §2: the ROC of the packet takes the place of the receiver's.
+            (Kind::Rtp, Some(at)) => {
+                let roc = read(at);
+                (u64::from(u32::from_be_bytes(roc)) << 16 | u64::from(head.sequence), roc)
+            }
+            (Kind::Rtcp, _) => {
+                let word = read(layout.word);
                 (u64::from(u32::from_be_bytes(word) & !E_FLAG), word)
             }
         };
-        context.check(kind, index)?;
+        let aead = direction.cipher.is_aead();
+        let misled = layout.roc.is_some() && keys.rcc.is_some_and(|rcc| rcc.may_mislead(aead));
+        match context.check(kind, index) {
+            // Packets without a MAC may have led this end's ROC astray, and this one sets it right.
+            Err(Error::TooOld) if misled => {}
+            checked => checked?,
+        }
         if context.expired(kind, candidate) {
             return Err(Error::KeyExpired);
         }
@@ -252,9 +283,13 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
         let iv = keys.direction(kind).iv(head.ssrc, index);
         let nonce = Nonce::new(iv, kind, packet, word);
         let clear = if marked { cryptex::CLEAR } else { head.clear };
-        if open(packet, &keys, clear, end, end + layout.tag, &nonce, marked) {
+        let tag = end + layout.tag.start..end + layout.tag.end;
+        if open(packet, &keys, clear, end, tag, &nonce, marked) {
             if let Some((ids, cipher)) = cipher {
                 cipher.apply(keys.kernel(), ids, &mut packet[..end], nonce, head.ssrc, index);
+            }
+            if misled {
+                context.set_index(index);
             }
             context.commit(kind, index, candidate)?;
             job.len = end;
@@ -272,14 +307,14 @@ fn open(
     keys: &SessionKeys,
     clear: usize,
     end: usize,
-    tag: usize,
+    tag: Range<usize>,
     nonce: &Nonce,
     marked: bool,
 ) -> bool {
     let direction = keys.direction(nonce.kind);
-    let len = usize::from(direction.tag);
+    let len = tag.len();
     let mut given = [0; MAX_TAG];
-    given[..len].copy_from_slice(&packet[tag..tag + len]);
+    given[..len].copy_from_slice(&packet[tag.clone()]);
     if direction.cipher.is_aead() {
         if marked {
             cryptex::gather(&mut packet[..end]);
@@ -294,7 +329,7 @@ fn open(
             }
         }
         // The word may have been put over it.
-        packet[tag..tag + len].copy_from_slice(&given[..len]);
+        packet[tag].copy_from_slice(&given[..len]);
         return ok;
     }
     if !direction.cipher.verify(keys.kernel(), [&packet[..end], &nonce.word], &given[..len]) {
