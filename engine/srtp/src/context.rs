@@ -90,24 +90,61 @@ pub struct Inbound {
     initial_roc: u32,
     rtp: Replay,
     rtcp: Replay,
-    /// Other keys that still verify, newest first; no memory while there is but one key.
-    older: Option<Box<ArrayVec<Held, { MAX_KEYS - 1 }>>>,
+    /// No memory while there is but one key, and that of no double suite.
+    more: Option<Box<More>>,
     authenticated: bool,
+    repair: bool,
+}
+
+/// What few contexts need.
+#[derive(Default)]
+struct More {
+    /// Other keys that still verify, newest first.
+    older: ArrayVec<Held, { MAX_KEYS - 1 }>,
+    /// Of double suites, whose inner index goes its own way (RFC 8723 §3).
+    inner: Replay,
 }
 
 impl Inbound {
     /// A context that has seen nothing. `roc` is the rollover counter of the first packet: 0 unless
     /// signalling told otherwise.
     pub fn new(ssrc: u32, keys: Arc<SessionKeys>, window: ReplayWindow, roc: u32) -> Self {
+        let more = keys.inner.is_some().then(Box::default);
         Self {
             newest: Some(Held::new(keys)),
             ssrc,
             initial_roc: roc,
             rtp: Replay::new(window),
             rtcp: Replay::new(window),
-            older: None,
+            more,
             authenticated: false,
+            repair: false,
         }
+    }
+
+    /// Of double suites: packets are repair data, and have the outer transform only (RFC 8723 §5.1, §7).
+    #[must_use]
+    pub const fn repairing(mut self) -> Self {
+        self.repair = true;
+        self
+    }
+
+    pub(crate) const fn is_repair(&self) -> bool {
+        self.repair
+    }
+
+    /// The index of the inner transform, checked for replay. `outer` is the index of the outer one, if both
+    /// have one sequence number: a good guess for the first packet.
+    pub(crate) fn estimate_inner(&self, sequence: u16, outer: Option<u64>) -> Result<u64, Error> {
+        let inner = self.more.as_ref().map(|more| &more.inner);
+        let highest = inner.and_then(Replay::highest);
+        let roc = outer.map_or(self.initial_roc, |outer| (outer >> 16) as u32);
+        let index = estimate(highest, roc, sequence).ok_or(Error::TooOld)?;
+        inner.map_or(Ok(()), |inner| inner.check(index)).map(|()| index)
+    }
+
+    pub(crate) fn commit_inner(&mut self, index: u64) -> Result<(), Error> {
+        self.more.get_or_insert_default().inner.commit(index)
     }
 
     /// Makes this the unused context of another SSRC under the same keys; allocates nothing.
@@ -116,6 +153,9 @@ impl Inbound {
         self.authenticated = false;
         self.rtp.reset();
         self.rtcp.reset();
+        if let Some(more) = &mut self.more {
+            more.inner.reset();
+        }
     }
 
     /// Adds a master key. It is tried before the older ones, which go on verifying until retired; the
@@ -123,7 +163,7 @@ impl Inbound {
     pub fn install(&mut self, keys: Arc<SessionKeys>) {
         self.retire(keys.id());
         if let Some(replaced) = self.newest.replace(Held::new(keys)) {
-            let older = self.older.get_or_insert_default();
+            let older = &mut self.more.get_or_insert_default().older;
             if older.is_full() {
                 older.pop();
             }
@@ -134,14 +174,15 @@ impl Inbound {
     /// Removes a master key; whether it was there.
     pub fn retire(&mut self, id: KeyId) -> bool {
         let before = self.key_count();
-        if let Some(older) = &mut self.older {
+        if let Some(More { older, .. }) = self.more.as_deref_mut() {
             older.retain(|held| held.keys.id() != id);
         }
         if self.newest.as_ref().is_some_and(|held| held.keys.id() == id) {
-            self.newest = self.older.as_mut().and_then(|older| older.pop_at(0));
+            self.newest = self.more.as_mut().and_then(|more| more.older.pop_at(0));
         }
-        if self.older.as_ref().is_some_and(|older| older.is_empty()) {
-            self.older = None;
+        let double = self.held().any(|held| held.keys.inner.is_some());
+        if !double && self.more.as_ref().is_some_and(|more| more.older.is_empty()) {
+            self.more = None;
         }
         self.key_count() < before
     }
@@ -178,13 +219,13 @@ impl Inbound {
     }
 
     fn held(&self) -> impl Iterator<Item = &Held> {
-        self.newest.iter().chain(self.older.iter().flat_map(|older| older.iter()))
+        self.newest.iter().chain(self.more.iter().flat_map(|more| more.older.iter()))
     }
 
     fn candidate(&self, candidate: usize) -> Option<&Held> {
         match candidate.checked_sub(1) {
             None => self.newest.as_ref(),
-            Some(older) => self.older.as_ref()?.get(older),
+            Some(older) => self.more.as_ref()?.older.get(older),
         }
     }
 
@@ -196,7 +237,7 @@ impl Inbound {
     #[inline]
     pub(crate) fn batched(&self) -> bool {
         self.newest.as_ref().is_some_and(|held| held.keys.batched())
-            && self.older.as_ref().is_none_or(|older| older.iter().all(|held| held.keys.batched()))
+            && self.more.as_ref().is_none_or(|more| more.older.iter().all(|held| held.keys.batched()))
     }
 
     pub(crate) const fn fresh(&self) -> bool {
@@ -223,7 +264,7 @@ impl Inbound {
         self.authenticated = true;
         let held = match candidate.checked_sub(1) {
             None => self.newest.as_mut(),
-            Some(older) => self.older.as_mut().and_then(|held| held.get_mut(older)),
+            Some(older) => self.more.as_mut().and_then(|more| more.older.get_mut(older)),
         };
         if let Some(held) = held {
             held.count(kind);
@@ -261,7 +302,9 @@ pub struct Outbound {
     ssrc: u32,
     initial_roc: u32,
     rtp: Replay,
-    next_rtcp: u64,
+    /// At most 2^31.
+    next_rtcp: u32,
+    repair: bool,
 }
 
 impl Outbound {
@@ -277,8 +320,19 @@ impl Outbound {
         if let Some(highest) = position.rtp {
             rtp.close(highest);
         }
-        let next_rtcp = position.rtcp.map_or(0, |index| index + 1);
-        Self { ssrc, initial_roc: roc, rtp, next_rtcp, held: Held::new(keys) }
+        let next_rtcp = position.rtcp.map_or(0, |index| (index + 1).min(RTCP_INDEX_END) as u32);
+        Self { ssrc, initial_roc: roc, rtp, next_rtcp, repair: false, held: Held::new(keys) }
+    }
+
+    /// Of double suites: packets are repair data, and get the outer transform only (RFC 8723 §5.1, §7).
+    #[must_use]
+    pub const fn repairing(mut self) -> Self {
+        self.repair = true;
+        self
+    }
+
+    pub(crate) const fn is_repair(&self) -> bool {
+        self.repair
     }
 
     /// Protects with another master key from the next packet on; ROC and indices go on
@@ -299,13 +353,13 @@ impl Outbound {
 
     /// RTP and RTCP packets that the key may still protect here.
     pub fn remaining(&self) -> (u64, u64) {
-        let rtcp_indices = RTCP_INDEX_END.saturating_sub(self.next_rtcp);
+        let rtcp_indices = RTCP_INDEX_END.saturating_sub(u64::from(self.next_rtcp));
         (self.held.left(Kind::Rtp), self.held.left(Kind::Rtcp).min(rtcp_indices))
     }
 
     /// Highest indices used so far.
     pub fn position(&self) -> Position {
-        Position { rtp: self.rtp.highest(), rtcp: self.next_rtcp.checked_sub(1) }
+        Position { rtp: self.rtp.highest(), rtcp: self.next_rtcp.checked_sub(1).map(u64::from) }
     }
 
     pub(crate) fn keys(&self) -> &SessionKeys {
@@ -327,7 +381,7 @@ impl Outbound {
     /// Takes the next SRTCP index.
     pub(crate) fn take_rtcp(&mut self) -> Result<u64, Error> {
         self.spend(Kind::Rtcp)?;
-        let index = self.next_rtcp;
+        let index = u64::from(self.next_rtcp);
         if index >= RTCP_INDEX_END {
             return Err(Error::KeyExpired);
         }

@@ -44,6 +44,8 @@ mod error;
 mod index;
 pub mod kdf;
 mod keys;
+mod master;
+pub mod perc;
 mod protect;
 mod rate;
 mod replay;
@@ -56,9 +58,8 @@ mod unprotect;
 
 pub use context::{Contexts, Inbound, Outbound, Position};
 pub use error::Error;
-pub use keys::{
-    KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit, SessionKeys, SessionMaterial,
-};
+pub use keys::{SessionKeys, SessionMaterial};
+pub use master::{KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit};
 pub use protect::protect;
 pub use rate::DerivationRate;
 pub use replay::ReplayWindow;
@@ -72,8 +73,8 @@ pub use sluice_kernels::{Kernel, SelectError, selected as selected_kernel};
 /// the kernels are full with sixteen, and what 32 jobs need of memory stays in the first cache.
 pub const MAX_BATCH: usize = 32;
 
-/// Most octets that protection can add: an HMAC-SHA1, a ROC or an SRTCP index, cryptex's empty extension, MKI.
-pub const MAX_OVERHEAD: usize = 20 + 4 + 4 + MAX_MKI;
+/// Most octets that protection can add: two GCM tags with an original header block, a ROC or an SRTCP index, cryptex's empty extension, MKI.
+pub const MAX_OVERHEAD: usize = 33 + 4 + 4 + MAX_MKI;
 
 /// Whether a packet is RTP or RTCP; RFC 5761 §4 tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

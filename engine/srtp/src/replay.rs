@@ -43,6 +43,12 @@ enum Bits {
     Large(Box<[u64]>),
 }
 
+impl Default for Replay {
+    fn default() -> Self {
+        Self::new(ReplayWindow::default())
+    }
+}
+
 impl Replay {
     pub(crate) fn new(window: ReplayWindow) -> Self {
         let bits = match window.0 {

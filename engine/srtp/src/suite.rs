@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::perc::INNER_LEN;
 use crate::single::BlockCipher;
 
 /// An SRTP crypto suite by its IANA name (RFC 4568 §6.2, RFC 7714 §14.1).
@@ -49,6 +50,10 @@ pub enum Suite {
     AeadAes128Gcm,
     /// AES-256 in Galois/counter mode (RFC 7714).
     AeadAes256Gcm,
+    /// AES-128-GCM end to end, and again hop by hop (RFC 8723).
+    DoubleAeadAes128Gcm,
+    /// AES-256-GCM end to end, and again hop by hop (RFC 8723).
+    DoubleAeadAes256Gcm,
 }
 
 /// Which transform protects a suite's packets.
@@ -68,6 +73,8 @@ pub(crate) enum Transform {
     BlockGcm(BlockCipher),
     /// CCM of SEED.
     SeedCcm,
+    /// AES-GCM twice, of which each has half of the key.
+    DoubleGcm,
 }
 
 impl Transform {
@@ -78,7 +85,7 @@ impl Transform {
 
     /// Whether encryption and tag are one.
     pub(crate) const fn is_aead(self) -> bool {
-        matches!(self, Self::Gcm | Self::BlockGcm(_) | Self::SeedCcm)
+        matches!(self, Self::Gcm | Self::BlockGcm(_) | Self::SeedCcm | Self::DoubleGcm)
     }
 
     /// What derives keys, if not AES.
@@ -112,11 +119,12 @@ const fn row(
 
 const ARIA_CTR: Transform = Transform::BlockHmac(BlockCipher::Aria);
 const ARIA_GCM: Transform = Transform::BlockGcm(BlockCipher::Aria);
+const DOUBLE: Transform = Transform::DoubleGcm;
 const SEED_CTR: Transform = Transform::BlockHmac(BlockCipher::Seed);
 
 /// Suite, name, transform, octets of master key and salt, octets of the tags of RTP and RTCP.
 #[rustfmt::skip]
-const TABLE: [(Suite, Parameters); 20] = [
+const TABLE: [(Suite, Parameters); 22] = [
     row(Suite::AesCm128HmacSha1_80, "AES_CM_128_HMAC_SHA1_80", Transform::CounterHmac, [16, 14], [10, 10]),
     row(Suite::AesCm128HmacSha1_32, "AES_CM_128_HMAC_SHA1_32", Transform::CounterHmac, [16, 14], [4, 10]),
     row(Suite::AesCm192HmacSha1_80, "AES_192_CM_HMAC_SHA1_80", Transform::CounterHmac, [24, 14], [10, 10]),
@@ -137,6 +145,8 @@ const TABLE: [(Suite, Parameters); 20] = [
     row(Suite::AeadAria256Gcm, "AEAD_ARIA_256_GCM", ARIA_GCM, [32, 12], [16, 16]),
     row(Suite::AeadAes128Gcm, "AEAD_AES_128_GCM", Transform::Gcm, [16, 12], [16, 16]),
     row(Suite::AeadAes256Gcm, "AEAD_AES_256_GCM", Transform::Gcm, [32, 12], [16, 16]),
+    row(Suite::DoubleAeadAes128Gcm, "DOUBLE_AEAD_AES_128_GCM_AEAD_AES_128_GCM", DOUBLE, [32, 24], [16, 16]),
+    row(Suite::DoubleAeadAes256Gcm, "DOUBLE_AEAD_AES_256_GCM_AEAD_AES_256_GCM", DOUBLE, [64, 24], [16, 16]),
 ];
 
 impl Suite {
@@ -183,7 +193,17 @@ impl Suite {
 
     /// Octets that protection adds to an RTP packet, without MKI.
     pub const fn rtp_overhead(self) -> usize {
-        self.parameters().rtp_tag as usize
+        let inner = if self.half().is_some() { INNER_LEN } else { 0 };
+        self.parameters().rtp_tag as usize + inner
+    }
+
+    /// Of a double suite the suite of either half (RFC 8723 §3).
+    pub const fn half(self) -> Option<Self> {
+        match self {
+            Self::DoubleAeadAes128Gcm => Some(Self::AeadAes128Gcm),
+            Self::DoubleAeadAes256Gcm => Some(Self::AeadAes256Gcm),
+            _ => None,
+        }
     }
 
     /// Octets that protection adds to an RTCP packet, without MKI: tag, E flag and index.

@@ -58,7 +58,8 @@ fn each(mut test: impl FnMut(Suite, &'static [u8], Kind, &Arc<SessionKeys>, &[u8
 fn every_truncation_is_refused_and_says_why() {
     each(|suite, mki, kind, keys, packet| {
         let (clear, overhead) = match kind {
-            Kind::Rtp => (RTP_HEADER, suite.rtp_overhead()),
+            // Of a double suite the outer transform comes first, and finds its tag wrong.
+            Kind::Rtp => (RTP_HEADER, suite.half().unwrap_or(suite).rtp_overhead()),
             Kind::Rtcp => (8, suite.rtcp_overhead()),
         };
         for len in 0..packet.len() {

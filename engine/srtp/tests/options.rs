@@ -44,7 +44,8 @@ fn by_hand(suite: Suite, r: u64) -> Arc<SessionKeys> {
 
 #[test]
 fn session_keys_change_with_the_index_at_the_derivation_rate() {
-    for suite in Suite::ALL {
+    // Session keys of double suites cannot be put in by hand.
+    for suite in Suite::ALL.into_iter().filter(|suite| suite.half().is_none()) {
         for packets in [1_u64, 16, 1 << 24] {
             let derivation_rate = DerivationRate::new(packets).unwrap();
             let options = KeyOptions { derivation_rate, ..KeyOptions::default() };
@@ -107,6 +108,7 @@ fn what_is_left_out_is_left_out_and_nothing_else() {
             let keys = derive(suite, &KeyOptions { omit, ..KeyOptions::default() });
             if suite.is_aead() {
                 let what = if rtp_encryption { "encryption" } else { "authentication" };
+                let suite = suite.half().unwrap_or(suite);
                 assert_eq!(keys.unwrap_err(), KeyError::Inseparable { suite, what });
                 continue;
             }

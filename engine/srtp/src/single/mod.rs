@@ -16,6 +16,7 @@
 mod block;
 mod cipher;
 mod cryptex;
+mod double;
 mod extension;
 mod f8;
 mod rcc;
@@ -31,6 +32,7 @@ pub use rcc::{Rcc, RccMode};
 use std::ops::Range;
 
 use crate::keys::{Direction, HeaderProtection};
+use crate::perc::INNER_LEN;
 use crate::rtcp::{CLEAR_LEN, sender_ssrc};
 use crate::rtp::Header;
 use crate::transform::{MAX_KEYSTREAM, put_mki};
@@ -118,7 +120,12 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     let layout = Layout::new(context.keys(), job.kind, head.sequence);
     let header = context.keys().header.as_deref().filter(|_| job.kind == Kind::Rtp);
     let cryptex = header.is_some_and(|header| header.cryptex != Cryptex::Off);
-    let end = job.len + if cryptex { cryptex::growth(packet) } else { 0 };
+    let inner = if job.kind == Kind::Rtp && context.keys().inner.is_some() && !context.is_repair() {
+        INNER_LEN
+    } else {
+        0
+    };
+    let end = job.len + inner + if cryptex { cryptex::growth(packet) } else { 0 };
     if header.is_some_and(|header| header.cipher.is_some()) {
         extension::check(packet)?;
     }
@@ -137,6 +144,14 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
         Kind::Rtcp => index as u32,
     };
     let nonce = Nonce::new(direction.iv(head.ssrc, index), job.kind, job.packet, word.to_be_bytes());
+    if inner > 0 {
+        let payload = [head.clear, job.len];
+        let sealed = keys
+            .inner
+            .as_deref()
+            .and_then(|inner| double::seal(inner, job.packet, payload, head.ssrc, index));
+        sealed.ok_or(Error::TooLong)?;
+    }
     let text = &mut job.packet[..end];
     let marked = cryptex && cryptex::concerns(text) && cryptex::mark(text);
     if marked {
@@ -285,19 +300,54 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
         let clear = if marked { cryptex::CLEAR } else { head.clear };
         let tag = end + layout.tag.start..end + layout.tag.end;
         if open(packet, &keys, clear, end, tag, &nonce, marked) {
+            let (mut len, mut inner_index) = (end, None);
+            if kind == Kind::Rtp
+                && let Some(inner) = keys.inner.as_deref().filter(|_| !context.is_repair())
+            {
+                match double::open(inner, context, packet, [head.clear, end], head.ssrc, index) {
+                    Ok(opened) => {
+                        (len, inner_index) = (opened.end, Some(opened.index));
+                        packet[1] = packet[1] & 0x7f | u8::from(opened.marker) << 7;
+                    }
+                    Err(error) => {
+                        seal_again(packet, &keys, clear, end, &nonce, marked);
+                        return Err(error);
+                    }
+                }
+            }
             if let Some((ids, cipher)) = cipher {
                 cipher.apply(keys.kernel(), ids, &mut packet[..end], nonce, head.ssrc, index);
+            }
+            if let Some(index) = inner_index {
+                context.commit_inner(index)?;
             }
             if misled {
                 context.set_index(index);
             }
             context.commit(kind, index, candidate)?;
-            job.len = end;
+            job.len = len;
             return Ok(());
         }
         failure = Error::AuthFailed;
     }
     Err(failure)
+}
+
+/// Undoes [`open`] of an AEAD suite, whose tag is where it was: the same text under the same nonce gives the same
+/// octets.
+fn seal_again(packet: &mut [u8], keys: &SessionKeys, clear: usize, end: usize, nonce: &Nonce, marked: bool) {
+    let direction = keys.direction(nonce.kind);
+    if marked {
+        cryptex::mark(&mut packet[..end]);
+        cryptex::gather(&mut packet[..end]);
+    }
+    let mut tag = [0; MAX_TAG];
+    with_aad(packet, clear, end, direction, nonce, |aad, data| {
+        direction.cipher.seal(keys.kernel(), nonce, aad, data, &mut tag[..usize::from(direction.tag)])
+    });
+    if marked {
+        cryptex::scatter(&mut packet[..end]);
+    }
 }
 
 /// Checks the tag and, if it is right, decrypts; else the packet is as it was. `marked` says that cryptex
