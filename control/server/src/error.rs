@@ -119,6 +119,25 @@ impl From<KeyError> for ApiError {
             KeyError::Lifetime => {
                 Self::invalid("lifetime_rtp_packets", error.to_string(), "give 0 for the longest lifetimes")
             }
+            KeyError::DerivationRate { .. } => {
+                let remedy = "give 0, or a power of two up to 16777216";
+                Self::invalid("key_derivation_rate", error.to_string(), remedy)
+            }
+            KeyError::Inseparable { what, .. } => {
+                let field = if what == "encryption" { "unencrypted_rtp" } else { "unauthenticated_rtp" };
+                Self::invalid(field, error.to_string(), "leave the field out, or choose an HMAC suite")
+            }
+            KeyError::Cryptex { .. } => {
+                Self::invalid("cryptex", error.to_string(), "leave the field out, or choose another suite")
+            }
+            KeyError::Rcc { .. } => {
+                let remedy =
+                    "give a rate of 1 to 65535, and no tag_length: the default is what RFC 4771 advises";
+                Self::invalid("roc_carrying", error.to_string(), remedy)
+            }
+            KeyError::RccMode { .. } => {
+                Self::invalid("roc_carrying", error.to_string(), "use mode 3, or choose an HMAC suite")
+            }
             KeyError::NoKernel => Self::unavailable(error.to_string()),
             _ => Self::invalid("key_salt", error.to_string(), "give the master key followed by the salt"),
         }

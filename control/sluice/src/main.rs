@@ -3,6 +3,7 @@
 
 mod ctl;
 mod doctor;
+mod options;
 mod output;
 mod pcap;
 mod run;

@@ -269,7 +269,7 @@ impl Default for Lifetime {
 }
 
 /// How a master key is used, beside the suite: session parameters of RFC 4568 §6.3 among them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyOptions {
     /// What marks packets under the key.
     pub mki: Mki,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use rayon::prelude::*;
 use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, Lifetime, MasterKey, Mki, SessionKeys, Suite};
+use sluice_srtp::{KeyId, MasterKey, SessionKeys, Suite};
 use zeroize::Zeroizing;
 
-use super::Gateway;
 use super::sending::{Fingerprint, SendingKey, SendingKeys};
 use super::state::{Key, State};
+use super::{Gateway, options};
 use crate::ApiError;
 use crate::error::check_id;
 
@@ -272,19 +272,22 @@ fn place(install: &v1::KeyInstall) -> v1::KeyRef {
 
 /// Checks an entry and derives its session keys; the key material is wiped when this returns.
 fn derive(sending: &SendingKeys, install: v1::KeyInstall) -> Result<Derived, ApiError> {
-    let v1::KeyInstall { session, leg, key: id, direction: way, suite, key_salt, mki, .. } = install;
-    let key_salt = Zeroizing::new(key_salt);
+    let mut install = install;
+    // Wiped on every way out.
+    let key_salt = Zeroizing::new(std::mem::take(&mut install.key_salt));
+    let options = options::options(&install);
+    let v1::KeyInstall { session, leg, key: id, direction: way, suite, .. } = install;
     check_id("session", &session)?;
     check_id("leg", &leg)?;
     check_id("key", &id)?;
     let direction = direction(v1::Direction::try_from(way).unwrap_or_default())?;
     let suite: Suite = suite.parse()?;
     let master = MasterKey::from_concatenated(suite, &key_salt)?;
-    let lifetime = lifetime(install.lifetime_rtp_packets, install.lifetime_rtcp_packets)?;
+    let options = options?;
     let fingerprint = sending.fingerprint(&key_salt);
     let (number, sending) = number(sending, direction, fingerprint);
-    let keys = SessionKeys::derive(number, &master, Mki::new(&mki)?, lifetime)?;
-    let key = Key { id, number, direction, suite, mki, lifetime, fingerprint, sending, retiring: false };
+    let keys = SessionKeys::derive_with(number, &master, &options)?;
+    let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: false };
     Ok(Derived { session, leg, key, keys })
 }
 
@@ -300,15 +303,6 @@ fn number(
             (key.number(), Some(Arc::new(key)))
         }
     }
-}
-
-fn lifetime(rtp: u64, rtcp: u64) -> Result<Lifetime, ApiError> {
-    let or_longest = |packets: u64, longest: u64| if packets == 0 { longest } else { packets };
-    let longest = Lifetime::MAX;
-    let checked = |rtp, rtcp| Lifetime::new(rtp, rtcp).map_err(ApiError::from);
-    let rtp = or_longest(rtp, longest.rtp_packets);
-    checked(rtp, longest.rtcp_packets)?;
-    checked(rtp, or_longest(rtcp, longest.rtcp_packets)).map_err(|error| error.at("lifetime_rtcp_packets"))
 }
 
 fn direction(direction: v1::Direction) -> Result<Direction, ApiError> {
@@ -339,13 +333,8 @@ fn refused(key: &Key, error: CommandError) -> ApiError {
 }
 
 fn difference(existing: &Key, wanted: &Key) -> Option<&'static str> {
-    let (a, b) = (existing.lifetime, wanted.lifetime);
-    let same = [
-        ("suite", existing.suite == wanted.suite),
-        ("key_salt", existing.fingerprint == wanted.fingerprint),
-        ("mki", existing.mki == wanted.mki),
-        ("lifetime_rtp_packets", a.rtp_packets == b.rtp_packets),
-        ("lifetime_rtcp_packets", a.rtcp_packets == b.rtcp_packets),
-    ];
-    same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+    let same =
+        [("suite", existing.suite == wanted.suite), ("key_salt", existing.fingerprint == wanted.fingerprint)];
+    let first = same.into_iter().find(|(_, same)| !same).map(|(field, _)| field);
+    first.or_else(|| options::difference(&existing.options, &wanted.options))
 }

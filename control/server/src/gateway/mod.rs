@@ -6,6 +6,7 @@
 mod directory;
 mod keys;
 mod legs;
+mod options;
 mod routes;
 mod sending;
 mod sessions;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sluice_datapath::{Direction, LegId, LegStats, RouteId};
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, Lifetime, Suite};
+use sluice_srtp::{KeyId, KeyOptions, Suite};
 
 use super::sending::{Fingerprint, SendingKey};
 use crate::ApiError;
@@ -53,8 +53,7 @@ pub(super) struct Key {
     pub(super) number: KeyId,
     pub(super) direction: Direction,
     pub(super) suite: Suite,
-    pub(super) mki: Vec<u8>,
-    pub(super) lifetime: Lifetime,
+    pub(super) options: KeyOptions,
     pub(super) fingerprint: Fingerprint,
     /// Of a key for sending: what keeps others from sending under it.
     pub(super) sending: Option<Arc<SendingKey>>,
@@ -130,7 +129,7 @@ impl Key {
             }
             .into(),
             suite: self.suite.name().to_owned(),
-            mki_length: self.mki.len() as u32,
+            mki_length: self.options.mki.len() as u32,
             retiring: self.retiring,
         }
     }

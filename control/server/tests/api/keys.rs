@@ -81,6 +81,15 @@ async fn a_key_that_differs_in_anything_is_another() {
         install(|key| key.mki = vec![1]),
         install(|key| key.lifetime_rtp_packets = 1000),
         install(|key| key.lifetime_rtcp_packets = 1000),
+        install(|key| key.key_derivation_rate = 16),
+        install(|key| key.unencrypted_rtp = true),
+        install(|key| key.unencrypted_rtcp = true),
+        install(|key| key.unauthenticated_rtp = true),
+        install(|key| key.encrypted_extensions = vec![3]),
+        install(|key| key.cryptex = v1::Cryptex::On.into()),
+        install(|key| {
+            key.roc_carrying = Some(v1::RocCarrying { mode: 2, rate: 1, tag_length: 0 });
+        }),
         install(|key| key.direction = Outbound.into()),
     ];
     let request = v1::InstallKeysRequest { keys };
@@ -95,8 +104,23 @@ async fn a_key_that_differs_in_anything_is_another() {
             _ => "fine".to_owned(),
         })
         .collect();
-    let expected =
-        ["fine", "fine", "suite", "key_salt", "mki", "lifetime_rtp_packets", "lifetime_rtcp_packets", "fine"];
+    let expected = [
+        "fine",
+        "fine",
+        "suite",
+        "key_salt",
+        "mki",
+        "lifetime_rtp_packets",
+        "lifetime_rtcp_packets",
+        "key_derivation_rate",
+        "unencrypted_rtp",
+        "unencrypted_rtcp",
+        "unauthenticated_rtp",
+        "encrypted_extensions",
+        "cryptex",
+        "roc_carrying",
+        "fine",
+    ];
     assert_eq!(said, expected);
     daemon.stop().await;
 }

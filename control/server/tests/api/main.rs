@@ -2,6 +2,7 @@
 
 mod keys;
 mod lifecycle;
+mod options;
 mod start;
 mod support;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
+use crate::options::OptionArgs;
+
 /// Control a running gateway.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -250,7 +252,7 @@ pub(super) struct KeyArgs {
     pub(super) key: String,
     #[arg(long)]
     pub(super) direction: Direction,
-    /// AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32, AEAD_AES_128_GCM or AEAD_AES_256_GCM.
+    /// IANA name, such as AES_CM_128_HMAC_SHA1_80 or AEAD_AES_256_GCM.
     #[arg(long)]
     pub(super) suite: String,
     #[command(flatten)]
@@ -261,6 +263,8 @@ pub(super) struct KeyArgs {
     /// Packets that the key may protect in each stream.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(super) lifetime: u64,
+    #[command(flatten)]
+    pub(super) options: OptionArgs,
 }
 
 /// Master key and salt in hex or base64.

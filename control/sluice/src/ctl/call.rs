@@ -159,7 +159,7 @@ async fn keys(client: &mut Client, command: Keys, print: Printer) -> Result<()> 
 
 /// The request for one key.
 fn install(args: KeyArgs) -> Result<v1::KeyInstall> {
-    Ok(v1::KeyInstall {
+    let mut install = v1::KeyInstall {
         session: args.session,
         leg: args.leg,
         key: args.key,
@@ -169,7 +169,10 @@ fn install(args: KeyArgs) -> Result<v1::KeyInstall> {
         mki: args.mki.as_deref().map(secret::parse_mki).transpose()?.unwrap_or_default(),
         lifetime_rtp_packets: args.lifetime,
         lifetime_rtcp_packets: args.lifetime.min(1 << 31),
-    })
+        ..Default::default()
+    };
+    args.options.fill(&mut install)?;
+    Ok(install)
 }
 
 fn material(material: Material) -> Result<secret::Material> {

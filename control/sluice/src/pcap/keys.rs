@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use sluice_srtp::{Inbound, KeyId, Lifetime, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys, Suite};
+use sluice_srtp::{Inbound, KeyId, KeyOptions, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys, Suite};
 
 use super::{Direction, Material};
 use crate::secret;
@@ -70,7 +70,8 @@ impl KeyRing {
             }
             let master = MasterKey::from_concatenated(suite, &key_salt)?;
             let id = KeyId(keys.len() as u64);
-            keys.push(Arc::new(SessionKeys::derive(id, &master, Mki::new(&mki)?, Lifetime::MAX)?));
+            let options = KeyOptions { mki: Mki::new(&mki)?, ..material.options.read()? };
+            keys.push(Arc::new(SessionKeys::derive_with(id, &master, &options)?));
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sluice_srtp::Suite;
+
+use crate::options::OptionArgs;
 use tempfile::NamedTempFile;
 
 use convert::Outcome;
@@ -79,8 +81,8 @@ struct Material {
     /// File with one key a line, as --key; # begins a comment, - is standard input.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Crypto suite of the keys; default: by their length. For 30 bytes unprotect tries both
-    /// AES_CM_128_HMAC_SHA1_80 and _32, and protect takes the former.
+    /// Crypto suite of the keys; default: by their length, AES in counter mode or GCM. For 30 bytes unprotect
+    /// tries both AES_CM_128_HMAC_SHA1_80 and _32, and protect takes the former.
     #[arg(long)]
     suite: Option<Suite>,
     /// Master key identifier that the packets carry.
@@ -96,6 +98,8 @@ struct Material {
     /// Packets that the replay list remembers, 64 to 32768.
     #[arg(long, value_name = "PACKETS", default_value_t = 1024)]
     replay_window: u32,
+    #[command(flatten)]
+    options: OptionArgs,
 }
 
 /// Which way.
