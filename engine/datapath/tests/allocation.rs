@@ -21,7 +21,7 @@ fn clock() -> u64 {
 }
 
 fn key(id: u64, suite: Suite) -> Arc<SessionKeys> {
-    let material = [id as u8; 46];
+    let material = [id as u8; 88];
     let master =
         MasterKey::from_concatenated(suite, &material[..suite.key_len() + suite.salt_len()]).unwrap();
     Arc::new(SessionKeys::derive(KeyId(id), &master, Mki::NONE, Lifetime::MAX).unwrap())

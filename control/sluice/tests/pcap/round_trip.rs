@@ -70,11 +70,6 @@ fn every_suite_in_both_forms_and_families_with_and_without_mki() {
 /// Addresses and RTP headers are as they were, no payload is, and the lengths are what the suite says.
 fn assert_hidden(clear: &[Datagram], secret: &[Datagram], suite: Suite, mki: usize) {
     assert_eq!(clear.len(), secret.len());
-    let (tag, rtcp_tag) = match suite {
-        Suite::AesCm128HmacSha1_80 => (10, 10),
-        Suite::AesCm128HmacSha1_32 => (4, 10),
-        _ => (16, 16),
-    };
     for (clear, secret) in clear.iter().zip(secret) {
         assert_eq!((clear.source, clear.destination), (secret.source, secret.destination));
         let (plain, cipher) = (&clear.payload, &secret.payload);
@@ -83,12 +78,52 @@ fn assert_hidden(clear: &[Datagram], secret: &[Datagram], suite: Suite, mki: usi
             continue;
         }
         let is_rtcp = (200..=204).contains(&plain[1]);
-        // The SRTCP index adds four octets.
-        let growth = mki + if is_rtcp { rtcp_tag + 4 } else { tag };
+        let growth = mki + if is_rtcp { suite.rtcp_overhead() } else { suite.rtp_overhead() };
         assert_eq!(cipher.len(), plain.len() + growth, "{suite}");
         assert_eq!(plain[..8], cipher[..8]);
-        assert_ne!(plain[plain.len() - 16..], cipher[plain.len() - 16..plain.len()], "{suite}");
+        let hidden = plain[plain.len() - 16..] != cipher[plain.len() - 16..plain.len()];
+        assert_eq!(hidden, suite.encrypts(), "{suite}");
     }
+}
+
+#[test]
+fn every_option_of_a_key_and_there_and_back() {
+    let bench = Bench::new();
+    let mut datagrams = stream(7, 1, 20);
+    datagrams.retain(|datagram| datagram.payload[0] == 0x80);
+    for datagram in &mut datagrams {
+        // A header extension with one element, 3.
+        datagram.payload[0] |= 0x10;
+        datagram.payload.splice(12..12, [0xbe, 0xde, 0, 1, 0x31, 9, 9, 0]);
+    }
+    bench.capture("clear", FORMS[0], &datagrams);
+    let (cm, gcm) = ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM");
+    for (suite, flags, growth, same) in [
+        (cm, &["--kdr", "4"][..], 10, 12..20),
+        (cm, &["--unencrypted-rtp"], 10, 12..60),
+        (cm, &["--unauthenticated-rtp"], 0, 12..20),
+        (gcm, &["--encrypted-extensions", "3"], 16, 12..17),
+        (gcm, &["--cryptex", "required"], 16, 14..16),
+        (cm, &["--rcc", "2:1"], 14, 12..20),
+        (gcm, &["--rcc", "3:1"], 20, 12..20),
+    ] {
+        let key = key(suite.parse().unwrap(), 1);
+        let options = [&["--key", &key, "--suite", suite][..], flags].concat();
+        bench.convert("protect", "clear", "secret", &options).succeeded();
+        for (clear, secret) in datagrams.iter().zip(read(&bench.path("secret"))) {
+            assert_eq!(secret.payload.len(), clear.payload.len() + growth, "{flags:?}");
+            assert_eq!(secret.payload[same.clone()], clear.payload[same.clone()], "{flags:?}");
+        }
+        bench.convert("unprotect", "secret", "back", &options).succeeded();
+        let octets = |name| std::fs::read(bench.path(name)).ok();
+        assert!(octets("clear") == octets("back"), "{flags:?}");
+        // Without the option it is another thing, or nothing.
+        let plain = bench.convert("unprotect", "secret", "other", &options[..4]);
+        assert!(octets("clear") != octets("other"), "{flags:?}: {}", plain.output());
+    }
+    let key = key(cm.parse().unwrap(), 1);
+    let refused = bench.convert("protect", "clear", "secret", &["--key", &key, "--rcc", "1"]);
+    assert!(refused.output().contains("MODE:RATE"), "{}", refused.output());
 }
 
 #[test]
