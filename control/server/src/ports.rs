@@ -1,12 +1,18 @@
 //! Binding the kernel sockets of legs.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::ApiError;
 use crate::config::PortRange;
 use crate::descriptors::is_reserved;
+
+/// How long a range that was found full is taken for full: long enough that a batch does not search it
+/// once for each leg, short enough to notice ports that other programs, or sockets still closing, free.
+const EXHAUSTED: Duration = Duration::from_secs(1);
 
 /// The sockets of a leg.
 #[derive(Debug)]
@@ -22,15 +28,30 @@ pub(crate) struct Sockets {
 pub(crate) struct Ports {
     range: PortRange,
     next: u16,
+    /// Since when no leg of this address, with rtcp-mux or without, finds a port.
+    exhausted: HashMap<(IpAddr, bool), Instant>,
 }
 
 impl Ports {
-    pub(crate) const fn new(range: PortRange) -> Self {
-        Self { range, next: range.first }
+    pub(crate) fn new(range: PortRange) -> Self {
+        Self { range, next: range.first, exhausted: HashMap::new() }
     }
 
     /// Binds the ports of a leg that names none.
     pub(crate) fn allocate(&mut self, address: IpAddr, mux: bool) -> Result<Sockets, ApiError> {
+        self.allocate_at(Instant::now(), address, mux)
+    }
+
+    /// A leg gave ports back: whoever found none may look again.
+    pub(crate) fn freed(&mut self) {
+        self.exhausted.clear();
+    }
+
+    fn allocate_at(&mut self, now: Instant, address: IpAddr, mux: bool) -> Result<Sockets, ApiError> {
+        self.exhausted.retain(|_, since| now.duration_since(*since) < EXHAUSTED);
+        if self.exhausted.contains_key(&(address, mux)) {
+            return Err(self.no_port(address));
+        }
         let count = u32::from(self.range.last - self.range.first) + 1;
         for step in 0..count {
             let offset = (u32::from(self.next - self.range.first) + step) % count;
@@ -50,9 +71,14 @@ impl Ports {
                 Err((at, error)) => return Err(refused(at, &error)),
             }
         }
+        self.exhausted.insert((address, mux), now);
+        Err(self.no_port(address))
+    }
+
+    fn no_port(&self, address: IpAddr) -> ApiError {
         let PortRange { first, last } = self.range;
         let message = format!("no free port on {address} in {first}-{last}");
-        Err(ApiError::exhausted("NO_PORT", message, "delete legs, or widen media.ports").at("local"))
+        ApiError::exhausted("NO_PORT", message, "delete legs, or widen media.ports").at("local")
     }
 }
 
@@ -133,8 +159,29 @@ mod tests {
         let error = ports.allocate(LOOPBACK, false).unwrap_err();
         assert_eq!((error.reason, error.field), ("NO_PORT", "local"));
         kept.remove(1);
+        ports.freed();
         let again = ports.allocate(LOOPBACK, false).unwrap();
         assert_eq!(again.rtp.local_addr().unwrap().port(), 30_004);
+    }
+
+    #[test]
+    fn a_full_range_is_not_searched_again_until_a_leg_goes_or_time_passes() {
+        let range = PortRange { first: 30_200, last: 30_201 };
+        let (mut ports, start) = (Ports::new(range), Instant::now());
+        let all = |port: u16| UdpSocket::bind(SocketAddr::new(LOOPBACK, port)).unwrap();
+        let others = [30_200, 30_201].map(all);
+        for mux in [false, true] {
+            assert_eq!(ports.allocate_at(start, LOOPBACK, mux).unwrap_err().reason, "NO_PORT");
+        }
+        drop(others);
+        let soon = start + EXHAUSTED / 2;
+        assert_eq!(ports.allocate_at(soon, LOOPBACK, false).unwrap_err().reason, "NO_PORT");
+        let elsewhere = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 22));
+        assert!(ports.allocate_at(soon, elsewhere, false).is_ok(), "each address has its ports");
+        assert!(ports.allocate_at(start + EXHAUSTED, LOOPBACK, false).is_ok(), "time passed");
+        ports.exhausted.insert((LOOPBACK, false), start);
+        ports.freed();
+        assert!(ports.allocate_at(soon, LOOPBACK, false).is_ok(), "a leg went");
     }
 
     #[test]

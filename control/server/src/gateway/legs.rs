@@ -89,6 +89,7 @@ impl Gateway {
         if let Some(leg) = found.legs.remove(id) {
             self.directory.remove_leg(leg.number);
             state.count_legs(worker, -1);
+            state.ports.freed();
         }
     }
 

@@ -84,6 +84,7 @@ impl Gateway {
             self.directory.remove_route(route.number);
         }
         state.count_legs(session.worker, -(session.legs.len() as isize));
+        state.ports.freed();
         state.count_sessions(session.worker, -1);
         state.sessions.remove(id);
         Ok(true)
