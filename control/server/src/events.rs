@@ -51,9 +51,9 @@ fn handle(gateway: &Gateway, event: Event) {
             let (from, to) = (path_name(from).to_owned(), path_name(to).to_owned());
             (Some(leg), Kind::PathChange(v1::PathChange { from, to }))
         }
-        Event::RemoteChanged { leg, component, from, to, .. } => {
+        Event::RemoteChanged { leg, component, from, to, signalled, .. } => {
             if component == Component::Rtp {
-                gateway.directory.learnt(leg, Some(to));
+                gateway.directory.learnt(leg, to, signalled);
             }
             let from = from.map_or_else(String::new, |from| from.to_string());
             let rtcp = component == Component::Rtcp;

@@ -9,7 +9,7 @@ use sluice_io::{Path, PoolError};
 use sluice_srtp::KeyId;
 
 use crate::Event;
-use crate::command::{Command, CommandError, QueueFull, Ticket, ticket};
+use crate::command::{Command, CommandError, QueueFull};
 use crate::config::EngineConfig;
 use crate::counters::{WorkerSnapshot, WorkerStats};
 use crate::event::{self, EventReceiver};
@@ -20,6 +20,7 @@ use crate::pipeline::{Resolver, Shared, Steering};
 use crate::report::{EngineReport, InterfaceReport, WorkerReport};
 use crate::setup::{self, Nic};
 use crate::steering::Interfaces;
+use crate::ticket::{Ticket, ticket};
 use crate::watch::{self, Netlink, Watch};
 
 /// Why the engine does not start. Whatever was set up by then is taken down again.

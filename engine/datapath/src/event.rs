@@ -122,6 +122,8 @@ pub enum Event {
         from: Option<SocketAddr>,
         /// Now.
         to: SocketAddr,
+        /// How often signalling had moved the leg's peer by then: its next word makes this out of date.
+        signalled: u64,
         /// When.
         at: u64,
     },

@@ -8,9 +8,9 @@ use sluice_classifier::LocalKey;
 use sluice_io::Waker;
 
 use crate::Command;
-use crate::command::Answer;
 use crate::config::Limits;
 use crate::handoff::Handoff;
+use crate::ticket::Answer;
 
 /// A command with the way back.
 pub(crate) struct Envelope {

@@ -172,9 +172,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::command::{Command, CommandError, ticket};
+    use crate::command::{Command, CommandError};
     use crate::event;
     use crate::inbox::Envelope;
+    use crate::ticket::ticket;
 
     #[test]
     fn a_worker_that_dies_is_reported_and_answers_what_waited() {

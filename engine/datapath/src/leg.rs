@@ -10,7 +10,7 @@ use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
 use crate::rate::{Bucket, Burst, PathTracker};
-use crate::{Direction, DropReason, Latching, LegId, LegSetup, Protection};
+use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled};
 
 /// One transport component of a leg: a local port and the peer's.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub(crate) struct Leg {
     pub(crate) rewrites: u32,
     pub(crate) rtp: Transport,
     pub(crate) rtcp: Option<Transport>,
+    /// How often signalling moved the peer since the leg was added.
+    pub(crate) signalled: u64,
     pub(crate) stats: Arc<LegStats>,
     pub(crate) path: PathTracker,
     pub(crate) routes_out: Vec<u32>,
@@ -120,6 +122,7 @@ impl Leg {
             rewrites: 0,
             rtp: Transport::new(canonical(setup.local), policy, setup.remote.map(canonical)),
             rtcp,
+            signalled: 0,
             stats: Arc::clone(&setup.stats),
             path: PathTracker::default(),
             routes_out: Vec::new(),
@@ -184,7 +187,18 @@ impl Leg {
         SocketToken { leg: self.id, component }
     }
 
-    pub(crate) fn set_payload_types(&mut self, payload_types: Option<[u64; 2]>) {
+    /// What signalling says of the peer's addresses.
+    pub(crate) fn set_signalled(&mut self, remote: Signalled) {
+        self.signalled += 1;
+        self.rtp.set_remote(canonical(remote.rtp), true);
+        if let Some(transport) = &mut self.rtcp
+            && let Some(rtcp) = remote.rtcp.or(next_port(remote.rtp))
+        {
+            transport.set_remote(canonical(rtcp), true);
+        }
+    }
+
+    pub(crate) fn set_payload_types(&mut self, payload_types: PayloadTypes) {
         let policy = policy(self.inbound, payload_types);
         self.rtp.policy = policy;
         if let Some(rtcp) = &mut self.rtcp {
@@ -213,7 +227,7 @@ impl Leg {
     }
 }
 
-fn policy(inbound: Protection, payload_types: Option<[u64; 2]>) -> Policy {
+fn policy(inbound: Protection, payload_types: PayloadTypes) -> Policy {
     let policy = match inbound {
         Protection::Plain => Policy::new().plain(),
         Protection::Srtp => Policy::new(),

@@ -38,12 +38,13 @@ mod setup;
 mod steering;
 mod stream;
 mod table;
+mod ticket;
 mod watch;
 mod worker;
 
 pub use command::{
-    Command, CommandError, Direction, Latching, LegId, LegSetup, OnSsrcClash, Protection, QueueFull, RouteId,
-    RouteOptions, Ticket,
+    Command, CommandError, Direction, Latching, LegId, LegSetup, LegUpdate, OnSsrcClash, PayloadTypes,
+    Protection, QueueFull, RouteId, RouteOptions, Signalled,
 };
 pub use config::{EngineConfig, InterfaceConfig, Limits, Mode, Tuning, WorkerCount};
 pub use counters::{Drops, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};
@@ -53,5 +54,6 @@ pub use event::{Event, EventReceiver};
 pub use latency::{Histogram, Latency};
 pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use report::{EngineReport, InterfaceReport, WorkerReport};
+pub use ticket::Ticket;
 
 pub use sluice_io::{Component, Path};

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use sluice_io::{Component, NextHop};
 
-use crate::command::{Command, ticket};
+use crate::command::Command;
 use crate::event::EventSender;
 use crate::inbox::{Envelope, Inbox};
 use crate::pipeline::{Resolve, Resolver};
 use crate::steering::Interfaces;
+use crate::ticket::ticket;
 use crate::{Event, LegId};
 
 /// Requests that may wait; a worker whose request finds no room asks again later.

@@ -110,7 +110,7 @@ mod tests {
     use sluice_srtp::ReplayWindow;
 
     use super::*;
-    use crate::command::{Answer, ticket};
+    use crate::ticket::{Answer, ticket};
     use crate::{
         Command, Latching, LegSetup, LegStats, Limits, Protection, RouteOptions, Shared, Ticket, Tuning,
     };

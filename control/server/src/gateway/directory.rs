@@ -17,8 +17,21 @@ pub(crate) struct LegNames {
     pub(crate) session: String,
     pub(crate) leg: String,
     pub(crate) worker: usize,
-    /// The peer's address as the worker learnt it.
-    pub(crate) learnt: Option<SocketAddr>,
+    /// How often signalling moved the peer.
+    signalled: u64,
+    /// The peer's address as the worker learnt it, and how often signalling had moved it by then.
+    learnt: Option<(SocketAddr, u64)>,
+}
+
+impl LegNames {
+    pub(super) fn new(session: String, leg: String, worker: usize) -> Self {
+        Self { session, leg, worker, signalled: 0, learnt: None }
+    }
+
+    /// The address that the worker learnt, unless signalling moved the peer since.
+    pub(super) fn learnt(&self) -> Option<SocketAddr> {
+        self.learnt.filter(|(_, signalled)| *signalled == self.signalled).map(|(remote, _)| remote)
+    }
 }
 
 /// Ids of keys, and since when each goes by its id.
@@ -86,11 +99,21 @@ impl Directory {
         self.write(|all| all.leave(Leaving::Key(leg, key), Instant::now()));
     }
 
-    /// Remembers where the worker sends now; `None` forgets it.
-    pub(crate) fn learnt(&self, leg: LegId, remote: Option<SocketAddr>) {
+    /// Remembers where the worker sends now. What it says may come before the answer to the command that
+    /// moved the peer, or after; `signalled` tells on which side of it the worker learnt.
+    pub(crate) fn learnt(&self, leg: LegId, remote: SocketAddr, signalled: u64) {
         self.write(|all| {
             if let Some((names, _)) = all.legs.get_mut(&leg) {
-                names.learnt = remote;
+                names.learnt = Some((remote, signalled));
+            }
+        });
+    }
+
+    /// Signalling moved the peer.
+    pub(super) fn signalled(&self, leg: LegId) {
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                names.signalled += 1;
             }
         });
     }
@@ -146,7 +169,7 @@ mod tests {
     #[test]
     fn names_outlive_what_they_name_for_a_while() {
         let mut names = Names::default();
-        let leg = LegNames { session: "s".into(), leg: "a".into(), worker: 0, learnt: None };
+        let leg = LegNames::new("s".into(), "a".into(), 0);
         names.legs.insert(1, (leg.clone(), HashMap::new()));
         names.legs.insert(2, (leg, HashMap::new()));
         let start = Instant::now();
@@ -155,5 +178,22 @@ mod tests {
         assert!(names.legs.contains_key(&1), "an event may be on its way");
         names.leave(Leaving::Route(1), start + AFTERLIFE + Duration::from_millis(1));
         assert!(!names.legs.contains_key(&1) && names.legs.contains_key(&2));
+    }
+
+    #[test]
+    fn what_was_learnt_holds_until_signalling_moves_the_peer_whoever_tells_first() {
+        let directory = Directory::default();
+        directory.add_leg(1, LegNames::new("s".into(), "a".into(), 0));
+        let remote = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let learnt = || directory.leg(1).and_then(|names| names.learnt());
+        directory.learnt(1, remote(1), 0);
+        assert_eq!(learnt(), Some(remote(1)));
+        directory.signalled(1);
+        assert_eq!(learnt(), None);
+        directory.learnt(1, remote(2), 0);
+        assert_eq!(learnt(), None, "learnt before, told after");
+        directory.learnt(1, remote(3), 2);
+        directory.signalled(1);
+        assert_eq!(learnt(), Some(remote(3)), "learnt after, told before");
     }
 }

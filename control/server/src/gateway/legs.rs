@@ -1,14 +1,15 @@
 //! Legs.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use sluice_datapath::{Command, Latching, LegSetup, LegStats, Protection};
+use sluice_datapath::{Command, Latching, LegSetup, LegStats, LegUpdate, Protection, Signalled};
 use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
-use super::state::{Leg, State};
+use super::state::{Leg, Route, State};
 use super::{Gateway, path_name};
 use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
@@ -67,10 +68,7 @@ impl Gateway {
         let leg = open_leg(number, config, &sockets)?;
         let setup = wanted.setup(&leg, sockets);
         // Events may come before the answer does.
-        self.directory.add_leg(
-            number,
-            LegNames { session: request.session.clone(), leg: request.leg.clone(), worker, learnt: None },
-        );
+        self.directory.add_leg(number, LegNames::new(request.session.clone(), request.leg.clone(), worker));
         let ticket = match self.send(worker, Command::AddLeg(Box::new(setup))).await {
             Ok(ticket) => ticket,
             Err(error) => {
@@ -81,6 +79,19 @@ impl Gateway {
         state.session(&request.session)?.legs.insert(request.leg.clone(), leg);
         state.count_legs(worker, 1);
         Ok(Begun::Sent(ticket))
+    }
+
+    /// Takes legs out of the state that the engine removed, with their routes, which went with them.
+    pub(super) fn forget_legs(&self, state: &mut State, session: &str, gone: &HashSet<String>) {
+        let Ok(found) = state.session(session) else { return };
+        found.routes.retain(|_, Route { number, route }| {
+            let goes = gone.contains(&route.from) || gone.contains(&route.to);
+            if goes {
+                self.directory.remove_route(*number);
+            }
+            !goes
+        });
+        gone.iter().for_each(|id| self.forget_leg(state, session, id));
     }
 
     fn forget_leg(&self, state: &mut State, session: &str, id: &str) {
@@ -107,22 +118,22 @@ impl Gateway {
         config.dscp = request.dscp.unwrap_or(config.dscp);
         let types_changed = request.payload_types.is_some();
         config.payload_types = request.payload_types.map_or(config.payload_types, |types| types.values);
-        let remotes = Remotes::read(&config, local.ip())?;
+        let Remotes { rtp, rtcp } = Remotes::read(&config, local.ip())?;
         let payload_types = payload_types(&config.payload_types)?;
         let dscp = dscp(config.dscp)?;
+        if moved && rtp.is_none() {
+            let remedy = "give the address, or leave the field out";
+            return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
+        }
+        let update = LegUpdate {
+            leg: number,
+            remote: rtp.filter(|_| moved).map(|rtp| Signalled { rtp, rtcp }),
+            payload_types: types_changed.then_some(payload_types),
+            dscp: Some(dscp),
+        };
+        self.command(worker, Command::UpdateLeg(update)).await?;
         if moved {
-            let Some(rtp) = remotes.rtp else {
-                let remedy = "give the address, or leave the field out";
-                return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
-            };
-            self.command(worker, Command::SetRemote { leg: number, rtp, rtcp: remotes.rtcp }).await?;
-            self.directory.learnt(number, None);
-        }
-        if types_changed {
-            self.command(worker, Command::SetPayloadTypes { leg: number, payload_types }).await?;
-        }
-        if request.dscp.is_some() {
-            self.command(worker, Command::SetDscp { leg: number, dscp }).await?;
+            self.directory.signalled(number);
         }
         state.session(&request.session)?.leg("leg", &request.leg)?.config = config;
         self.shown(&mut state, &request.session, &request.leg)
@@ -154,23 +165,13 @@ impl Gateway {
         let worker = found.worker;
         let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
         self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
-        // The engine removed the leg's routes with it.
-        let found = state.session(session)?;
-        let routes = std::mem::take(&mut found.routes);
-        for (route_id, route) in routes {
-            if route.route.from == id || route.route.to == id {
-                self.directory.remove_route(route.number);
-            } else {
-                found.routes.insert(route_id, route);
-            }
-        }
-        self.forget_leg(&mut state, session, id);
+        self.forget_legs(&mut state, session, &HashSet::from([id.to_owned()]));
         Ok(true)
     }
 
     fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
         let leg = state.session(session)?.leg("leg", id)?;
-        let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt);
+        let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt());
         let remote_in_use = learnt.map_or_else(|| leg.config.remote.clone(), |remote| remote.to_string());
         Ok(v1::Leg {
             session: session.to_owned(),

@@ -1,6 +1,6 @@
 //! Sessions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use sluice_datapath::Command;
@@ -70,22 +70,32 @@ impl Gateway {
 
     pub(crate) async fn delete_session(&self, id: &str) -> Result<bool, ApiError> {
         let mut state = self.state.lock().await;
-        let Some(session) = state.sessions.get(id).cloned() else { return Ok(false) };
-        // All commands first, then all answers. The engine removes a leg's routes and keys with it.
-        let mut tickets = Vec::with_capacity(session.legs.len());
-        for leg in session.legs.values() {
-            tickets.push(self.send(session.worker, Command::RemoveLeg { leg: leg.number }).await?);
+        let Some(session) = state.sessions.get(id) else { return Ok(false) };
+        let worker = session.worker;
+        let legs: Vec<_> = session.legs.iter().map(|(id, leg)| (id.clone(), leg.number)).collect();
+        // All commands first, then all answers. The engine removes a leg's routes and keys with it. What was
+        // sent before something went wrong is done all the same, and noted.
+        let mut sent = Vec::with_capacity(legs.len());
+        let mut outcome = Ok(());
+        for (leg, number) in legs {
+            match self.send(worker, Command::RemoveLeg { leg: number }).await {
+                Ok(ticket) => sent.push((leg, ticket)),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        for ticket in tickets {
-            gone(ticket.await)?;
+        let mut removed = HashSet::with_capacity(sent.len());
+        for (leg, ticket) in sent {
+            match gone(ticket.await) {
+                Ok(()) => drop(removed.insert(leg)),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        session.legs.values().for_each(|leg| self.directory.remove_leg(leg.number));
-        for route in session.routes.values() {
-            self.directory.remove_route(route.number);
-        }
-        state.count_legs(session.worker, -(session.legs.len() as isize));
-        state.ports.freed();
-        state.count_sessions(session.worker, -1);
+        self.forget_legs(&mut state, id, &removed);
+        outcome?;
+        state.count_sessions(worker, -1);
         state.sessions.remove(id);
         Ok(true)
     }
@@ -108,5 +118,54 @@ fn shown(id: &str, session: &Session) -> v1::Session {
         worker: session.worker as u32,
         legs: session.legs.keys().cloned().collect(),
         routes: session.routes.keys().cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::path::Path;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use sluice_datapath::{Engine, Limits};
+
+    use super::*;
+    use crate::Config;
+
+    /// A gateway whose worker takes one command at a time.
+    fn gateway() -> Gateway {
+        let text = "[media]\naddresses = [\"127.0.0.1\"]\nports = \"50000-50999\"\n\
+                    [datapath]\nmode = \"io_uring\"\nworkers = 1\nlarge_chunks = 64";
+        let config = Config::parse(Path::new("test.toml"), text).unwrap();
+        let mut engine = config.engine();
+        engine.limits = Limits { commands: 1, legs: 100, ..engine.limits };
+        Gateway::new(Engine::start(engine).unwrap().0, config)
+    }
+
+    #[tokio::test]
+    async fn legs_that_went_before_a_deletion_failed_are_no_longer_listed() {
+        const LEGS: usize = 50;
+        let gateway = gateway();
+        gateway.create_session("s".into(), HashMap::new()).await.unwrap();
+        for leg in 0..LEGS {
+            let plain = v1::Protection::Plain.into();
+            let config =
+                v1::LegConfig { inbound: plain, outbound: plain, rtcp_mux: true, ..Default::default() };
+            let leg = format!("l{leg}");
+            let request = v1::CreateLegRequest { session: "s".into(), leg, config: Some(config) };
+            assert!(gateway.create_legs(vec![request]).await[0].is_ok());
+        }
+        {
+            let mut deletion = pin!(gateway.delete_session("s"));
+            // It stops at a queue that is full.
+            let polled = deletion.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Pending));
+            gateway.shutdown();
+            assert!(deletion.await.is_err());
+        }
+        let left = gateway.list_legs("s").await.unwrap().len();
+        assert!(0 < left && left < LEGS, "{left}");
+        assert!(gateway.get_session("s").await.is_ok(), "it can be deleted again");
     }
 }

@@ -11,7 +11,9 @@ use super::Pipeline;
 use crate::leg::{Leg, canonical, same_endpoint};
 use crate::route::Route;
 use crate::stream::expiring_below;
-use crate::{Command, CommandError, Direction, LegId, LegSetup, Protection, RouteId, RouteOptions};
+use crate::{
+    Command, CommandError, Direction, LegId, LegSetup, LegUpdate, Protection, RouteId, RouteOptions,
+};
 
 /// Master keys that the SRTP library's contexts hold at a time.
 const MAX_KEYS: usize = 8;
@@ -29,7 +31,7 @@ impl Pipeline {
                 let removed = self.remove_leg(leg, io, pool);
                 removed.then_some(()).ok_or(CommandError::UnknownLeg(leg))
             }
-            Command::SetRemote { leg, rtp, rtcp } => self.set_remote(leg, rtp, rtcp),
+            Command::UpdateLeg(update) => self.update_leg(update),
             Command::SetNextHop { leg, component, remote, next_hop } => {
                 self.set_next_hop(leg, component, remote, next_hop)
             }
@@ -41,12 +43,6 @@ impl Pipeline {
                 Direction::Inbound => self.retire_inbound(leg, key),
                 Direction::Outbound => self.retire_outbound(leg, key),
             },
-            Command::SetPayloadTypes { leg, payload_types } => self.set_payload_types(leg, payload_types),
-            Command::SetDscp { leg, dscp } => {
-                check(leg, dscp < 64, "dscp", "is more than 63")?;
-                self.leg_mut(leg)?.1.dscp = dscp;
-                Ok(())
-            }
             Command::AddRoute { route, from, to, options } => self.add_route(route, from, to, options),
             Command::RemoveRoute { route } => {
                 self.remove_route(route).then_some(()).ok_or(CommandError::UnknownRoute(route))
@@ -99,21 +95,36 @@ impl Pipeline {
         Ok(())
     }
 
-    fn set_remote(&mut self, id: LegId, rtp: SocketAddr, rtcp: Option<SocketAddr>) -> Applied {
+    fn update_leg(&mut self, update: LegUpdate) -> Applied {
+        let LegUpdate { leg: id, remote, payload_types, dscp } = update;
         let (slot, leg) = self.leg_mut(id)?;
         let family = leg.rtp.local.is_ipv4();
-        for remote in [Some(rtp), rtcp].into_iter().flatten() {
-            check(id, canonical(remote).is_ipv4() == family, "remote", WRONG_FAMILY)?;
+        for address in remote.iter().flat_map(|remote| [Some(remote.rtp), remote.rtcp]).flatten() {
+            check(id, canonical(address).is_ipv4() == family, "remote", WRONG_FAMILY)?;
         }
-        leg.rtp.set_remote(canonical(rtp), true);
-        if let Some(transport) = &mut leg.rtcp {
-            let default = rtp.port().checked_add(1).map(|port| SocketAddr::new(rtp.ip(), port));
-            if let Some(remote) = rtcp.or(default) {
-                transport.set_remote(canonical(remote), true);
-            }
+        check(id, dscp.is_none_or(|dscp| dscp < 64), "dscp", "is more than 63")?;
+        // Nothing can fail from here on.
+        leg.dscp = dscp.unwrap_or(leg.dscp);
+        if let Some(payload_types) = payload_types {
+            leg.set_payload_types(payload_types);
+            self.resteer(slot);
         }
-        self.request_resolution(slot);
+        if let Some(remote) = remote
+            && let Some(leg) = self.legs.get_mut(slot)
+        {
+            leg.set_signalled(remote);
+            self.request_resolution(slot);
+        }
         Ok(())
+    }
+
+    /// Tells XDP what the leg's ports take now.
+    fn resteer(&self, slot: u32) {
+        let Some(leg) = self.legs.get(slot) else { return };
+        for component in leg.components() {
+            let transport = leg.transport(*component);
+            self.steer(leg.id, transport.local, transport.policy);
+        }
     }
 
     fn set_next_hop(
@@ -127,18 +138,6 @@ impl Pipeline {
         let destination = leg.destination(component);
         if destination.is_some_and(|destination| same_endpoint(&destination, &remote)) {
             leg.transport_mut(component).next_hop = next_hop;
-        }
-        Ok(())
-    }
-
-    fn set_payload_types(&mut self, id: LegId, payload_types: Option<[u64; 2]>) -> Applied {
-        let (slot, leg) = self.leg_mut(id)?;
-        leg.set_payload_types(payload_types);
-        if let Some(leg) = self.legs.get(slot) {
-            for component in leg.components() {
-                let transport = leg.transport(*component);
-                self.steer(id, transport.local, transport.policy);
-            }
         }
         Ok(())
     }

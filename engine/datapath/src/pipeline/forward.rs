@@ -87,7 +87,8 @@ impl Pipeline {
         let transport = leg.transport_mut(component);
         let from = transport.remote;
         transport.set_remote(packet.source, false);
-        let event = Event::RemoteChanged { leg: leg.id, component, from, to: packet.source, at: self.now };
+        let (leg, signalled) = (leg.id, leg.signalled);
+        let event = Event::RemoteChanged { leg, component, from, to: packet.source, signalled, at: self.now };
         self.emit(event);
         self.request_resolution(slot);
     }

@@ -108,6 +108,21 @@ fn a_plain_leg_that_may_not_learn_takes_nothing_before_signalling_tells() {
 }
 
 #[test]
+fn what_is_learnt_tells_which_word_of_signalling_it_follows() {
+    let mut harness = harness(Latching::FirstAuthenticated, Srtp, Some(1));
+    let mut alice = Peer::of(1, 7, 0);
+    harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 1)));
+    harness.signal(1, peer(3));
+    harness.receive_from(1, peer(4), &alice.protect(&rtp(7, 2)));
+    let told = |event| match event {
+        Event::RemoteChanged { to, signalled, .. } => Some((to.port(), signalled)),
+        _ => None,
+    };
+    let told: Vec<_> = harness.events().into_iter().filter_map(told).collect();
+    assert_eq!(told, [(2, 0), (4, 1)]);
+}
+
+#[test]
 fn rtcp_on_its_own_port_is_learnt_apart() {
     let mut harness = Harness::new();
     let latching = Latching::FirstAuthenticated;

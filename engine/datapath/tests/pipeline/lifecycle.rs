@@ -1,7 +1,9 @@
 //! Legs, streams, routes and keys come and go.
 
 use sluice_datapath::Protection::{Plain, Srtp};
-use sluice_datapath::{Command, CommandError, Direction, DropReason, Event, LegSetup, RouteOptions};
+use sluice_datapath::{
+    Command, CommandError, Direction, DropReason, Event, LegSetup, LegUpdate, RouteOptions, Signalled,
+};
 use sluice_io::Path;
 use sluice_srtp::{KeyId, Lifetime, Suite};
 
@@ -204,6 +206,41 @@ fn commands_that_make_no_sense_change_nothing() {
     let taken = setup(&mut harness, &|setup| (setup.rtp, setup.local) = (socket.clone(), address));
     assert_eq!(taken, CommandError::AddressTaken(address));
     assert_eq!((harness.stats().legs, harness.stats().routes), (3, 1));
+}
+
+#[test]
+fn an_update_is_applied_whole_or_not_at_all() {
+    let mut harness = Harness::new();
+    harness.leg(1, Srtp, Plain);
+    harness.leg(2, Srtp, Plain);
+    harness.route(1, 1, 2);
+    let mut alice = Peer::of(1, 7, 0);
+    let mut sequence = 0;
+    let mut sent = |harness: &mut Harness| {
+        sequence += 1;
+        let meta = harness.receive(1, &alice.protect(&rtp(7, sequence)))[0].meta;
+        (meta.remote, meta.dscp)
+    };
+    let good = LegUpdate {
+        remote: Some(Signalled { rtp: peer(5), rtcp: None }),
+        payload_types: Some(Some([1, 0])),
+        dscp: Some(46),
+        ..LegUpdate::new(2)
+    };
+    let other_family = Signalled { rtp: peer(6), rtcp: Some("[2001:db8::1]:5".parse().unwrap()) };
+    for (bad, field) in [
+        (LegUpdate { remote: Some(other_family), ..good }, "remote"),
+        (LegUpdate { dscp: Some(64), ..good }, "dscp"),
+    ] {
+        let error = harness.apply(Command::UpdateLeg(bad)).unwrap_err();
+        let named = matches!(error, CommandError::InvalidLeg { leg: 2, field: found, .. } if found == field);
+        assert!(named, "{field}: {error:?}");
+        assert_eq!(sent(&mut harness), (peer(1002), 0), "{field}");
+    }
+    harness.apply(Command::UpdateLeg(good)).unwrap();
+    assert_eq!(sent(&mut harness), (peer(5), 46));
+    let of_no_leg = harness.apply(Command::UpdateLeg(LegUpdate { leg: 8, ..good }));
+    assert_eq!(of_no_leg, Err(CommandError::UnknownLeg(8)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use sluice_classifier::Verdict;
 use sluice_datapath::Protection::{Plain, Srtp};
-use sluice_datapath::{Command, Direction, DropReason, Event, LegSetup};
+use sluice_datapath::{Command, Direction, DropReason, Event, LegSetup, LegUpdate};
 use sluice_io::{Component, NextHop, Path};
 use sluice_srtp::{Lifetime, Suite};
 
@@ -210,7 +210,8 @@ fn negotiation_goes_to_control_and_never_along_a_route() {
 fn payload_types_that_were_not_agreed_on_are_refused() {
     let mut harness = Harness::new();
     let stats = harness.leg(1, Srtp, Plain);
-    harness.apply(Command::SetPayloadTypes { leg: 1, payload_types: Some([1 << 8, 0]) }).unwrap();
+    let update = LegUpdate { payload_types: Some(Some([1 << 8, 0])), ..LegUpdate::new(1) };
+    harness.apply(Command::UpdateLeg(update)).unwrap();
     let mut alice = Peer::of(1, 7, 0);
     harness.receive(1, &alice.protect(&rtp(7, 1)));
     assert_eq!(stats.snapshot().dropped.get(DropReason::PayloadType), 1);
@@ -235,7 +236,7 @@ fn what_cannot_be_sent_on_says_why() {
     harness.route(2, 1, 3);
     harness.receive(1, &alice.protect(&rtp(7, 3)));
     assert_eq!(harness.dropped(DropReason::NoOutboundKey), 1);
-    harness.apply(Command::SetRemote { leg: 2, rtp: peer(5), rtcp: None }).unwrap();
+    harness.signal(2, peer(5));
     harness.install(3, Direction::Outbound, key(31)).unwrap();
     assert_eq!(harness.receive(1, &alice.protect(&rtp(7, 4))).len(), 2, "both mended");
 }
@@ -249,11 +250,11 @@ fn dscp_and_next_hop_travel_with_the_packet_and_a_stale_next_hop_does_not() {
     let hop = NextHop { ifindex: 3, source: [2; 6], destination: [4; 6], vlan: Some(7), mtu: 1500 };
     let set = |remote| Command::SetNextHop { leg: 2, component: Component::Rtp, remote, next_hop: Some(hop) };
     harness.apply(set(peer(1002))).unwrap();
-    harness.apply(Command::SetDscp { leg: 2, dscp: 46 }).unwrap();
+    harness.apply(Command::UpdateLeg(LegUpdate { dscp: Some(46), ..LegUpdate::new(2) })).unwrap();
     let mut alice = Peer::of(1, 7, 0);
     let meta = harness.receive(1, &alice.protect(&rtp(7, 1)))[0].meta;
     assert_eq!((meta.dscp, meta.next_hop), (46, Some(hop)));
-    harness.apply(Command::SetRemote { leg: 2, rtp: peer(77), rtcp: None }).unwrap();
+    harness.signal(2, peer(77));
     harness.apply(set(peer(1002))).unwrap();
     let meta = harness.receive(1, &alice.protect(&rtp(7, 2)))[0].meta;
     assert_eq!((meta.remote, meta.next_hop), (peer(77), None));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sluice_classifier::Policy;
 use sluice_datapath::Protection::{Plain, Srtp};
-use sluice_datapath::{Command, Event, LegId, LegSetup, Steering};
+use sluice_datapath::{Command, Event, LegId, LegSetup, LegUpdate, Steering};
 
 use crate::support::*;
 
@@ -46,7 +46,8 @@ fn every_port_of_a_leg_is_told_with_its_policy_and_taken_back() {
     let plain = Policy::new().plain();
     let told = |map: &Map| map.entries.lock().unwrap().clone();
     assert_eq!(told(&map), [(local, 1, plain), (rtcp.local_addr().unwrap(), 1, plain.rtcp_only())]);
-    harness.apply(Command::SetPayloadTypes { leg: 1, payload_types: Some([1, 0]) }).unwrap();
+    let update = LegUpdate { payload_types: Some(Some([1, 0])), ..LegUpdate::new(1) };
+    harness.apply(Command::UpdateLeg(update)).unwrap();
     assert_eq!(told(&map)[0], (local, 1, plain.with_payload_types([1, 0])));
     harness.apply(Command::RemoveLeg { leg: 1 }).unwrap();
     assert_eq!(told(&map), []);

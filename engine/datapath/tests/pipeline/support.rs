@@ -6,8 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use sluice_datapath::{
-    Command, CommandError, Direction, DropReason, Event, EventReceiver, Latching, LegSetup, LegStats, Limits,
-    Origin, Pipeline, Protection, RouteOptions, Shared, Steering, Tuning, WorkerSnapshot,
+    Command, CommandError, Direction, DropReason, Event, EventReceiver, Latching, LegSetup, LegStats,
+    LegUpdate, Limits, Origin, Pipeline, Protection, RouteOptions, Shared, Signalled, Steering, Tuning,
+    WorkerSnapshot,
 };
 use sluice_io::memory::MemoryIo;
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken, TxMeta};
@@ -135,6 +136,12 @@ impl Harness {
 
     pub fn route_with(&mut self, route: u32, from: u32, to: u32, options: RouteOptions) {
         self.apply(Command::AddRoute { route, from, to, options }).unwrap();
+    }
+
+    /// Signalling tells where the leg's peer is.
+    pub fn signal(&mut self, leg: u32, rtp: SocketAddr) {
+        let remote = Some(Signalled { rtp, rtcp: None });
+        self.apply(Command::UpdateLeg(LegUpdate { remote, ..LegUpdate::new(leg) })).unwrap();
     }
 
     pub fn apply(&mut self, command: Command) -> Result<(), CommandError> {
