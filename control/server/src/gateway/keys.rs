@@ -1,7 +1,8 @@
 //! Keys: installed, replaced, retired; never read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
@@ -28,8 +29,8 @@ struct Derived {
 
 /// Where an entry of a batch stands.
 enum Begun {
-    /// It was there before, with the same contents.
-    Same(v1::Key),
+    /// It was there before, with the same contents; perhaps from an earlier entry, which may yet fail.
+    Same,
     Sent {
         leg: LegId,
         ticket: Ticket,
@@ -42,9 +43,26 @@ struct Replaced {
     number: KeyId,
 }
 
+/// What becomes of a key that is there already and finishes its grace period.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfRetiring {
+    /// It is wanted again, and stays.
+    Keep,
+    /// A rekey that is repeated late does not bring back what a later one replaced.
+    Leave,
+}
+
 impl Gateway {
     /// Installs keys: derivation on all cores first, then all commands, then all answers.
     pub(crate) async fn install_keys(&self, installs: Vec<v1::KeyInstall>) -> Vec<Result<v1::Key, ApiError>> {
+        self.install(installs, IfRetiring::Keep).await
+    }
+
+    async fn install(
+        &self,
+        installs: Vec<v1::KeyInstall>,
+        if_retiring: IfRetiring,
+    ) -> Vec<Result<v1::Key, ApiError>> {
         let entries = installs.len();
         let sending = self.sending.clone();
         let derived = tokio::task::spawn_blocking(move || {
@@ -65,9 +83,17 @@ impl Gateway {
             });
         }
         let mut results = Vec::with_capacity(entries);
+        // What failed in this batch: an entry that repeats it has failed as well.
+        let mut failed = HashMap::new();
         for entry in begun {
             results.push(match entry {
-                Ok((_, _, _, Begun::Same(key))) => Ok(key),
+                Ok((session, id, key, Begun::Same)) => {
+                    let place = (session, id, key.id, key.direction);
+                    match failed.get(&place) {
+                        Some(error) => Err(ApiError::clone(error)),
+                        None => kept(&mut state, &place, if_retiring),
+                    }
+                }
                 Ok((session, id, key, Begun::Sent { leg, ticket })) => match ticket.await {
                     Ok(()) => {
                         if key.direction == Direction::Outbound {
@@ -77,7 +103,9 @@ impl Gateway {
                     }
                     Err(error) => {
                         self.forget_key(&mut state, &session, &id, leg, &key);
-                        Err(refused(&key, error))
+                        let error = refused(&key, error);
+                        failed.insert((session, id, key.id, key.direction), error.clone());
+                        Err(error)
                     }
                 },
                 Err(error) => Err(error),
@@ -108,7 +136,7 @@ impl Gateway {
         if let Some(existing) = leg.keys.iter().find(same_id) {
             return match difference(existing, key) {
                 Some(field) => Err(ApiError::exists("key", &key.id, field)),
-                None => Ok(Begun::Same(existing.shown())),
+                None => Ok(Begun::Same),
             };
         }
         if let Some(sending) = &key.sending {
@@ -163,28 +191,31 @@ impl Gateway {
             }
         };
         let news: Vec<_> = installs.iter().map(place).collect();
-        let results = self.install_keys(installs).await;
+        let results = self.install(installs, IfRetiring::Leave).await;
+        let until = Instant::now() + Duration::from_millis(grace.into());
         let mut later = Vec::new();
         for (new, _) in news.into_iter().zip(&results).filter(|(_, result)| result.is_ok()) {
-            let older = self.mark_older(&new).await;
             match new.direction() {
-                v1::Direction::Outbound => self.retire_replaced(older).await,
-                _ => later.extend(older),
+                v1::Direction::Outbound => {
+                    let older = self.mark_older(&new, Instant::now()).await;
+                    self.retire_replaced(older).await;
+                }
+                _ => later.extend(self.mark_older(&new, until).await),
             }
         }
         if !later.is_empty() {
             let gateway = Arc::clone(self);
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(grace.into())).await;
+                tokio::time::sleep_until(until.into()).await;
                 gateway.retire_replaced(later).await;
             });
         }
         Ok(results)
     }
 
-    /// Marks the keys that were installed before `new` on its leg and direction as retiring, and names
-    /// them. Later ones stay: a rekey that is repeated must not end the key that followed it.
-    async fn mark_older(&self, new: &v1::KeyRef) -> Vec<Replaced> {
+    /// Marks the keys that were installed before `new` on its leg and direction as retiring, by `until` at
+    /// the latest, and names them. Later ones stay: a rekey that is repeated must not end the key that followed it.
+    async fn mark_older(&self, new: &v1::KeyRef, until: Instant) -> Vec<Replaced> {
         let mut state = self.state.lock().await;
         let Ok(leg) = state.session(&new.session).and_then(|session| session.leg("leg", &new.leg)) else {
             return Vec::new();
@@ -194,21 +225,23 @@ impl Gateway {
         let older = leg.keys[..newer_from].iter_mut();
         let same_way = older.filter(|key| key.shown().direction() == new.direction());
         let marked = same_way.map(|key| {
-            key.retiring = true;
+            key.retiring = Some(key.retiring.map_or(until, |before| before.min(until)));
             Replaced { at: v1::KeyRef { key: key.id.clone(), ..new.clone() }, number: key.number }
         });
         marked.collect()
     }
 
-    /// Retires keys that a rekey replaced, unless they went by themselves meanwhile; another key may
-    /// have taken their id.
+    /// Retires keys that a rekey replaced, unless they went by themselves meanwhile or were installed
+    /// again; another key may have taken their id.
     async fn retire_replaced(&self, keys: Vec<Replaced>) {
         let mut state = self.state.lock().await;
+        let now = Instant::now();
         for Replaced { at, number } in keys {
             let Ok(leg) = state.session(&at.session).and_then(|session| session.leg("leg", &at.leg)) else {
                 continue;
             };
-            let is_it = |key: &Key| key.retiring && key.id == at.key && key.number == number;
+            let is_due = |key: &Key| key.retiring.is_some_and(|until| until <= now);
+            let is_it = |key: &Key| key.id == at.key && key.number == number && is_due(key);
             if leg.keys.iter().any(is_it)
                 && let Err(error) = self.retire_key(&mut state, &at).await
             {
@@ -257,8 +290,26 @@ impl Gateway {
 fn supersede(state: &mut State, session: &str, leg: &str, new: &Key) {
     if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg)) {
         let older = leg.keys.iter_mut().take_while(|key| key.number != new.number);
-        older.filter(|key| key.direction == new.direction).for_each(|key| key.retiring = true);
+        older
+            .filter(|key| key.direction == new.direction)
+            .for_each(|key| key.retiring = Some(Instant::now()));
     }
+}
+
+/// The key that an entry of a batch found there.
+fn kept(
+    state: &mut State,
+    (session, leg, id, direction): &(String, String, String, Direction),
+    if_retiring: IfRetiring,
+) -> Result<v1::Key, ApiError> {
+    let leg = state.session(session)?.leg("leg", leg)?;
+    let found = leg.keys.iter_mut().find(|key| key.id == *id && key.direction == *direction);
+    let key = found.ok_or_else(|| ApiError::not_found("key", "key", id))?;
+    // Nothing is sent under an older key for sending, wanted or not.
+    if key.direction == Direction::Inbound && if_retiring == IfRetiring::Keep {
+        key.retiring = None;
+    }
+    Ok(key.shown())
 }
 
 fn place(install: &v1::KeyInstall) -> v1::KeyRef {
@@ -287,7 +338,7 @@ fn derive(sending: &SendingKeys, install: v1::KeyInstall) -> Result<Derived, Api
     let fingerprint = sending.fingerprint(&key_salt);
     let (number, sending) = number(sending, direction, fingerprint);
     let keys = SessionKeys::derive_with(number, &master, &options)?;
-    let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: false };
+    let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: None };
     Ok(Derived { session, leg, key, keys })
 }
 

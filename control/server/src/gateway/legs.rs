@@ -1,6 +1,6 @@
 //! Legs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{ApiError, Config};
 
 /// A leg whose command is on its way.
 enum Begun {
-    /// It was there before, with the same contents.
+    /// It was there before, with the same contents; perhaps from an earlier entry, which may yet fail.
     Same,
     Sent(sluice_datapath::Ticket),
 }
@@ -35,16 +35,23 @@ impl Gateway {
             begun.push((request, started));
         }
         let mut results = Vec::with_capacity(begun.len());
-        for (request, started) in begun {
+        // What failed in this batch: an entry that repeats it has failed as well.
+        let mut failed: HashMap<(String, String), ApiError> = HashMap::new();
+        for (v1::CreateLegRequest { session, leg, .. }, started) in begun {
             let done = match started {
                 Ok(Begun::Sent(ticket)) => ticket.await.map_err(|error| {
-                    self.forget_leg(&mut state, &request.session, &request.leg);
-                    ApiError::from(error)
+                    self.forget_leg(&mut state, &session, &leg);
+                    let error = ApiError::from(error);
+                    failed.insert((session.clone(), leg.clone()), error.clone());
+                    error
                 }),
-                Ok(Begun::Same) => Ok(()),
+                Ok(Begun::Same) => {
+                    let before = failed.get(&(session.clone(), leg.clone()));
+                    before.map_or(Ok(()), |error| Err(error.clone()))
+                }
                 Err(error) => Err(error),
             };
-            results.push(done.and_then(|()| self.shown(&mut state, &request.session, &request.leg)));
+            results.push(done.and_then(|()| self.shown(&mut state, &session, &leg)));
         }
         results
     }

@@ -1,5 +1,7 @@
 //! Routes.
 
+use std::collections::HashMap;
+
 use sluice_datapath::{Command, OnSsrcClash, RouteOptions, Ticket};
 use sluice_proto::v1;
 
@@ -18,14 +20,21 @@ impl Gateway {
             begun.push((route, started));
         }
         let mut results = Vec::with_capacity(begun.len());
+        // What failed in this batch: an entry that repeats it has failed as well.
+        let mut failed: HashMap<(String, String), ApiError> = HashMap::new();
         for (route, started) in begun {
             results.push(match started {
-                Ok(None) => Ok(route),
+                Ok(None) => {
+                    let place = (route.session.clone(), route.id.clone());
+                    failed.get(&place).map_or(Ok(route), |error| Err(error.clone()))
+                }
                 Ok(Some(ticket)) => match ticket.await {
                     Ok(()) => Ok(route),
                     Err(error) => {
                         self.forget_route(&mut state, &route.session, &route.id);
-                        Err(error.into())
+                        let error = ApiError::from(error);
+                        failed.insert((route.session, route.id), error.clone());
+                        Err(error)
                     }
                 },
                 Err(error) => Err(error),
@@ -34,7 +43,7 @@ impl Gateway {
         results
     }
 
-    /// `None`: it was there before, with the same contents.
+    /// `None`: it was there before, with the same contents; perhaps from an earlier entry of the batch.
     async fn begin_route(&self, state: &mut State, route: &v1::Route) -> Result<Option<Ticket>, ApiError> {
         check_id("id", &route.id)?;
         let session = state.session(&route.session)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sluice_datapath::{Direction, LegId, LegStats, RouteId};
 use sluice_proto::v1;
@@ -57,7 +58,8 @@ pub(super) struct Key {
     pub(super) fingerprint: Fingerprint,
     /// Of a key for sending: what keeps others from sending under it.
     pub(super) sending: Option<Arc<SendingKey>>,
-    pub(super) retiring: bool,
+    /// When it is to go, if it is; one for sending is of no use from then on.
+    pub(super) retiring: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -130,7 +132,7 @@ impl Key {
             .into(),
             suite: self.suite.name().to_owned(),
             mki_length: self.options.mki.len() as u32,
-            retiring: self.retiring,
+            retiring: self.retiring.is_some(),
         }
     }
 }

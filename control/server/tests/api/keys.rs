@@ -136,6 +136,22 @@ async fn a_rekey_that_is_repeated_late_does_not_end_the_key_after_it() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_installed_again_in_its_grace_period_stays() {
+    let daemon = daemon_with_legs("again", &["a"]).await;
+    rekey(&daemon, "k1", Inbound, 1, 0).await;
+    rekey(&daemon, "k2", Inbound, 2, 300).await;
+    let again = daemon.key("s", "a", "k1", Inbound, CM_80, &[1; 30]).await.unwrap();
+    assert!(!again.retiring);
+    // The grace period of its next replacement is its own, not what was left of the first.
+    rekey(&daemon, "k3", Inbound, 3, 60_000).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let expected =
+        [("k1", true), ("k2", true), ("k3", false)].map(|(id, retiring)| (id.to_owned(), retiring));
+    assert_eq!(keys(&daemon).await, expected);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_that_takes_the_id_of_a_replaced_one_outlives_its_grace() {
     let daemon = daemon_with_legs("reused", &["a"]).await;
     rekey(&daemon, "k1", Inbound, 1, 0).await;
@@ -219,5 +235,35 @@ async fn keys_that_a_leg_cannot_take_leave_nothing_behind() {
     daemon.key("s", "b", "k", Outbound, CM_80, &KEY).await.unwrap();
     let unknown = daemon.key("s", "nobody", "k", Outbound, CM_80, &[8; 30]).await.unwrap_err();
     assert_eq!((unknown.code, unknown.field.as_str()), (Code::NotFound as i32, "leg"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_a_batch_twice_fails_twice() {
+    let daemon = daemon_with_legs("repeated", &["b"]).await;
+    daemon.leg("s", "a", LegSpec::plain()).await.unwrap();
+    let install = || Daemon::install("a", Outbound, KEY.to_vec());
+    let request = v1::InstallKeysRequest { keys: vec![install(), install()] };
+    let results = daemon.client().await.install_keys(request).await.unwrap().into_inner().results;
+    let reason = |result: &v1::KeyResult| match &result.result {
+        Some(v1::key_result::Result::Failure(failure)) => failure.reason.clone(),
+        _ => String::new(),
+    };
+    assert_eq!(results.iter().map(reason).collect::<Vec<_>>(), ["LEG_IS_PLAIN"; 2]);
+    daemon.route("s", "r1", "a", "b").await.unwrap();
+    let route = || v1::Route {
+        session: "s".into(),
+        id: "r2".into(),
+        from: "a".into(),
+        to: "b".into(),
+        ..Default::default()
+    };
+    let request = v1::CreateRoutesRequest { routes: vec![route(), route()] };
+    let results = daemon.client().await.create_routes(request).await.unwrap().into_inner().results;
+    let reason = |result: &v1::RouteResult| match &result.result {
+        Some(v1::route_result::Result::Failure(failure)) => failure.reason.clone(),
+        _ => String::new(),
+    };
+    assert_eq!(results.iter().map(reason).collect::<Vec<_>>(), ["ROUTE_DUPLICATE"; 2]);
     daemon.stop().await;
 }
