@@ -75,7 +75,6 @@ fn handle(gateway: &Gateway, event: Event) {
             (None, Kind::Degraded(v1::Degraded { interface, reason }))
         }
         Event::WorkerDied { worker, reason } => {
-            gateway.directory.worker_died(worker);
             error!(worker, reason, "a worker died: its calls have no media; restart sluice");
             let reason = format!("worker {worker} died: {reason}");
             (None, Kind::Degraded(v1::Degraded { interface: String::new(), reason }))

@@ -11,6 +11,7 @@ mod descriptors;
 mod error;
 mod events;
 mod gateway;
+mod health;
 mod incoming;
 mod listen;
 mod ports;
@@ -154,13 +155,17 @@ impl Server {
     /// Serves until `shutdown` is ready, then stops media, detaches XDP and removes the socket.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let setup = |error: &dyn std::error::Error| StartError::Setup(error.to_string());
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<SluiceServer<Service>>().await;
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        health::serving(&reporter).await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(sluice_proto::v1::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| setup(&error))?;
         let service = SluiceServer::new(Service(Arc::clone(&self.running.gateway)));
+        let gateway = Arc::clone(&self.running.gateway);
+        // Ended when it is dropped.
+        let mut health = tokio::task::JoinSet::new();
+        health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // An error means that the sender is gone: stop as well.
@@ -186,8 +191,8 @@ impl Server {
                 if let Ok(Err(error)) = ended { return Err(setup(&error)); }
             }
         }
-        health.set_not_serving::<SluiceServer<Service>>().await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        health.shutdown().await;
+        health::not_serving(&reporter).await;
         self.running.gateway.end_watches();
         stop.send_replace(true);
         // Calls that were begun may end; a client that keeps its connection open is cut off.

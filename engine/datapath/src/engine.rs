@@ -152,6 +152,12 @@ impl Engine {
         self.workers.len()
     }
 
+    /// Whether a worker works. One that ended although nobody told it to was told of by
+    /// [`Event::WorkerDied`], if that found room.
+    pub fn is_alive(&self, worker: usize) -> bool {
+        self.workers.get(worker).is_some_and(Handle::is_alive)
+    }
+
     /// Gives a command to a worker. The ticket tells what came of it. A command to a worker that is not
     /// there, or no longer, fails by its ticket; a full queue gives the command back.
     pub fn command(&self, worker: usize, command: Command) -> Result<Ticket, QueueFull> {
@@ -161,13 +167,13 @@ impl Engine {
         let (ticket, answer) = ticket();
         let envelope = Envelope { command: Box::new(command), answer };
         if let Err(envelope) = handle.inbox.commands.push(envelope) {
-            if handle.alive.load(Ordering::SeqCst) {
+            if handle.is_alive() {
                 return Err(QueueFull(envelope.command));
             }
             return Ok(Ticket::failed(CommandError::WorkerStopped));
         }
         handle.inbox.wake();
-        if !handle.alive.load(Ordering::SeqCst) {
+        if !handle.is_alive() {
             handle.refuse_commands();
         }
         Ok(ticket)
@@ -199,10 +205,10 @@ impl Engine {
         }
         let attached = |path| interfaces.iter().any(|nic| nic.attached && nic.queues > 0 && nic.path == path);
         let path = [Path::XdpNative, Path::XdpGeneric].into_iter().find(|path| attached(*path));
-        let workers = self.workers.iter().map(|worker| WorkerReport {
-            alive: worker.alive.load(Ordering::SeqCst),
-            ..worker.report.clone()
-        });
+        let workers = self
+            .workers
+            .iter()
+            .map(|worker| WorkerReport { alive: worker.is_alive(), ..worker.report.clone() });
         EngineReport {
             kernel: self.kernel,
             path: path.unwrap_or(Path::IoUring),
@@ -319,8 +325,29 @@ impl Drop for Engine {
 }
 
 impl Handle {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::SeqCst)
+    }
+
     /// Answers what a worker that has ended left behind.
     fn refuse_commands(&self) {
         while self.inbox.commands.pop().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mode, WorkerCount};
+
+    #[test]
+    fn who_is_alive_is_known_without_events() {
+        let workers = WorkerCount::Exactly(2);
+        let config = EngineConfig { workers, datapath: Mode::IoUring, pin: false, ..EngineConfig::default() };
+        let config = EngineConfig { small_chunks: 64, large_chunks: 64, ..config };
+        let (engine, events) = Engine::start(config).unwrap();
+        drop(events);
+        engine.workers[1].alive.store(false, Ordering::SeqCst);
+        assert_eq!([0, 1, 2].map(|worker| engine.is_alive(worker)), [true, false, false]);
     }
 }

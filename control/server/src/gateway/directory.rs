@@ -1,6 +1,6 @@
 //! From the engine's numbers to the clients' ids: what events need, without the state's lock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -44,7 +44,6 @@ struct Names {
     routes: HashMap<RouteId, String>,
     /// What is gone and will be forgotten, oldest first.
     leaving: VecDeque<(Instant, Leaving)>,
-    dead_workers: HashSet<usize>,
 }
 
 enum Leaving {
@@ -116,16 +115,6 @@ impl Directory {
                 names.signalled += 1;
             }
         });
-    }
-
-    pub(crate) fn worker_died(&self, worker: usize) {
-        self.write(|all| {
-            all.dead_workers.insert(worker);
-        });
-    }
-
-    pub(super) fn is_alive(&self, worker: usize) -> bool {
-        self.read(|names| !names.dead_workers.contains(&worker))
     }
 
     fn read<T>(&self, look: impl FnOnce(&Names) -> T) -> T {

@@ -56,6 +56,17 @@ impl Gateway {
         }
     }
 
+    /// Whether a worker works. The engine says so itself: its event may have been lost.
+    fn is_alive(&self, worker: usize) -> bool {
+        self.with_engine(|engine| engine.is_alive(worker)).unwrap_or(false)
+    }
+
+    /// Whether every worker works.
+    pub(crate) fn all_alive(&self) -> bool {
+        self.with_engine(|engine| (0..engine.workers()).all(|worker| engine.is_alive(worker)))
+            .unwrap_or(false)
+    }
+
     /// Gives a command to a worker, with some patience if its queue is full.
     async fn send(&self, worker: usize, command: Command) -> Result<Ticket, ApiError> {
         let patience = Instant::now() + QUEUE_PATIENCE;

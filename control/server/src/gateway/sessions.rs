@@ -28,7 +28,7 @@ impl Gateway {
             }
             return Ok(shown(&id, session));
         }
-        let Some(worker) = state.home_worker(|worker| self.directory.is_alive(worker)) else {
+        let Some(worker) = state.home_worker(|worker| self.is_alive(worker)) else {
             return Err(ApiError::unavailable("no worker is alive"));
         };
         state.count_sessions(worker, 1);
@@ -141,6 +141,16 @@ mod tests {
         let mut engine = config.engine();
         engine.limits = Limits { commands: 1, legs: 100, ..engine.limits };
         Gateway::new(Engine::start(engine).unwrap().0, config)
+    }
+
+    #[tokio::test]
+    async fn no_session_is_given_to_a_worker_that_ended() {
+        let gateway = gateway();
+        assert!(gateway.all_alive());
+        gateway.shutdown();
+        assert!(!gateway.all_alive());
+        let error = gateway.create_session("s".into(), HashMap::new()).await.unwrap_err();
+        assert_eq!(error.code, tonic::Code::Unavailable);
     }
 
     #[tokio::test]
