@@ -98,7 +98,9 @@ impl Gateway {
             }
             !goes
         });
-        gone.iter().for_each(|id| self.forget_leg(state, session, id));
+        for id in gone {
+            self.forget_leg(state, session, id);
+        }
     }
 
     fn forget_leg(&self, state: &mut State, session: &str, id: &str) {
