@@ -61,12 +61,14 @@ fn handle(gateway: &Gateway, event: Event) {
         }
         Event::Negotiation { leg, component, remote, verdict, bytes } => {
             let answered = verdict == Verdict::Stun && answer(gateway, leg, component, remote, &bytes);
+            let Some(untold) = gateway.directory.tell_negotiation(leg) else { return };
             let negotiation = v1::Negotiation {
                 protocol: protocol(verdict).to_owned(),
                 remote: remote.to_string(),
                 length: bytes.len() as u32,
                 answered,
                 rtcp: component == Component::Rtcp,
+                untold,
             };
             (Some(leg), Kind::Negotiation(negotiation))
         }

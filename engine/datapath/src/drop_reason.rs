@@ -55,7 +55,7 @@ reasons! {
     NegotiationRate = "negotiation_rate",
     /// A negotiation datagram larger than control takes.
     NegotiationTooLarge = "negotiation_too_large",
-    /// A negotiation datagram for which the queue to control had no room.
+    /// A negotiation datagram that found the queue to control more than half full: the rest is for events.
     NegotiationQueueFull = "negotiation_queue_full",
     /// From another source than the leg's remote address, which may not change.
     UnexpectedSource = "unexpected_source",

@@ -167,8 +167,10 @@ impl EventSender {
         !matches!(self.0.try_send(event), Err(TrySendError::Full(_)))
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.is_full()
+    /// Whether what anybody may send, authenticated or not, has had its share: the rest of the queue is for
+    /// what the workers have to say.
+    pub(crate) fn is_more_than_half_full(&self) -> bool {
+        self.0.capacity().is_some_and(|capacity| self.0.len() > capacity / 2)
     }
 }
 

@@ -21,17 +21,30 @@ pub(crate) struct LegNames {
     signalled: u64,
     /// The peer's address as the worker learnt it, and how often signalling had moved it by then.
     learnt: Option<(SocketAddr, u64)>,
+    negotiation: Told,
 }
 
 impl LegNames {
     pub(super) fn new(session: String, leg: String, worker: usize) -> Self {
-        Self { session, leg, worker, signalled: 0, learnt: None }
+        Self { session, leg, worker, signalled: 0, learnt: None, negotiation: Told::default() }
     }
 
     /// The address that the worker learnt, unless signalling moved the peer since.
     pub(super) fn learnt(&self) -> Option<SocketAddr> {
         self.learnt.filter(|(_, signalled)| *signalled == self.signalled).map(|(remote, _)| remote)
     }
+}
+
+/// Negotiation datagrams of a leg that are told of per second: anybody can send them, and watchers have
+/// other things to hear.
+const NEGOTIATION_PER_SECOND: u32 = 10;
+
+/// Which negotiation datagrams of a leg were told of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    second: Option<Instant>,
+    in_second: u32,
+    untold: u64,
 }
 
 /// Ids of keys, and since when each goes by its id.
@@ -117,12 +130,38 @@ impl Directory {
         });
     }
 
+    /// Whether watchers shall hear of another negotiation datagram of the leg; then also, how many there
+    /// were since the last of which they did.
+    pub(crate) fn tell_negotiation(&self, leg: LegId) -> Option<u64> {
+        let mut tell = None;
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                tell = names.negotiation.tell(Instant::now());
+            }
+        });
+        tell
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Names) -> T) -> T {
         look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write(&self, change: impl FnOnce(&mut Names)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Told {
+    fn tell(&mut self, now: Instant) -> Option<u64> {
+        if self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
+            (self.second, self.in_second) = (Some(now), 0);
+        }
+        if self.in_second == NEGOTIATION_PER_SECOND {
+            self.untold += 1;
+            return None;
+        }
+        self.in_second += 1;
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -184,5 +223,18 @@ mod tests {
         directory.learnt(1, remote(3), 2);
         directory.signalled(1);
         assert_eq!(learnt(), Some(remote(3)), "learnt after, told before");
+    }
+
+    #[test]
+    fn a_flood_of_negotiation_is_told_in_part_and_the_rest_counted() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        for _ in 0..NEGOTIATION_PER_SECOND {
+            assert_eq!(told.tell(start), Some(0));
+        }
+        for _ in 0..190 {
+            assert_eq!(told.tell(start + Duration::from_millis(999)), None);
+        }
+        let later = start + Duration::from_secs(1);
+        assert_eq!([told.tell(later), told.tell(later)], [Some(190), Some(0)]);
     }
 }

@@ -102,6 +102,33 @@ async fn a_stun_binding_request_is_answered_and_reported() {
 }
 
 #[tokio::test]
+async fn a_flood_of_negotiation_is_answered_and_told_in_part() {
+    let daemon = Daemon::start("flood").await;
+    let mut client = daemon.client().await;
+    let peer = udp();
+    daemon.session("s").await;
+    let a = daemon.leg("s", "a", LegSpec::srtp()).await.unwrap();
+    let mut events = client.watch_events(v1::WatchEventsRequest::default()).await.unwrap().into_inner();
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([9; 12]);
+    let exchange = || {
+        peer.send_to(&request, &a.local_rtp).unwrap();
+        support::receive(&peer);
+    };
+    (0..100).for_each(|_| exchange());
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    exchange();
+    let (mut told, mut untold) = (0, 0);
+    while told + untold < 101 {
+        let event = events.message().await.unwrap().unwrap();
+        let Some(Kind::Negotiation(seen)) = event.kind else { panic!("{event:?}") };
+        (told, untold) = (told + 1, untold + seen.untold);
+    }
+    assert!(told <= 30, "{told} events, {untold} without");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn errors_name_field_and_reason() {
     let daemon = Daemon::start("errors").await;
     let none = daemon.leg("nowhere", "a", LegSpec::srtp()).await.unwrap_err();

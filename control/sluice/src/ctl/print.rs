@@ -241,7 +241,8 @@ fn sentence(kind: &Kind) -> String {
         }
         Kind::Negotiation(e) => {
             let answered = if e.answered { ", answered" } else { "" };
-            format!("{} datagram of {} bytes from {}{answered}", e.protocol, e.length, e.remote)
+            let untold = if e.untold > 0 { format!(", after {} more", e.untold) } else { String::new() };
+            format!("{} datagram of {} bytes from {}{answered}{untold}", e.protocol, e.length, e.remote)
         }
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),

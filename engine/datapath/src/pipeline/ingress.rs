@@ -115,7 +115,7 @@ impl Pipeline {
             Some(DropReason::NegotiationTooLarge)
         } else if !leg.negotiation.take(now) {
             Some(DropReason::NegotiationRate)
-        } else if self.shared.events.is_full() {
+        } else if self.shared.events.is_more_than_half_full() {
             Some(DropReason::NegotiationQueueFull)
         } else {
             None

@@ -171,6 +171,20 @@ fn events_that_nobody_takes_are_counted_and_packets_go_on() {
 }
 
 #[test]
+fn negotiation_leaves_room_in_the_queue_to_what_workers_have_to_say() {
+    let mut harness = Harness::with(Limits { events: 8, ..limits() }, Tuning::default());
+    let stats = harness.leg(1, Srtp, Plain);
+    for _ in 0..20 {
+        harness.receive(1, &[22, 0xfe, 0xfd]);
+    }
+    assert_eq!((stats.snapshot().negotiation, harness.dropped(DropReason::NegotiationQueueFull)), (5, 15));
+    harness.receive(1, &Peer::of(1, 7, 0).protect(&rtp(7, 1)));
+    assert_eq!(harness.stats().events_lost, 0);
+    let told = harness.events();
+    assert!(told.iter().any(|event| matches!(event, Event::StreamStarted { ssrc: 7, .. })), "{told:?}");
+}
+
+#[test]
 fn datagrams_of_unknown_legs_are_counted() {
     let mut harness = Harness::new();
     harness.receive(99, &rtp(1, 1));
