@@ -50,7 +50,7 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// What legs get that do not say otherwise.
     pub defaults: Defaults,
-    /// Bounds of each worker.
+    /// Bounds of what may be created.
     pub limits: LimitsConfig,
     /// Timers and thresholds.
     pub timers: Timers,
@@ -174,15 +174,17 @@ impl Default for Defaults {
     }
 }
 
-/// `[limits]`, of each worker.
+/// `[limits]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Legs.
+    /// Sessions of the whole daemon.
+    pub sessions: Bounded<1, 1_000_000>,
+    /// Legs of each worker.
     pub legs: Bounded<1, 1_000_000>,
-    /// Routes.
+    /// Routes of each worker.
     pub routes: Bounded<1, 4_000_000>,
-    /// Streams received.
+    /// Streams received by each worker.
     pub streams: Bounded<1, 4_000_000>,
 }
 
@@ -190,6 +192,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
+            sessions: Bounded(65_536),
             legs: Bounded(limits.legs as u64),
             routes: Bounded(limits.routes as u64),
             streams: Bounded(limits.streams as u64),

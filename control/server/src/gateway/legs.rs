@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use sluice_datapath::{Command, Latching, LegSetup, LegStats, LegUpdate, Protection, Signalled};
+use sluice_datapath::{
+    Command, Latching, LegSetup, LegStats, LegUpdate, PayloadTypes, Protection, Signalled,
+};
 use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
@@ -235,7 +237,7 @@ struct Wanted {
     inbound: Protection,
     outbound: Protection,
     latching: Latching,
-    payload_types: Option<[u64; 2]>,
+    payload_types: PayloadTypes,
     window: ReplayWindow,
     max_streams: u16,
     dscp: u8,
@@ -363,13 +365,18 @@ fn protection(field: &'static str, protection: v1::Protection) -> Result<Protect
     }
 }
 
-fn payload_types(values: &[u32]) -> Result<Option<[u64; 2]>, ApiError> {
+/// A list of more than 128 has one out of range or twice, so that what is kept of it stays small.
+fn payload_types(values: &[u32]) -> Result<PayloadTypes, ApiError> {
+    let refused = |problem: String| ApiError::invalid("payload_types", problem, "give 0 to 127, each once");
     let mut set = [0_u64; 2];
     for value in values {
-        let word = set.get_mut((value / 64) as usize).ok_or_else(|| {
-            ApiError::invalid("payload_types", format!("{value} is no payload type"), "give 0 to 127")
-        })?;
-        *word |= 1 << (value % 64);
+        let word = set.get_mut((value / 64) as usize);
+        let word = word.ok_or_else(|| refused(format!("{value} is no payload type")))?;
+        let bit = 1 << (value % 64);
+        if *word & bit != 0 {
+            return Err(refused(format!("{value} is given twice")));
+        }
+        *word |= bit;
     }
     Ok((!values.is_empty()).then_some(set))
 }

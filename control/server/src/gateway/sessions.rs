@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
+use prost::Message;
 use sluice_datapath::Command;
 use sluice_proto::v1;
 
@@ -12,6 +13,9 @@ use crate::ApiError;
 use crate::error::check_id;
 
 const MAX_LABELS: usize = 64;
+/// A page of a list ends before it is larger than this, and holds one entry at least: clients refuse
+/// messages of more than 4 MiB unless told otherwise.
+const PAGE_BYTES: usize = 1 << 20;
 
 impl Gateway {
     pub(crate) async fn create_session(
@@ -27,6 +31,11 @@ impl Gateway {
                 return Err(ApiError::exists("session", &id, "labels"));
             }
             return Ok(shown(&id, session));
+        }
+        let limit = self.config.limits.sessions.0;
+        if state.sessions.len() as u64 >= limit {
+            let message = format!("there are {limit} sessions, as many as limits.sessions allows");
+            return Err(ApiError::exhausted("LIMIT", message, "delete sessions, or raise limits.sessions"));
         }
         let Some(worker) = state.home_worker(|worker| self.is_alive(worker)) else {
             return Err(ApiError::unavailable("no worker is alive"));
@@ -60,11 +69,16 @@ impl Gateway {
             "" => Bound::Unbounded,
             token => Bound::Excluded(token.to_owned()),
         };
-        let mut rest = state.sessions.range((after, Bound::Unbounded));
-        let sessions: Vec<_> = rest.by_ref().take(page_size).map(|(id, s)| shown(id, s)).collect();
-        let more = rest.next().is_some();
+        let mut rest = state.sessions.range((after, Bound::Unbounded)).map(|(id, s)| shown(id, s)).peekable();
+        let (mut sessions, mut bytes) = (Vec::<v1::Session>::new(), 0);
+        while let Some(session) = rest.next_if(|next| {
+            bytes += next.encoded_len();
+            sessions.is_empty() || (sessions.len() < page_size && bytes <= PAGE_BYTES)
+        }) {
+            sessions.push(session);
+        }
         let last = sessions.last().map(|session| session.id.clone());
-        let next_page_token = last.filter(|_| more).unwrap_or_default();
+        let next_page_token = last.filter(|_| rest.peek().is_some()).unwrap_or_default();
         Ok(v1::ListSessionsResponse { sessions, next_page_token })
     }
 

@@ -105,6 +105,51 @@ async fn sessions_spread_over_the_workers() {
 }
 
 #[tokio::test]
+async fn there_are_as_many_sessions_as_the_configuration_allows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "io_uring");
+    config.limits.sessions = sluice_server::config::Bounded(2);
+    let daemon = Daemon::start_with(folder, config).await;
+    let mut client = daemon.client().await;
+    let create = |id: &str| v1::CreateSessionRequest { session: id.into(), ..Default::default() };
+    for id in ["one", "two", "two"] {
+        client.create_session(create(id)).await.unwrap();
+    }
+    let status = client.create_session(create("three")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("limits.sessions"), "{status:?}");
+    client.delete_session(v1::DeleteSessionRequest { session: "one".into() }).await.unwrap();
+    client.create_session(create("three")).await.unwrap();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_sessions_fits_into_a_message() {
+    let daemon = Daemon::start("pages").await;
+    let mut client = daemon.client().await;
+    let label = |n: usize| (format!("label-{n}"), "x".repeat(1024));
+    for session in 0..100 {
+        let (session, labels) = (format!("s{session:03}"), (0..64).map(label).collect());
+        client.create_session(v1::CreateSessionRequest { session, labels }).await.unwrap();
+    }
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    let mut request = v1::ListSessionsRequest::default();
+    loop {
+        // The client takes 4 MiB at most.
+        let page = client.list_sessions(request).await.unwrap().into_inner();
+        assert!(!page.sessions.is_empty());
+        seen.extend(page.sessions.into_iter().map(|session| session.id));
+        pages += 1;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request = v1::ListSessionsRequest { page_token: page.next_page_token, page_size: 0 };
+    }
+    assert!(pages > 1 && seen.is_sorted() && seen.len() == 100, "{pages} {seen:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn an_update_that_is_refused_changes_nothing() {
     let daemon = Daemon::start("update").await;
     daemon.session("s").await;

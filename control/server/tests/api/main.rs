@@ -145,6 +145,12 @@ async fn errors_name_field_and_reason() {
         (LegSpec::srtp().with(|c| c.inbound = 0), Code::InvalidArgument, "inbound"),
         (LegSpec::srtp().with(|c| c.replay_window = 63), Code::InvalidArgument, "replay_window"),
         (LegSpec::srtp().with(|c| c.payload_types = vec![128]), Code::InvalidArgument, "payload_types"),
+        (LegSpec::srtp().with(|c| c.payload_types = vec![0, 8, 0]), Code::InvalidArgument, "payload_types"),
+        (
+            LegSpec::srtp().with(|c| c.payload_types = (0..129).map(|n| n % 128).collect()),
+            Code::InvalidArgument,
+            "payload_types",
+        ),
         (LegSpec::srtp().with(|c| c.dscp = 64), Code::InvalidArgument, "dscp"),
         (LegSpec::srtp().with(|c| c.max_streams = 70_000), Code::InvalidArgument, "max_streams"),
     ] {
