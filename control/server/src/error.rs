@@ -135,6 +135,9 @@ impl From<KeyError> for ApiError {
                     "give a rate of 1 to 65535, and no tag_length: the default is what RFC 4771 advises";
                 Self::invalid("roc_carrying", error.to_string(), remedy)
             }
+            KeyError::Indices { .. } => {
+                Self::invalid("packet_indices", error.to_string(), "correct them, or leave the field out")
+            }
             KeyError::RccMode { .. } => {
                 Self::invalid("roc_carrying", error.to_string(), "use mode 3, or choose an HMAC suite")
             }

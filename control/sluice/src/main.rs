@@ -36,7 +36,7 @@ enum Command {
     /// Say what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
     /// Decrypt or encrypt the SRTP streams of a capture file.
-    Pcap(pcap::Arguments),
+    Pcap(Box<pcap::Arguments>),
     /// Show the main job on real media between ffmpeg and GStreamer, and prove it.
     Demo(sluice_demo::Options),
 }

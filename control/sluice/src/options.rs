@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use sluice_proto::v1;
-use sluice_srtp::{Cryptex, DerivationRate, KeyOptions, Omit, Rcc, RccMode};
+use sluice_srtp::{Cryptex, DerivationRate, Indices, KeyOptions, Omit, Rcc, RccMode};
 
 /// How a key is used, beside suite, MKI and lifetime.
 #[derive(Args, Default)]
@@ -31,6 +31,9 @@ pub(crate) struct OptionArgs {
     /// tag.
     #[arg(long, value_name = "MODE:RATE[:TAG]")]
     rcc: Option<String>,
+    /// The RTP packet indices that the key is for (RFC 3711 §8.1.1).
+    #[arg(long, value_name = "FROM-TO")]
+    indices: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,6 +77,10 @@ impl OptionArgs {
                     Some(Rcc::new(mode, u16::try_from(rate).unwrap_or(0), tag).context("--rcc")?)
                 }
             },
+            indices: match self.ends()? {
+                Some((from, to)) => Indices::new(from, to).context("--indices")?,
+                None => Indices::ALL,
+            },
             ..KeyOptions::default()
         })
     }
@@ -81,6 +88,7 @@ impl OptionArgs {
     /// For the API, which checks them itself.
     pub(crate) fn fill(self, install: &mut v1::KeyInstall) -> Result<()> {
         let carrying = self.carrying()?;
+        install.packet_indices = self.ends()?.map(|(from, to)| v1::PacketIndices { from, to });
         install.key_derivation_rate = self.kdr;
         install.unencrypted_rtp = self.unencrypted_rtp;
         install.unencrypted_rtcp = self.unencrypted_rtcp;
@@ -95,6 +103,12 @@ impl OptionArgs {
         install.roc_carrying =
             carrying.map(|[mode, rate, tag_length]| v1::RocCarrying { mode, rate, tag_length });
         Ok(())
+    }
+
+    fn ends(&self) -> Result<Option<(u64, u64)>> {
+        let Some(text) = &self.indices else { return Ok(None) };
+        let ends = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+        ends.map(Some).with_context(|| format!("--indices {text}: not FROM-TO, such as 0-65535"))
     }
 
     /// Mode, rate and length of the tag, 0 if it is not said.
@@ -130,7 +144,7 @@ mod tests {
         assert_eq!(read("").unwrap(), KeyOptions::default());
         let all = read(
             "--kdr 16 --unencrypted-rtp --unencrypted-rtcp --unauthenticated-rtp --encrypted-extensions 1,255 \
-             --cryptex required --rcc 3:100",
+             --cryptex required --rcc 3:100 --indices 0-65535",
         );
         let expected = KeyOptions {
             derivation_rate: DerivationRate::new(16).unwrap(),
@@ -138,12 +152,15 @@ mod tests {
             encrypted_extensions: [1, 255].into_iter().collect(),
             cryptex: Cryptex::Required,
             rcc: Some(Rcc::new(RccMode::Three, 100, 4).unwrap()),
+            indices: Indices::new(0, 65_535).unwrap(),
             ..KeyOptions::default()
         };
         assert_eq!(all.unwrap(), expected);
         for (line, name) in [
             ("--kdr 3", "--kdr"),
             ("--encrypted-extensions 0", "--encrypted-extensions"),
+            ("--indices 5-4", "--indices"),
+            ("--indices 5", "--indices"),
             ("--rcc 4:1", "--rcc"),
             ("--rcc 1", "--rcc"),
             ("--rcc 1:0", "--rcc"),

@@ -94,6 +94,7 @@ pub struct Inbound {
     more: Option<Box<More>>,
     authenticated: bool,
     repair: bool,
+    roc_trials: u8,
 }
 
 /// What few contexts need.
@@ -119,7 +120,27 @@ impl Inbound {
             more,
             authenticated: false,
             repair: false,
+            roc_trials: 0,
         }
+    }
+
+    /// Lets the first packet try up to `rocs` rollover counters after the initial one, for who joins a stream
+    /// late and was told no better (RFC 3711 §3.3.1). Each costs a tag, for forged packets as well; once a packet
+    /// was authentic there is no more trying.
+    #[must_use]
+    pub const fn trying_rocs(mut self, rocs: u8) -> Self {
+        self.roc_trials = rocs;
+        self
+    }
+
+    /// The initial rollover counter, and how many after it may be tried.
+    pub(crate) const fn roc_trial(&self) -> (u32, u8) {
+        (self.initial_roc, self.roc_trials)
+    }
+
+    /// Makes another rollover counter the initial one, before any packet.
+    pub(crate) const fn begin_at(&mut self, roc: u32) {
+        self.initial_roc = roc;
     }
 
     /// Of double suites: packets are repair data, and have the outer transform only (RFC 8723 §5.1, §7).
@@ -354,7 +375,9 @@ impl Outbound {
     /// RTP and RTCP packets that the key may still protect here.
     pub fn remaining(&self) -> (u64, u64) {
         let rtcp_indices = RTCP_INDEX_END.saturating_sub(u64::from(self.next_rtcp));
-        (self.held.left(Kind::Rtp), self.held.left(Kind::Rtcp).min(rtcp_indices))
+        let next = self.rtp.highest().map_or(self.held.keys.indices.from(), |highest| highest + 1);
+        let rtp_indices = (self.held.keys.indices.to() + 1).saturating_sub(next);
+        (self.held.left(Kind::Rtp).min(rtp_indices), self.held.left(Kind::Rtcp).min(rtcp_indices))
     }
 
     /// Highest indices used so far.
@@ -366,11 +389,16 @@ impl Outbound {
         &self.held.keys
     }
 
+    /// The index that an RTP packet would have.
+    pub(crate) fn next_rtp(&self, sequence: u16) -> Result<u64, Error> {
+        estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)
+    }
+
     /// Takes the index of an RTP packet; it is used up from now on.
     #[allow(clippy::inline_always, reason = "a call costs as much as what it does")]
     #[inline(always)]
     pub(crate) fn take_rtp(&mut self, sequence: u16) -> Result<u64, Error> {
-        let index = estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)?;
+        let index = self.next_rtp(sequence)?;
         self.spend(Kind::Rtp)?;
         // A packet too far behind cannot be shown to be new: sending it could reuse its index.
         self.rtp.commit(index).map_err(|_| Error::IndexReused)?;

@@ -32,7 +32,8 @@ pub enum Error {
     /// The packet's MKI names none of the context's keys.
     #[error("unknown MKI")]
     UnknownMki,
-    /// The key has protected as many packets as its lifetime allows (RFC 3711 §9.2).
+    /// The key has protected as many packets as its lifetime allows (RFC 3711 §9.2), or the packet's index is
+    /// none that the key is for (§8.1.1).
     #[error("key lifetime over")]
     KeyExpired,
     /// Sending this packet would use an index twice under one key: a two-time pad.

@@ -11,7 +11,7 @@ use crate::single::{
 };
 use crate::suite::Transform;
 use crate::transform::counter_block;
-use crate::{KeyError, KeyId, KeyOptions, Kind, Lifetime, MasterKey, Mki, Suite};
+use crate::{Indices, KeyError, KeyId, KeyOptions, Kind, Lifetime, MasterKey, Mki, Suite};
 
 const MAC_KEY: usize = 20;
 
@@ -33,6 +33,8 @@ pub struct SessionKeys {
     id: KeyId,
     lifetime: Lifetime,
     mki: Mki,
+    /// The RTP packet indices that the keys are for.
+    pub(crate) indices: Indices,
     /// Of a double suite what protects end to end; the rest is then the outer half.
     pub(crate) inner: Option<Box<SessionKeys>>,
     /// If RTP packets carry the ROC.
@@ -177,6 +179,7 @@ impl Direction {
         let plain_header = options.cryptex == Cryptex::Off && options.encrypted_extensions.is_empty();
         let batched = plain_header
             && options.rcc.is_none()
+            && options.indices == Indices::ALL
             && encrypt
             && !matches!(cipher, Cipher::Single(_))
             && options.derivation_rate == DerivationRate::NONE;
@@ -297,6 +300,7 @@ impl SessionKeys {
             kernel,
             rtp: Direction::expand(kernel, suite, rtp, Kind::Rtp, options)?,
             rtcp: Direction::expand(kernel, suite, rtcp, Kind::Rtcp, options)?,
+            indices: options.indices,
             inner: None,
             rcc: options.rcc,
             header: None,

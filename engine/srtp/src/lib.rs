@@ -59,7 +59,7 @@ mod unprotect;
 pub use context::{Contexts, Inbound, Outbound, Position};
 pub use error::Error;
 pub use keys::{SessionKeys, SessionMaterial};
-pub use master::{KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit};
+pub use master::{Indices, KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit};
 pub use protect::protect;
 pub use rate::DerivationRate;
 pub use replay::ReplayWindow;

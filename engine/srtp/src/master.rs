@@ -4,6 +4,7 @@ use sluice_kernels::SelectError;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::Suite;
+use crate::index::INDEX_END;
 use crate::kdf::SALT_BLOCK;
 use crate::rate::DerivationRate;
 use crate::single::{Cryptex, ExtensionIds, Rcc};
@@ -89,6 +90,16 @@ pub enum KeyError {
     Double {
         /// The suite.
         suite: Suite,
+    },
+    /// ⟨From, To⟩ with nothing between them, or of more than 48 bits.
+    #[error(
+        "a key is for RTP packet indices from one to another that is not less, below 2^48: not {from} to {to}"
+    )]
+    Indices {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
     },
     /// Cryptex where packets are not encrypted.
     #[error("cryptex needs RTP packets to be encrypted; under these keys of {suite} they are not")]
@@ -285,6 +296,51 @@ pub struct KeyOptions {
     pub cryptex: Cryptex,
     /// Whether RTP packets carry the rollover counter (RFC 4771).
     pub rcc: Option<Rcc>,
+    /// The RTP packet indices that the key is for: ⟨From, To⟩ (RFC 3711 §8.1.1).
+    pub indices: Indices,
+}
+
+/// ⟨From, To⟩: the first and the last RTP packet index that a key is for, of 48 bits each (RFC 3711 §8.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Indices {
+    from: u64,
+    to: u64,
+}
+
+impl Indices {
+    /// Every index.
+    pub const ALL: Self = Self { from: 0, to: INDEX_END - 1 };
+
+    /// Takes both ends.
+    ///
+    /// # Errors
+    /// [`KeyError::Indices`] if there is nothing between them, or an end has more than 48 bits.
+    pub const fn new(from: u64, to: u64) -> Result<Self, KeyError> {
+        if from > to || to >= INDEX_END {
+            return Err(KeyError::Indices { from, to });
+        }
+        Ok(Self { from, to })
+    }
+
+    /// The first.
+    pub const fn from(self) -> u64 {
+        self.from
+    }
+
+    /// The last.
+    pub const fn to(self) -> u64 {
+        self.to
+    }
+
+    pub(crate) const fn contains(self, index: u64) -> bool {
+        self.from <= index && index <= self.to
+    }
+}
+
+impl Default for Indices {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// Protection that is left out (RFC 4568 §6.3.2, §6.3.3). RFC 3711 §9.5 says what that costs.

@@ -64,6 +64,15 @@ fn unprotect_batch<C: Contexts<Inbound> + ?Sized, const N: usize>(contexts: &mut
     while progress.open != 0 {
         pass::<_, N>(contexts, jobs, &mut progress);
     }
+    for job in jobs.iter_mut().filter(|job| job.result == Err(Error::AuthFailed)) {
+        if job.kind == Kind::Rtp
+            && let Some(context) = contexts.get_mut(job.context)
+            && context.fresh()
+            && context.roc_trial().1 > 0
+        {
+            job.result = single::try_rocs(context, job);
+        }
+    }
 }
 
 /// Contexts first, then the keys that they point to.

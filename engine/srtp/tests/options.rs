@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sluice_srtp::kdf::{Label, Prf};
 use sluice_srtp::{
-    DerivationRate, Error, Inbound, KeyError, KeyId, KeyOptions, Kind, MasterKey, Omit, Outbound, Position,
-    ReplayWindow, SessionKeys, SessionMaterial, Suite,
+    DerivationRate, Error, Inbound, Indices, KeyError, KeyId, KeyOptions, Kind, MasterKey, Omit, Outbound,
+    Position, ReplayWindow, SessionKeys, SessionMaterial, Suite,
 };
 use support::{Random, receive, send};
 
@@ -139,5 +139,70 @@ fn what_is_left_out_is_left_out_and_nothing_else() {
             assert_eq!(packet.len(), report.len() + suite.rtcp_overhead());
             assert_eq!(receive(&mut receiver, Kind::Rtcp, &packet), Ok(report));
         }
+    }
+}
+
+/// RFC 3711 §8.1.1: of several keys the one whose ⟨From, To⟩ has the packet's index.
+#[test]
+fn each_key_is_for_its_indices_only() {
+    let suite = Suite::AesCm128HmacSha1_80;
+    let keys: Vec<_> = [(0, 9), (10, 19)]
+        .into_iter()
+        .enumerate()
+        .map(|(id, (from, to))| {
+            let master = MasterKey::from_concatenated(suite, &[id as u8; 30]).unwrap();
+            let indices = Indices::new(from, to).unwrap();
+            let options = KeyOptions { indices, ..KeyOptions::default() };
+            Arc::new(SessionKeys::derive_with(KeyId(id as u64), &master, &options).unwrap())
+        })
+        .collect();
+    let mut sender = Outbound::new(SSRC, keys[0].clone(), 0);
+    let mut receiver = Inbound::new(SSRC, keys[0].clone(), ReplayWindow::default(), 0);
+    receiver.install(keys[1].clone());
+    assert_eq!(sender.remaining().0, 10);
+    for sequence in 0..20 {
+        let plain = Random(1).rtp(SSRC, sequence, 40);
+        if sequence == 10 {
+            assert_eq!(sender.remaining().0, 0);
+            assert_eq!(send(&mut sender, Kind::Rtp, &plain), Err(Error::KeyExpired));
+            sender.switch(keys[1].clone());
+        }
+        let sent = send(&mut sender, Kind::Rtp, &plain).unwrap();
+        assert_eq!(receive(&mut receiver, Kind::Rtp, &sent), Ok(plain), "{sequence}");
+    }
+    // What the first key protects past its end is none of the receiver's.
+    let everywhere = derive(suite, &KeyOptions::default()).unwrap();
+    let sent =
+        send(&mut Outbound::new(SSRC, everywhere, 0), Kind::Rtp, &Random(1).rtp(SSRC, 25, 40)).unwrap();
+    assert_eq!(receive(&mut receiver, Kind::Rtp, &sent), Err(Error::KeyExpired));
+    for (from, to) in [(2, 1), (0, 1 << 48)] {
+        assert_eq!(Indices::new(from, to), Err(KeyError::Indices { from, to }));
+    }
+}
+
+#[test]
+fn who_joins_late_may_try_some_rollover_counters_on_the_first_packet() {
+    for suite in Suite::ALL {
+        let keys = derive(suite, &KeyOptions::default()).unwrap();
+        let inbound =
+            |trials| Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), 2).trying_rocs(trials);
+        let mut sender = Outbound::new(SSRC, keys.clone(), 5);
+        let plain: Vec<_> = (0..3).map(|sequence| Random(1).rtp(SSRC, sequence, 40)).collect();
+        let sent: Vec<_> = plain.iter().map(|plain| send(&mut sender, Kind::Rtp, plain).unwrap()).collect();
+        for trials in 0..3 {
+            let mut receiver = inbound(trials);
+            assert_eq!(receive(&mut receiver, Kind::Rtp, &sent[0]), Err(Error::AuthFailed), "{suite}");
+        }
+        let mut receiver = inbound(3);
+        let mut forged = sent[0].clone();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(receive(&mut receiver, Kind::Rtp, &forged), Err(Error::AuthFailed), "{suite}");
+        for (sent, plain) in sent.iter().zip(&plain) {
+            assert_eq!(receive(&mut receiver, Kind::Rtp, sent).as_ref(), Ok(plain), "{suite}");
+        }
+        assert_eq!(receiver.position().roc(), 5);
+        // From then on there is one rollover counter.
+        let ahead = send(&mut Outbound::new(SSRC, keys.clone(), 6), Kind::Rtp, &plain[2]).unwrap();
+        assert!(receive(&mut receiver, Kind::Rtp, &ahead).is_err(), "{suite}");
     }
 }

@@ -1,7 +1,7 @@
 //! How a key is used: from the API's fields to the engine's options.
 
 use sluice_proto::v1;
-use sluice_srtp::{Cryptex, DerivationRate, KeyOptions, Lifetime, Mki, Omit, Rcc, RccMode};
+use sluice_srtp::{Cryptex, DerivationRate, Indices, KeyOptions, Lifetime, Mki, Omit, Rcc, RccMode};
 
 use crate::ApiError;
 
@@ -32,6 +32,10 @@ pub(super) fn options(install: &v1::KeyInstall) -> Result<KeyOptions, ApiError> 
             Err(_) => return Err(ApiError::invalid("cryptex", "is no value of Cryptex", "leave it out")),
         },
         rcc: install.roc_carrying.as_ref().map(rcc).transpose()?,
+        indices: match &install.packet_indices {
+            Some(indices) => Indices::new(indices.from, indices.to)?,
+            None => Indices::ALL,
+        },
     })
 }
 
@@ -71,6 +75,7 @@ pub(super) fn difference(existing: &KeyOptions, wanted: &KeyOptions) -> Option<&
         ("encrypted_extensions", a.encrypted_extensions == b.encrypted_extensions),
         ("cryptex", a.cryptex == b.cryptex),
         ("roc_carrying", a.rcc == b.rcc),
+        ("packet_indices", a.indices == b.indices),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }

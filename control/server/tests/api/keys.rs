@@ -90,6 +90,7 @@ async fn a_key_that_differs_in_anything_is_another() {
         install(|key| {
             key.roc_carrying = Some(v1::RocCarrying { mode: 2, rate: 1, tag_length: 0 });
         }),
+        install(|key| key.packet_indices = Some(v1::PacketIndices { from: 0, to: 9 })),
         install(|key| key.direction = Outbound.into()),
     ];
     let request = v1::InstallKeysRequest { keys };
@@ -119,6 +120,7 @@ async fn a_key_that_differs_in_anything_is_another() {
         "encrypted_extensions",
         "cryptex",
         "roc_carrying",
+        "packet_indices",
         "fine",
     ];
     assert_eq!(said, expected);

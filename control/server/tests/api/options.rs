@@ -137,7 +137,7 @@ async fn options_that_cannot_be_name_their_field() {
     daemon.session("s").await;
     daemon.leg("s", "a", LegSpec::srtp()).await.unwrap();
     type Say = fn(&mut v1::KeyInstall);
-    let wrong: [(&str, &str, Say); 9] = [
+    let wrong: [(&str, &str, Say); 10] = [
         ("key_derivation_rate", "AES_CM_128_HMAC_SHA1_80", |key| key.key_derivation_rate = 3),
         ("unencrypted_rtp", "AEAD_AES_128_GCM", |key| key.unencrypted_rtp = true),
         ("unauthenticated_rtp", "AEAD_AES_128_GCM", |key| key.unauthenticated_rtp = true),
@@ -147,6 +147,9 @@ async fn options_that_cannot_be_name_their_field() {
         ("cryptex", "AEAD_AES_128_GCM", |key| key.cryptex = 77),
         ("roc_carrying", "AEAD_AES_128_GCM", |key| {
             key.roc_carrying = Some(v1::RocCarrying { mode: 1, rate: 1, tag_length: 0 });
+        }),
+        ("packet_indices", "AES_CM_128_HMAC_SHA1_80", |key| {
+            key.packet_indices = Some(v1::PacketIndices { from: 2, to: 1 });
         }),
         ("roc_carrying", "AES_CM_128_HMAC_SHA1_80", |key| {
             key.roc_carrying = Some(v1::RocCarrying { mode: 2, rate: 65_536, tag_length: 0 });

@@ -132,6 +132,9 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     if job.packet.len() < end + layout.len {
         return Err(Error::NoTailroom);
     }
+    if job.kind == Kind::Rtp && !context.keys().indices.contains(context.next_rtp(head.sequence)?) {
+        return Err(Error::KeyExpired);
+    }
     let index = match job.kind {
         Kind::Rtp => context.take_rtp(head.sequence)?,
         Kind::Rtcp => context.take_rtcp()?,
@@ -268,6 +271,10 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
                 (u64::from(u32::from_be_bytes(word) & !E_FLAG), word)
             }
         };
+        if kind == Kind::Rtp && !keys.indices.contains(index) {
+            failure = Error::KeyExpired;
+            continue;
+        }
         let aead = direction.cipher.is_aead();
         let misled = layout.roc.is_some() && keys.rcc.is_some_and(|rcc| rcc.may_mislead(aead));
         match context.check(kind, index) {
@@ -331,6 +338,22 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
         failure = Error::AuthFailed;
     }
     Err(failure)
+}
+
+/// Tries the rollover counters after the one that a stream should begin with, on its first packet: of one that is
+/// joined late. As many as the context allows, each at the price of a tag.
+#[cold]
+pub(crate) fn try_rocs(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), Error> {
+    let (first, trials) = context.roc_trial();
+    for roc in (1..=u32::from(trials)).filter_map(|step| first.checked_add(step)) {
+        context.begin_at(roc);
+        match unprotect(context, job) {
+            Err(Error::AuthFailed) => {}
+            done => return done,
+        }
+    }
+    context.begin_at(first);
+    Err(Error::AuthFailed)
 }
 
 /// Undoes [`open`] of an AEAD suite, whose tag is where it was: the same text under the same nonce gives the same
