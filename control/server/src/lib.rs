@@ -35,7 +35,7 @@ pub use config::{Config, ConfigError};
 pub use error::ApiError;
 
 use crate::gateway::Gateway;
-use crate::listen::SocketFile;
+use crate::listen::{Lock, SocketFile};
 use crate::service::Service;
 
 /// How long calls may take to end when the daemon stops.
@@ -51,8 +51,8 @@ pub enum StartError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Another daemon answers on the socket.
-    #[error("another sluice is running: it answers on {0}; stop it, or configure another api.socket")]
+    /// Another daemon has the socket.
+    #[error("another sluice is running: it has {0}; stop it, or configure another api.socket")]
     AlreadyRunning(PathBuf),
     /// Something else is where the socket should be.
     #[error("{0} exists and is not a socket; remove it, or configure another api.socket")]
@@ -100,6 +100,8 @@ pub struct Server {
     unix: tokio::net::UnixListener,
     file: SocketFile,
     tcp: Option<(TcpListener, Transport)>,
+    /// The last to go: a successor must not start before the engine has ended.
+    lock: Lock,
 }
 
 /// A running engine. However it ends, media stops and XDP is detached: a pinned program would outlive
@@ -121,11 +123,12 @@ impl Drop for Running {
 }
 
 impl Server {
-    /// Binds the sockets and starts the engine. On an error nothing is left behind.
+    /// Binds the sockets and starts the engine. On an error nothing is left behind but the file that was
+    /// locked.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         descriptors::raise_limit();
         // The socket first: a second daemon must not touch the first one's interfaces.
-        let (unix, file) = listen::unix(&config.api)?;
+        let (unix, file, lock) = listen::unix(&config.api)?;
         let tcp = match &config.api.tcp {
             Some(tcp) => {
                 let failed = |source| StartError::Tcp { address: tcp.address, source };
@@ -144,7 +147,7 @@ impl Server {
         let pump = std::thread::Builder::new().name("sluice-events".into());
         let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
         running.pump = Some(pump);
-        Ok(Self { running, unix, file, tcp })
+        Ok(Self { running, unix, file, tcp, lock })
     }
 
     /// How the daemon runs.
@@ -200,8 +203,13 @@ impl Server {
         let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
         drop(self.file);
-        // Joins threads.
-        let _ = tokio::task::spawn_blocking(move || drop(self.running)).await;
+        let (running, lock) = (self.running, self.lock);
+        let end = move || {
+            // Joins threads.
+            drop(running);
+            drop(lock);
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
         Ok(())
     }
 }
