@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::ApiError;
 use crate::error::check_id;
 use crate::events::unix_nanoseconds;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Installs};
 
 /// Entries of one batch; a larger one would hold up other callers for too long.
 const MAX_BATCH: usize = 10_000;
@@ -45,11 +45,16 @@ fn only<T>(mut results: Vec<Result<T, ApiError>>) -> Result<T, ApiError> {
 }
 
 fn bounded<T>(field: &'static str, entries: Vec<T>) -> Result<Vec<T>, ApiError> {
-    if entries.len() > MAX_BATCH {
-        let message = format!("has {} entries", entries.len());
+    check_count(field, entries.len())?;
+    Ok(entries)
+}
+
+fn check_count(field: &'static str, entries: usize) -> Result<(), ApiError> {
+    if entries > MAX_BATCH {
+        let message = format!("has {entries} entries");
         return Err(ApiError::invalid(field, message, "send at most 10000 entries per call"));
     }
-    Ok(entries)
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -139,7 +144,8 @@ impl Sluice for Service {
         &self,
         request: Request<v1::InstallKeysRequest>,
     ) -> Answer<v1::InstallKeysResponse> {
-        let keys = bounded("keys", request.into_inner().keys)?;
+        let keys = Installs(request.into_inner().keys);
+        check_count("keys", keys.0.len())?;
         let gateway = Arc::clone(&self.0);
         let results = whole(async move { Ok(gateway.install_keys(keys).await) }).await?;
         let results = results.into_iter().map(key_result).collect();
@@ -148,7 +154,8 @@ impl Sluice for Service {
 
     async fn rekey(&self, request: Request<v1::RekeyRequest>) -> Answer<v1::RekeyResponse> {
         let v1::RekeyRequest { keys, grace_milliseconds } = request.into_inner();
-        let (gateway, keys) = (Arc::clone(&self.0), bounded("keys", keys)?);
+        let (gateway, keys) = (Arc::clone(&self.0), Installs(keys));
+        check_count("keys", keys.0.len())?;
         let results = whole(async move { gateway.rekey(keys, grace_milliseconds).await }).await?;
         let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::RekeyResponse { results }))

@@ -4,28 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, MasterKey, SessionKeys, Suite};
-use zeroize::Zeroizing;
+use sluice_srtp::{KeyId, SessionKeys};
 
-use super::sending::{Fingerprint, SendingKey, SendingKeys};
+use super::Gateway;
+use super::derivation::{Derived, Installs, direction};
+use super::options;
 use super::state::{Key, State};
-use super::{Gateway, options};
 use crate::ApiError;
-use crate::error::check_id;
 
 /// Longest time that older keys may go on verifying after a rekey.
 const MAX_GRACE: u32 = 600_000;
-
-/// An entry of a batch, checked and with its session keys derived.
-struct Derived {
-    session: String,
-    leg: String,
-    key: Key,
-    keys: SessionKeys,
-}
 
 /// Where an entry of a batch stands.
 enum Begun {
@@ -54,20 +44,14 @@ enum IfRetiring {
 
 impl Gateway {
     /// Installs keys: derivation on all cores first, then all commands, then all answers.
-    pub(crate) async fn install_keys(&self, installs: Vec<v1::KeyInstall>) -> Vec<Result<v1::Key, ApiError>> {
+    pub(crate) async fn install_keys(&self, installs: Installs) -> Vec<Result<v1::Key, ApiError>> {
         self.install(installs, IfRetiring::Keep).await
     }
 
-    async fn install(
-        &self,
-        installs: Vec<v1::KeyInstall>,
-        if_retiring: IfRetiring,
-    ) -> Vec<Result<v1::Key, ApiError>> {
-        let entries = installs.len();
+    async fn install(&self, installs: Installs, if_retiring: IfRetiring) -> Vec<Result<v1::Key, ApiError>> {
+        let entries = installs.0.len();
         let sending = self.sending.clone();
-        let derived = tokio::task::spawn_blocking(move || {
-            installs.into_par_iter().map(|install| derive(&sending, install)).collect::<Vec<_>>()
-        });
+        let derived = tokio::task::spawn_blocking(move || installs.derive(&sending));
         let Ok(derived) = derived.await else {
             return vec![Err(ApiError::unavailable("key derivation was interrupted")); entries];
         };
@@ -179,7 +163,7 @@ impl Gateway {
     /// once, as the new ones took over; those for receiving after the grace period.
     pub(crate) async fn rekey(
         self: &Arc<Self>,
-        installs: Vec<v1::KeyInstall>,
+        installs: Installs,
         grace: u32,
     ) -> Result<Vec<Result<v1::Key, ApiError>>, ApiError> {
         let grace = match grace {
@@ -190,7 +174,7 @@ impl Gateway {
                 return Err(ApiError::invalid("grace_milliseconds", message, "give at most 600000"));
             }
         };
-        let news: Vec<_> = installs.iter().map(place).collect();
+        let news: Vec<_> = installs.0.iter().map(place).collect();
         let results = self.install(installs, IfRetiring::Leave).await;
         let until = Instant::now() + Duration::from_millis(grace.into());
         let mut later = Vec::new();
@@ -318,52 +302,6 @@ fn place(install: &v1::KeyInstall) -> v1::KeyRef {
         leg: install.leg.clone(),
         key: install.key.clone(),
         direction: install.direction,
-    }
-}
-
-/// Checks an entry and derives its session keys; the key material is wiped when this returns.
-fn derive(sending: &SendingKeys, install: v1::KeyInstall) -> Result<Derived, ApiError> {
-    let mut install = install;
-    // Wiped on every way out.
-    let key_salt = Zeroizing::new(std::mem::take(&mut install.key_salt));
-    let options = options::options(&install);
-    let v1::KeyInstall { session, leg, key: id, direction: way, suite, .. } = install;
-    check_id("session", &session)?;
-    check_id("leg", &leg)?;
-    check_id("key", &id)?;
-    let direction = direction(v1::Direction::try_from(way).unwrap_or_default())?;
-    let suite: Suite = suite.parse()?;
-    let master = MasterKey::from_concatenated(suite, &key_salt)?;
-    let options = options?;
-    let fingerprint = sending.fingerprint(&key_salt);
-    let (number, sending) = number(sending, direction, fingerprint);
-    let keys = SessionKeys::derive_with(number, &master, &options)?;
-    let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: None };
-    Ok(Derived { session, leg, key, keys })
-}
-
-fn number(
-    keys: &SendingKeys,
-    direction: Direction,
-    fingerprint: Fingerprint,
-) -> (KeyId, Option<Arc<SendingKey>>) {
-    match direction {
-        Direction::Inbound => (keys.fresh_number(), None),
-        Direction::Outbound => {
-            let key = keys.key(fingerprint);
-            (key.number(), Some(Arc::new(key)))
-        }
-    }
-}
-
-fn direction(direction: v1::Direction) -> Result<Direction, ApiError> {
-    match direction {
-        v1::Direction::Inbound => Ok(Direction::Inbound),
-        v1::Direction::Outbound => Ok(Direction::Outbound),
-        v1::Direction::Unspecified => {
-            let remedy = "say DIRECTION_INBOUND or DIRECTION_OUTBOUND";
-            Err(ApiError::invalid("direction", "is not specified", remedy))
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! One lock guards the whole state, so that calls see each other whole. Key derivation, the slow part,
 //! is done before it is taken; commands of a batch are all given before the first answer is awaited.
 
+mod derivation;
 mod directory;
 mod keys;
 mod legs;
@@ -20,6 +21,7 @@ use sluice_datapath::{Command, CommandError, Engine, QueueFull, Ticket};
 use sluice_proto::v1;
 use tokio::sync::{Mutex, broadcast};
 
+pub(crate) use self::derivation::Installs;
 pub(crate) use self::directory::Directory;
 use self::sending::SendingKeys;
 use self::state::State;

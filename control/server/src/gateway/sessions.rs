@@ -122,6 +122,10 @@ fn check_labels(labels: &HashMap<String, String>) -> Result<(), ApiError> {
         let remedy = "give at most 64 labels, of names of 1 to 128 bytes and values of at most 1024";
         return Err(ApiError::invalid("labels", "are too many or too long", remedy));
     }
+    // An operator's terminal would obey them.
+    if labels.iter().flat_map(|(name, value)| name.chars().chain(value.chars())).any(char::is_control) {
+        return Err(ApiError::invalid("labels", "have control characters", "leave them out"));
+    }
     Ok(())
 }
 

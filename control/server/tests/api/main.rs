@@ -134,6 +134,12 @@ async fn errors_name_field_and_reason() {
     let none = daemon.leg("nowhere", "a", LegSpec::srtp()).await.unwrap_err();
     assert_eq!((none.code(), field_of(&none)), (Code::NotFound, "session".to_owned()));
     daemon.session("s").await;
+    for (name, value) in [("a", "\u{1b}[2J"), ("a\n", "b"), ("a", "\u{9b}2J"), ("", "b")] {
+        let labels = [(name.to_owned(), value.to_owned())].into();
+        let request = v1::CreateSessionRequest { session: "labelled".into(), labels };
+        let status = daemon.client().await.create_session(request).await.unwrap_err();
+        assert_eq!(field_of(&status), "labels", "{name:?} {value:?}");
+    }
     let taken = udp();
     let taken_at = taken.local_addr().unwrap().to_string();
     for (spec, code, field) in [
