@@ -341,6 +341,13 @@ impl SessionKeys {
         self.kernel
     }
 
+    /// Whether every RTP packet has a tag. Where not (RFC 4568 §6.3.3, RFC 4771's modes 1 and 3), a packet that
+    /// is accepted shows nothing about who sent it.
+    pub fn authenticates_rtp(&self) -> bool {
+        let every = self.rcc.is_none_or(|rcc| rcc.mode() != RccMode::One);
+        self.rtp.tag > 0 && every
+    }
+
     /// Whether a batch's common way will do for RTP packets.
     #[inline]
     pub(crate) const fn batched(&self) -> bool {

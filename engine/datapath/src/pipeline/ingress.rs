@@ -238,7 +238,10 @@ fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &Socket
     match (leg.inbound, transport.remote) {
         // Authentication decides.
         (Protection::Srtp, None) => true,
-        (Protection::Srtp, Some(_)) => leg.latching == Latching::FirstAuthenticated,
+        (Protection::Srtp, Some(_)) => {
+            leg.latching == Latching::FirstAuthenticated
+                && leg.inbound_keys.iter().all(|keys| keys.authenticates_rtp())
+        }
         (Protection::Plain, Some(_)) => false,
         // Probation decides; RTCP has none, and must come from the host from which RTP comes.
         (Protection::Plain, None) => match kind {

@@ -1,8 +1,11 @@
 //! Whose address a leg sends to, and who may change it.
 
+use std::sync::Arc;
+
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{Direction, DropReason, Event, Latching, LegSetup, Protection};
 use sluice_io::Component;
+use sluice_srtp::{KeyId, KeyOptions, MasterKey, Omit, Rcc, RccMode, SessionKeys, Suite};
 
 use crate::support::*;
 
@@ -43,6 +46,28 @@ fn a_signalled_address_is_the_only_one_where_learning_is_off() {
     assert_eq!(harness.receive_from(1, peer(1), &alice.protect(&rtp(7, 2))).len(), 1);
     assert_eq!(remote(&mut harness, &mut bob, 1), Some(1));
     assert!(moves(&harness).is_empty());
+}
+
+#[test]
+fn packets_without_tags_move_no_leg() {
+    let omit = Omit { rtp_authentication: true, ..Omit::default() };
+    let rcc = |mode, tag| Some(Rcc::new(mode, 4, tag).unwrap());
+    for options in [
+        KeyOptions { omit, ..KeyOptions::default() },
+        KeyOptions { rcc: rcc(RccMode::One, 14), ..KeyOptions::default() },
+        KeyOptions { rcc: rcc(RccMode::Three, 4), ..KeyOptions::default() },
+    ] {
+        let mut harness = harness(Latching::FirstAuthenticated, Srtp, Some(1));
+        let master = MasterKey::from_concatenated(Suite::AesCm128HmacSha1_80, &[7; 30]).unwrap();
+        let keys = SessionKeys::derive_with(KeyId(77), &master, &options).unwrap();
+        assert!(!keys.authenticates_rtp());
+        harness.install(1, Direction::Inbound, Arc::new(keys)).unwrap();
+        let mut bob = Peer::of(2, 50, 0);
+        assert!(harness.receive_from(1, peer(6666), &rtp(7, 1)).is_empty());
+        assert_eq!(harness.dropped(DropReason::UnexpectedSource), 1);
+        assert_eq!(remote(&mut harness, &mut bob, 1), Some(1));
+        assert!(moves(&harness).is_empty());
+    }
 }
 
 #[test]
