@@ -17,6 +17,10 @@ pub enum Error {
     /// The header extension runs past the packet's end.
     #[error("header extension exceeds the packet")]
     ExtensionLength,
+    /// A packet to be sent under cryptex has an extension that is marked as encrypted already (RFC 9335 §5):
+    /// who receives it would decrypt what nobody encrypted.
+    #[error("header extension is marked as encrypted already")]
+    ExtensionProfile,
     /// The buffer has no room for tag, index and MKI.
     #[error("buffer lacks tailroom for tag, index and MKI")]
     NoTailroom,

@@ -100,6 +100,21 @@ fn headers_in_the_clear_are_read_unless_cryptex_is_required() {
 }
 
 #[test]
+fn a_packet_marked_as_encrypted_before_it_is_refused() {
+    for profile in [[0xc0, 0xde], [0xc2, 0xde]] {
+        let marked = packet(1, Some(profile));
+        for cryptex in [Cryptex::On, Cryptex::Required] {
+            let keys = keys(Suite::AeadAes128Gcm, &KeyOptions { cryptex, ..KeyOptions::default() });
+            let (mut sender, _) = pair(&keys);
+            assert_eq!(send(&mut sender, Kind::Rtp, &marked), Err(Error::ExtensionProfile));
+        }
+        let off = keys(Suite::AeadAes128Gcm, &KeyOptions::default());
+        let sent = send(&mut pair(&off).0, Kind::Rtp, &marked).unwrap();
+        assert_eq!(receive(&mut pair(&off).1, Kind::Rtp, &sent), Ok(marked));
+    }
+}
+
+#[test]
 fn cryptex_and_single_elements_are_never_in_one_packet() {
     let suite = Suite::AesCm128HmacSha1_80;
     let encrypted_extensions: ExtensionIds = [2].into_iter().collect();

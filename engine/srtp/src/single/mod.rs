@@ -126,6 +126,9 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
         0
     };
     let end = job.len + inner + if cryptex { cryptex::growth(packet) } else { 0 };
+    if cryptex && cryptex::is_marked(packet) {
+        return Err(Error::ExtensionProfile);
+    }
     if header.is_some_and(|header| header.cipher.is_some()) {
         extension::check(packet)?;
     }
