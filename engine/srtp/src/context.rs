@@ -10,7 +10,7 @@ use crate::replay::{Replay, ReplayWindow};
 use crate::{Error, KeyId, Kind, SessionKeys};
 
 /// Master keys that one context can hold at a time: the newest and those not retired yet.
-const MAX_KEYS: usize = 8;
+pub const MAX_KEYS: usize = 16;
 /// SRTCP indices have 31 bits (RFC 3711 §3.4).
 const RTCP_INDEX_END: u64 = 1 << 31;
 
@@ -176,6 +176,16 @@ impl Inbound {
         self.rtcp.reset();
         if let Some(more) = &mut self.more {
             more.inner.reset();
+        }
+    }
+
+    /// Counts every index up to `position` as seen, as if its packets had been received; never goes back.
+    /// With the position that another context had, a stream carries on here and no packet is accepted twice.
+    pub fn advance(&mut self, position: Position) {
+        for (list, index) in [(&mut self.rtp, position.rtp), (&mut self.rtcp, position.rtcp)] {
+            if let Some(index) = index.filter(|index| list.highest() < Some(*index)) {
+                list.close(index);
+            }
         }
     }
 
@@ -389,8 +399,11 @@ impl Outbound {
         &self.held.keys
     }
 
-    /// The index that an RTP packet would have.
-    pub(crate) fn next_rtp(&self, sequence: u16) -> Result<u64, Error> {
+    /// The packet index that an RTP packet with this sequence number would have (RFC 3711 §3.3.1).
+    ///
+    /// # Errors
+    /// [`Error::IndexReused`] if it would lie before the first packet ever, or after the last.
+    pub fn index_of(&self, sequence: u16) -> Result<u64, Error> {
         estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)
     }
 
@@ -398,7 +411,7 @@ impl Outbound {
     #[allow(clippy::inline_always, reason = "a call costs as much as what it does")]
     #[inline(always)]
     pub(crate) fn take_rtp(&mut self, sequence: u16) -> Result<u64, Error> {
-        let index = self.next_rtp(sequence)?;
+        let index = self.index_of(sequence)?;
         self.spend(Kind::Rtp)?;
         // A packet too far behind cannot be shown to be new: sending it could reuse its index.
         self.rtp.commit(index).map_err(|_| Error::IndexReused)?;

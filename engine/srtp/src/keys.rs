@@ -14,6 +14,8 @@ use crate::transform::counter_block;
 use crate::{Indices, KeyError, KeyId, KeyOptions, Kind, Lifetime, MasterKey, Mki, Suite};
 
 const MAC_KEY: usize = 20;
+/// Octets of a tag of 32 bits.
+const SHORT_TAG: u8 = 4;
 
 /// What is encrypted of RTP headers.
 pub(crate) struct HeaderProtection {
@@ -125,7 +127,8 @@ impl Direction {
             Kind::Rtcp => (parameters.rtcp_tag, options.lifetime.rtcp_packets, options.omit.rtcp_encryption),
         };
         let rcc = options.rcc.filter(|_| kind == Kind::Rtp);
-        let hmac = parameters.transform.has_hmac() && !options.omit.rtp_authentication;
+        let has_hmac = parameters.transform.has_hmac();
+        let hmac = has_hmac && !options.omit.rtp_authentication;
         if rcc.is_some_and(|rcc| rcc.mode() != RccMode::Three) && !hmac {
             return Err(KeyError::RccMode { suite });
         }
@@ -175,6 +178,8 @@ impl Direction {
         };
         if unauthenticated {
             tag = 0;
+        } else if kind == Kind::Rtcp && options.short_rtcp_tags && has_hmac {
+            tag = SHORT_TAG;
         }
         let plain_header = options.cryptex == Cryptex::Off && options.encrypted_extensions.is_empty();
         let batched = plain_header

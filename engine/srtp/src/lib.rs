@@ -56,7 +56,7 @@ mod suite;
 mod transform;
 mod unprotect;
 
-pub use context::{Contexts, Inbound, Outbound, Position};
+pub use context::{Contexts, Inbound, MAX_KEYS, Outbound, Position};
 pub use error::Error;
 pub use keys::{SessionKeys, SessionMaterial};
 pub use master::{Indices, KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit};

@@ -298,6 +298,9 @@ pub struct KeyOptions {
     pub rcc: Option<Rcc>,
     /// The RTP packet indices that the key is for: ⟨From, To⟩ (RFC 3711 §8.1.1).
     pub indices: Indices,
+    /// RTCP packets have tags of 32 bits, as some endpoints send them under the suites whose RTP packets have
+    /// such, against RFC 4568 §6.2.2. AEAD suites know no such thing.
+    pub short_rtcp_tags: bool,
 }
 
 /// ⟨From, To⟩: the first and the last RTP packet index that a key is for, of 48 bits each (RFC 3711 §8.1.1).

@@ -100,7 +100,7 @@ impl Replay {
     /// Counts every index up to `highest` as seen.
     pub(crate) fn close(&mut self, highest: u64) {
         self.words().fill(u64::MAX);
-        self.end = highest + 1;
+        self.end = highest.saturating_add(1);
     }
 
     fn words(&mut self) -> &mut [u64] {

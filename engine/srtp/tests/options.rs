@@ -206,3 +206,46 @@ fn who_joins_late_may_try_some_rollover_counters_on_the_first_packet() {
         assert!(receive(&mut receiver, Kind::Rtp, &ahead).is_err(), "{suite}");
     }
 }
+
+#[test]
+fn rtcp_tags_may_be_as_short_as_those_of_rtp() {
+    let (suite, rtcp) = (Suite::AesCm128HmacSha1_32, Random(3).rtcp(SSRC));
+    let keys =
+        |short_rtcp_tags| derive(suite, &KeyOptions { short_rtcp_tags, ..KeyOptions::default() }).unwrap();
+    let inbound = |keys: &Arc<SessionKeys>| Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), 0);
+    let (usual, short) = (keys(false), keys(true));
+    let [whole, cut] = [&usual, &short]
+        .map(|keys| send(&mut Outbound::new(SSRC, keys.clone(), 0), Kind::Rtcp, &rtcp).unwrap());
+    assert_eq!(cut, whole[..whole.len() - 6], "the same tag, of which less is sent");
+    assert_eq!(receive(&mut inbound(&short), Kind::Rtcp, &cut), Ok(rtcp));
+    assert!(receive(&mut inbound(&usual), Kind::Rtcp, &cut).is_err());
+}
+
+#[test]
+fn a_receiver_that_carries_on_elsewhere_takes_no_packet_twice() {
+    let keys = derive(Suite::AeadAes128Gcm, &KeyOptions::default()).unwrap();
+    let start = Position { rtp: Some((3 << 16) - 2), rtcp: Some(6) };
+    let mut sender = Outbound::resume(SSRC, keys.clone(), start, 0);
+    let mut random = Random(9);
+    let mut first = Inbound::new(SSRC, keys.clone(), ReplayWindow::default(), 2);
+    let mut sent = Vec::new();
+    for sequence in [0xffff, 0, 1] {
+        sent.push((Kind::Rtp, random.rtp(SSRC, sequence, 50)));
+        sent.push((Kind::Rtcp, random.rtcp(SSRC)));
+    }
+    let sent: Vec<_> =
+        sent.into_iter().map(|(kind, plain)| (kind, send(&mut sender, kind, &plain).unwrap())).collect();
+    for (kind, packet) in &sent[..4] {
+        receive(&mut first, *kind, packet).unwrap();
+    }
+    let mut second = Inbound::new(SSRC, keys, ReplayWindow::default(), 0);
+    second.advance(first.position());
+    second.advance(Position::default());
+    assert_eq!(second.position(), first.position());
+    for (kind, packet) in &sent[..4] {
+        assert_eq!(receive(&mut second, *kind, packet), Err(Error::Replayed));
+    }
+    for (kind, packet) in &sent[4..] {
+        receive(&mut second, *kind, packet).unwrap();
+    }
+}

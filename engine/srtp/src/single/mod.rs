@@ -135,7 +135,7 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     if job.packet.len() < end + layout.len {
         return Err(Error::NoTailroom);
     }
-    if job.kind == Kind::Rtp && !context.keys().indices.contains(context.next_rtp(head.sequence)?) {
+    if job.kind == Kind::Rtp && !context.keys().indices.contains(context.index_of(head.sequence)?) {
         return Err(Error::KeyExpired);
     }
     let index = match job.kind {
