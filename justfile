@@ -18,7 +18,7 @@ demo *ARGS:
     "${CARGO_TARGET_DIR:-target}/demo/sluice" demo {{ARGS}}
 
 # All checks and all tests, as continuous integration runs them.
-test: fmt-check lint deny unit kernels instructions aarch64 netns ebpf fuzz docs
+test: fmt-check lint deny unit kernels instructions aarch64 pylibsrtp netns ebpf fuzz docs
     @echo "test: everything passed"
 
 alias ci := test
@@ -79,6 +79,10 @@ instructions *ARGS:
 # Kernels and SRTP library for AArch64, run under qemu-user.
 aarch64:
     .ci/aarch64
+
+# pylibsrtp, built from its source package, with its own tests on Sluice's C library.
+pylibsrtp:
+    .ci/pylibsrtp
 
 # RFC test vectors only.
 vectors:

@@ -138,8 +138,8 @@ impl Inbound {
         (self.initial_roc, self.roc_trials)
     }
 
-    /// Makes another rollover counter the initial one, before any packet.
-    pub(crate) const fn begin_at(&mut self, roc: u32) {
+    /// Makes another rollover counter the initial one; of no effect once an RTP packet was authentic.
+    pub const fn begin_at(&mut self, roc: u32) {
         self.initial_roc = roc;
     }
 
@@ -353,6 +353,18 @@ impl Outbound {
         }
         let next_rtcp = position.rtcp.map_or(0, |index| (index + 1).min(RTCP_INDEX_END) as u32);
         Self { ssrc, initial_roc: roc, rtp, next_rtcp, repair: false, held: Held::new(keys) }
+    }
+
+    /// Lets packets be sent out of order by as much as `window`, instead of 128 packets. To be said before the
+    /// first packet: what was sent until now counts as a window full of used indices.
+    #[must_use]
+    pub fn with_window(mut self, window: ReplayWindow) -> Self {
+        let highest = self.rtp.highest();
+        self.rtp = Replay::new(window);
+        if let Some(highest) = highest {
+            self.rtp.close(highest);
+        }
+        self
     }
 
     /// Of double suites: packets are repair data, and get the outer transform only (RFC 8723 §5.1, §7).

@@ -17,9 +17,10 @@ pub enum Error {
     /// The header extension runs past the packet's end.
     #[error("header extension exceeds the packet")]
     ExtensionLength,
-    /// A packet to be sent under cryptex has an extension that is marked as encrypted already (RFC 9335 §5):
-    /// who receives it would decrypt what nobody encrypted.
-    #[error("header extension is marked as encrypted already")]
+    /// A packet to be sent under cryptex has an extension that is marked as encrypted already (RFC 9335 §5), so
+    /// that its receiver would decrypt what nobody encrypted; or one that is not of RFC 8285 and would have to
+    /// go in the clear, where the session negotiated that none does.
+    #[error("cryptex cannot encrypt a header extension of this profile")]
     ExtensionProfile,
     /// The buffer has no room for tag, index and MKI.
     #[error("buffer lacks tailroom for tag, index and MKI")]

@@ -100,7 +100,16 @@ fn headers_in_the_clear_are_read_unless_cryptex_is_required() {
 }
 
 #[test]
-fn a_packet_marked_as_encrypted_before_it_is_refused() {
+fn an_extension_that_nobody_could_read_aright_is_not_sent() {
+    for (cryptex, sent) in [(Cryptex::On, true), (Cryptex::Required, false)] {
+        let keys = keys(Suite::AesCm256HmacSha1_80, &KeyOptions { cryptex, ..KeyOptions::default() });
+        let other = packet(2, Some([0xff, 0xff]));
+        let (mut sender, mut receiver) = pair(&keys);
+        match send(&mut sender, Kind::Rtp, &other) {
+            Ok(clear) => assert!(sent && receive(&mut receiver, Kind::Rtp, &clear) == Ok(other)),
+            Err(error) => assert!(!sent && error == Error::ExtensionProfile),
+        }
+    }
     for profile in [[0xc0, 0xde], [0xc2, 0xde]] {
         let marked = packet(1, Some(profile));
         for cryptex in [Cryptex::On, Cryptex::Required] {

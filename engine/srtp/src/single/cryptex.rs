@@ -8,7 +8,7 @@ pub enum Cryptex {
     Off,
     /// Packets are sent so; received ones may be either.
     On,
-    /// As `On`, but a received packet with a CSRC or an extension in the clear is refused.
+    /// As `On`, but a packet with a CSRC or an extension in the clear is neither accepted nor sent.
     Required,
 }
 
@@ -37,6 +37,13 @@ pub(super) fn concerns(packet: &[u8]) -> bool {
 /// How much a packet grows by an empty extension, where it has CSRCs only (RFC 9335 §5.1).
 pub(super) fn growth(packet: &[u8]) -> usize {
     if csrcs(packet) > 0 && !has_extension(packet) { EXTENSION_HEADER } else { 0 }
+}
+
+/// Whether a packet to be sent, whose header was found whole, must be refused (RFC 9335 §5).
+pub(super) fn forbids(cryptex: Cryptex, packet: &[u8]) -> bool {
+    let at = FIXED + csrcs(packet);
+    let of_8285 = !has_extension(packet) || PROFILES.iter().any(|(clear, _)| packet[at..at + 2] == *clear);
+    is_marked(packet) || (cryptex == Cryptex::Required && !of_8285)
 }
 
 /// Marks a packet as encrypted, with room for [`growth`] at its end; its header was found whole. `false`

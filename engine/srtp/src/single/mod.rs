@@ -119,14 +119,15 @@ pub(crate) fn protect(context: &mut Outbound, job: &mut Job<'_>) -> Result<(), E
     }
     let layout = Layout::new(context.keys(), job.kind, head.sequence);
     let header = context.keys().header.as_deref().filter(|_| job.kind == Kind::Rtp);
-    let cryptex = header.is_some_and(|header| header.cryptex != Cryptex::Off);
+    let how = header.map_or(Cryptex::Off, |header| header.cryptex);
+    let cryptex = how != Cryptex::Off;
     let inner = if job.kind == Kind::Rtp && context.keys().inner.is_some() && !context.is_repair() {
         INNER_LEN
     } else {
         0
     };
     let end = job.len + inner + if cryptex { cryptex::growth(packet) } else { 0 };
-    if cryptex && cryptex::is_marked(packet) {
+    if cryptex && cryptex::forbids(how, packet) {
         return Err(Error::ExtensionProfile);
     }
     if header.is_some_and(|header| header.cipher.is_some()) {
