@@ -195,6 +195,32 @@ mod tests {
         assert_eq!((slab.len(), slab.get(0)), (2, Some(&'c')));
     }
 
+    /// Of 100,000 SSRCs of one leg, however chosen: a lookup is a few neighbouring slots, as of ten.
+    #[test]
+    fn an_ssrc_among_a_hundred_thousand_is_found_in_constant_time() {
+        type Chosen = fn(u32) -> u32;
+        let chosen: [Chosen; 3] = [
+            |number| number,
+            |number| number << 12 | number >> 20,
+            |number| number.wrapping_mul(0x9e37_79b9),
+        ];
+        for ssrc in chosen {
+            let mut index = Index::new(100_000);
+            for number in 0..100_000 {
+                assert!(index.insert((7, ssrc(number)), number));
+            }
+            assert!(!index.insert((8, 0), 0), "full");
+            let distances =
+                index.slots.iter().enumerate().filter_map(|(at, slot)| {
+                    slot.map(|(key, _)| at.wrapping_sub(index.home(&key)) & index.mask)
+                });
+            let (sum, worst) = distances.fold((0, 0), |(sum, worst), one| (sum + one, one.max(worst)));
+            assert!(sum < 100_000, "{sum} slots looked at in vain: more than one a lookup");
+            assert!(worst < 64, "{worst} for one");
+            assert!((0..100_000).all(|number| index.get(&(7, ssrc(number))) == Some(number)));
+        }
+    }
+
     proptest! {
         #[test]
         fn an_index_answers_like_a_map(operations in prop::collection::vec((0..3_u8, 0..24_u32), 0..400)) {

@@ -12,7 +12,7 @@
 //! decrypt, commit (RFC 3711 §3.3). Two copies of a packet in one batch both pass the check; the
 //! commit decides.
 //!
-//! A single packet is a batch of one:
+//! The [`guide`] shows by example how it is used. A single packet is a batch of one:
 //!
 //! ```
 //! use std::slice::from_mut;
@@ -41,6 +41,7 @@
 
 mod context;
 mod error;
+pub mod guide;
 mod index;
 pub mod kdf;
 mod keys;

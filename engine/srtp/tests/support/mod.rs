@@ -50,7 +50,19 @@ impl Random {
         }
         let payload = self.below(max_payload + 1) as usize;
         packet.extend(self.bytes(payload));
+        if self.one_in(6) {
+            let padding = 1 + self.below(40) as usize;
+            packet[0] |= 0x20;
+            packet.resize(packet.len() + padding, 0);
+            packet.splice(packet.len() - 1.., [padding as u8]);
+        }
         packet
+    }
+
+    /// As much payload as packets have: mostly a voice frame or a video packet, at times none or a jumbo
+    /// frame of up to 9,000 octets.
+    pub(crate) fn payload(&mut self) -> u64 {
+        self.pick([0, 200, 200, 200, 1400, 1400, 1400, 9000])
     }
 
     /// An RTP packet with a header extension of RFC 8285 in either form. Padding is at its end only: where
