@@ -142,48 +142,48 @@ impl Pipeline {
 
 /// From plain packets to protected ones.
 fn srtpenc(place: &Namespace, key: &Key, names: Names, mki: Mki) -> Command {
-    let mut protection = format!("key={}", hex::encode(&key.material));
+    let mut properties = vec![format!("key={}", hex::encode(&key.material))];
     for (kind, cipher, auth) in names.of_each_kind() {
-        protection += &format!(" {kind}-cipher={cipher} {kind}-auth={auth}");
+        properties.extend([format!("{kind}-cipher={cipher}"), format!("{kind}-auth={auth}")]);
     }
     if mki != Mki::NONE {
-        protection += &format!(" mki={}", hex::encode(mki.as_slice()));
+        properties.push(format!("mki={}", hex::encode(mki.as_slice())));
     }
     let mut command = place.command("gst-launch-1.0");
     command.arg("-q");
     for (kind, input, output) in LANES {
-        let caps = format!("application/x-{kind}");
-        between(&mut command, ["srtpenc", kind, &protection], [input, output], &caps, "_0");
+        command.args(["srtpenc", &format!("name={kind}")]).args(&properties);
+        between(&mut command, kind, "_0", &format!("application/x-{kind}"), [input, output]);
     }
     command
 }
 
 /// From protected packets to plain ones.
 fn srtpdec(place: &Namespace, key: &Key, names: Names, mki: Mki) -> Command {
-    let mut protection = format!("ssrc=(uint){SSRC},srtp-key=(buffer){}", hex::encode(&key.material));
+    let mut fields = vec![format!("ssrc=(uint){SSRC}")];
+    fields.push(format!("srtp-key=(buffer){}", hex::encode(&key.material)));
     for (kind, cipher, auth) in names.of_each_kind() {
-        protection += &format!(",s{kind}-cipher={cipher},s{kind}-auth={auth}");
+        fields.extend([format!("s{kind}-cipher={cipher}"), format!("s{kind}-auth={auth}")]);
     }
     if mki != Mki::NONE {
-        protection += &format!(",mki=(buffer){}", hex::encode(mki.as_slice()));
+        fields.push(format!("mki=(buffer){}", hex::encode(mki.as_slice())));
     }
     let mut command = place.command("gst-launch-1.0");
     command.arg("-q");
     for (kind, input, output) in LANES {
-        let caps = format!("application/x-s{kind},{protection}");
-        between(&mut command, ["srtpdec", kind, ""], [input, output], &caps, "");
+        command.args(["srtpdec", &format!("name={kind}")]);
+        let caps = format!("application/x-s{kind},{}", fields.join(","));
+        between(&mut command, kind, "", &caps, [input, output]);
     }
     command
 }
 
-/// Puts an element, its name and its properties, between two sockets; its pads are called after the kind of
-/// packet, and perhaps numbered.
+/// Puts the element of that name between two sockets; its pads are called after the kind of packet, too, and
+/// perhaps numbered.
 ///
 /// RTP and RTCP have an element each: with both in one, GStreamer 1.22 sets up its keys from two threads at
 /// once, and now and then ends up with none.
-fn between(command: &mut Command, element: [&str; 3], ports: [u16; 2], caps: &str, number: &str) {
-    let ([factory, kind, properties], [input, output]) = (element, ports);
-    command.args([factory, &format!("name={kind}")]).args(properties.split_whitespace());
+fn between(command: &mut Command, kind: &str, number: &str, caps: &str, [input, output]: [u16; 2]) {
     command.args(["udpsrc", "address=127.0.0.1", &format!("port={input}"), &format!("caps={caps}")]);
     command.args(["!", &format!("{kind}.{kind}_sink{number}"), &format!("{kind}.{kind}_src{number}"), "!"]);
     command.args(["udpsink", "host=127.0.0.1", &format!("port={output}"), "sync=false", "async=false"]);

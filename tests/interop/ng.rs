@@ -28,8 +28,8 @@ pub(crate) fn ask(
 
 fn encode(dictionary: &BTreeMap<&str, &str>) -> String {
     let strings = dictionary.iter().flat_map(|(key, value)| [key, value]);
-    let body: String = strings.map(|string| format!("{}:{string}", string.len())).collect();
-    format!("d{body}e")
+    let body: Vec<_> = strings.map(|string| format!("{}:{string}", string.len())).collect();
+    format!("d{}e", body.concat())
 }
 
 /// Reads a dictionary of strings: answers to our questions hold nothing else.
