@@ -91,6 +91,8 @@ impl Engine {
         command
             .args(["--num-threads=1", "--media-num-threads=1"])
             .arg(format!("--listen-ng={}", at(CONTROL)));
+        // Should it die, its core is nobody's to clean up.
+        command.current_dir(directory.path());
         let mut process = Process::spawn("rtpengine", command, directory.path())?;
         process.wait_for_udp(CONTROL, START)?;
         Ok(Self { process, namespace, _directory: directory })
