@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use crate::ng::ask;
 use crate::{Lane, START, at, namespace, needs, rtcp_packets, rtp_packets};
 
-/// The suites that rtpengine and Sluice both have, but for NULL_HMAC_SHA1_80 and _32: at their first packet
-/// rtpengine 10.5 calls a function that they do not have, and dies.
+/// The suites that rtpengine and Sluice both have, but for NULL_HMAC_SHA1_80 and _32, which lack a function that
+/// rtpengine 10.5 calls at the first packet: it dies.
 const SUITES: [Suite; 9] = [
     Suite::AesCm128HmacSha1_80,
     Suite::AesCm128HmacSha1_32,
