@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use sluice_demo::gateway::Key;
 use sluice_srtp::{
-    Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys,
+    Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Outbound, ReplayWindow, SessionKeys,
     protect, unprotect,
 };
 
@@ -34,6 +34,17 @@ impl Peer {
 
     /// A peer that protects what it sends under `sends`, and takes what comes as under `receives`.
     pub fn keyed(socket: UdpSocket, sends: Option<&Key>, receives: Option<&Key>) -> Result<Self> {
+        Self::with_options(socket, sends, receives, &KeyOptions::default())
+    }
+
+    /// The same with keys that are used as `options` say.
+    pub fn with_options(
+        socket: UdpSocket,
+        sends: Option<&Key>,
+        receives: Option<&Key>,
+        options: &KeyOptions,
+    ) -> Result<Self> {
+        let session_keys = |key: &Key| session_keys(key, options);
         let sends = sends.map(session_keys).transpose()?.map(|keys| (keys, HashMap::new()));
         let receives = receives.map(session_keys).transpose()?.map(|keys| (keys, HashMap::new()));
         Ok(Self { sends, receives, ..Self::plain(socket) })
@@ -115,9 +126,9 @@ pub fn receive_raw(socket: &UdpSocket, limit: Duration) -> Result<Option<(Vec<u8
     }
 }
 
-fn session_keys(key: &Key) -> Result<Arc<SessionKeys>> {
+fn session_keys(key: &Key, options: &KeyOptions) -> Result<Arc<SessionKeys>> {
     let master = MasterKey::from_concatenated(key.suite, &key.material)?;
-    Ok(Arc::new(SessionKeys::derive(KeyId(0), &master, Mki::NONE, Lifetime::default())?))
+    Ok(Arc::new(SessionKeys::derive_with(KeyId(0), &master, options)?))
 }
 
 /// RFC 5761 §4 tells RTP from RTCP; their SSRCs are in different places.

@@ -36,6 +36,7 @@ pub(super) fn options(install: &v1::KeyInstall) -> Result<KeyOptions, ApiError> 
             Some(indices) => Indices::new(indices.from, indices.to)?,
             None => Indices::ALL,
         },
+        short_rtcp_tags: false,
     })
 }
 
