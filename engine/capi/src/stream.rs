@@ -139,7 +139,6 @@ impl Stream {
         let left = sender.context.remaining().0;
         tell_of_limits(kind, result.err(), position, left, events);
         result.map_err(|error| match error {
-            Error::IndexReused if position == Some(LAST_INDEX) => srtp_err_status_key_expired,
             Error::IndexReused if number.is_some_and(|index| Some(index + window) <= position) => {
                 srtp_err_status_replay_old
             }
@@ -296,8 +295,10 @@ fn open(context: &mut Inbound, kind: Kind, packet: &mut [u8]) -> std::result::Re
 
 fn tell_of_limits(kind: Kind, error: Option<Error>, highest: Option<u64>, left: u64, events: &mut Events) {
     match error {
+        Some(Error::KeyExpired) if highest.is_some_and(|highest| highest + NEAR > LAST_INDEX) => {
+            events.push(event_packet_index_limit);
+        }
         Some(Error::KeyExpired) => events.push(event_key_hard_limit),
-        Some(Error::IndexReused) if highest == Some(LAST_INDEX) => events.push(event_packet_index_limit),
         None if kind == Kind::Rtp && left < SOFT_LIMIT => events.push(event_key_soft_limit),
         _ => {}
     }

@@ -199,11 +199,8 @@ mod tests {
     #[test]
     fn an_ssrc_among_a_hundred_thousand_is_found_in_constant_time() {
         type Chosen = fn(u32) -> u32;
-        let chosen: [Chosen; 3] = [
-            |number| number,
-            |number| number << 12 | number >> 20,
-            |number| number.wrapping_mul(0x9e37_79b9),
-        ];
+        let chosen: [Chosen; 3] =
+            [|number| number, |number| number.rotate_left(12), |number| number.wrapping_mul(0x9e37_79b9)];
         for ssrc in chosen {
             let mut index = Index::new(100_000);
             for number in 0..100_000 {

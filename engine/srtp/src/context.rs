@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use sluice_kernels::prefetch;
 
-use crate::index::estimate;
+use crate::index::{INDEX_END, estimate};
 use crate::replay::{Replay, ReplayWindow};
 use crate::{Error, KeyId, Kind, SessionKeys};
 
@@ -52,6 +52,12 @@ impl Position {
     pub fn roc(&self) -> u32 {
         self.rtp.map_or(0, |index| (index >> 16) as u32)
     }
+}
+
+/// Why a packet has no index: it lies after the last one, or else it has the reason `before`.
+#[cold]
+fn no_index(highest: Option<u64>, before: Error) -> Error {
+    if highest.is_some_and(|highest| highest >= INDEX_END / 2) { Error::KeyExpired } else { before }
 }
 
 /// A key in a context with what it has done there.
@@ -160,7 +166,7 @@ impl Inbound {
         let inner = self.more.as_ref().map(|more| &more.inner);
         let highest = inner.and_then(Replay::highest);
         let roc = outer.map_or(self.initial_roc, |outer| (outer >> 16) as u32);
-        let index = estimate(highest, roc, sequence).ok_or(Error::TooOld)?;
+        let index = estimate(highest, roc, sequence).ok_or_else(|| no_index(highest, Error::TooOld))?;
         inner.map_or(Ok(()), |inner| inner.check(index)).map(|()| index)
     }
 
@@ -277,7 +283,8 @@ impl Inbound {
 
     #[inline]
     pub(crate) fn estimate(&self, sequence: u16) -> Result<u64, Error> {
-        estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::TooOld)
+        let highest = self.rtp.highest();
+        estimate(highest, self.initial_roc, sequence).ok_or_else(|| no_index(highest, Error::TooOld))
     }
 
     #[inline]
@@ -414,9 +421,11 @@ impl Outbound {
     /// The packet index that an RTP packet with this sequence number would have (RFC 3711 §3.3.1).
     ///
     /// # Errors
-    /// [`Error::IndexReused`] if it would lie before the first packet ever, or after the last.
+    /// [`Error::IndexReused`] if it would lie before the first packet ever, [`Error::KeyExpired`] if after the
+    /// last that there can be.
     pub fn index_of(&self, sequence: u16) -> Result<u64, Error> {
-        estimate(self.rtp.highest(), self.initial_roc, sequence).ok_or(Error::IndexReused)
+        let highest = self.rtp.highest();
+        estimate(highest, self.initial_roc, sequence).ok_or_else(|| no_index(highest, Error::IndexReused))
     }
 
     /// Takes the index of an RTP packet; it is used up from now on.

@@ -298,9 +298,10 @@ fn excused(theirs: Status, ours: Error, damaged: bool, alone: bool) -> bool {
     match (theirs, ours) {
         // The E flag is not as agreed. Under GCM libsrtp believes it, and finds the tag wrong.
         (Status(14), Error::NotEncrypted) => true,
-        (Status(7 | 8), Error::NotEncrypted) => damaged,
+        (Status(7 | 8), Error::NotEncrypted)
         // libsrtp looks for replays after it looks at the E flag, and before it looks at the MKI.
-        (Status(14), Error::Replayed | Error::TooOld) | (Status(9 | 10), Error::UnknownMki) => damaged,
+        | (Status(14), Error::Replayed | Error::TooOld)
+        | (Status(9 | 10), Error::UnknownMki) => damaged,
         // A packet before it in our batch took its index, or moved the window past it.
         (Status(9 | 10), Error::AuthFailed) => !alone && damaged,
         (Status(10), Error::Replayed) => !alone,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_srtp::{
     Error, Inbound, Job, KeyId, KeyOptions, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Omit, Outbound,
-    ReplayWindow, SessionKeys, Suite, protect, unprotect,
+    Position, ReplayWindow, SessionKeys, Suite, protect, unprotect,
 };
 
 const SSRC: u32 = 0xcafe_babe;
@@ -267,6 +267,31 @@ fn a_lifetime_ends_sending() {
     assert_eq!(send(&mut out, Kind::Rtp, &rtp(3, 20)), Err(Error::KeyExpired));
     send(&mut out, Kind::Rtcp, &rtcp()).unwrap();
     assert_eq!(send(&mut out, Kind::Rtcp, &rtcp()), Err(Error::KeyExpired));
+}
+
+#[test]
+fn the_last_packets_of_2_48_and_2_31_go_through_and_none_after_them() {
+    for suite in Suite::ALL {
+        let keys = keys(suite, 1, b"");
+        let position = Position { rtp: Some((1 << 48) - 3), rtcp: Some((1 << 31) - 3) };
+        let mut out = Outbound::resume(SSRC, keys.clone(), position, 0);
+        let mut into = Inbound::new(SSRC, keys, ReplayWindow::default(), 0);
+        into.advance(position);
+        assert_eq!(out.remaining(), (2, 2), "{suite}");
+        for sequence in [0xfffe, 0xffff] {
+            for (kind, plain) in [(Kind::Rtp, rtp(sequence, 20)), (Kind::Rtcp, rtcp())] {
+                let sent = send(&mut out, kind, &plain).unwrap();
+                assert_eq!(receive(&mut into, kind, &sent), Ok(plain), "{suite}");
+            }
+        }
+        assert_eq!(out.remaining(), (0, 0), "{suite}");
+        for (kind, plain) in [(Kind::Rtp, rtp(0, 20)), (Kind::Rtcp, rtcp())] {
+            assert_eq!(send(&mut out, kind, &plain), Err(Error::KeyExpired), "{suite}");
+        }
+        let after = [&rtp(0, 40)[..], &[0; 40]].concat();
+        assert_eq!(receive(&mut into, Kind::Rtp, &after), Err(Error::KeyExpired), "{suite}");
+        assert_eq!(into.position(), Position { rtp: Some((1 << 48) - 1), rtcp: Some((1 << 31) - 1) });
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod keys;
 mod lifecycle;
 mod options;
+mod perc;
 mod start;
 mod support;
 
