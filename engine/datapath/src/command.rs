@@ -1,10 +1,10 @@
 //! What control can tell a worker, and why it may be refused.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sluice_io::{Component, NextHop};
-use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
+use sluice_srtp::{KeyId, Position, ReplayWindow, SessionKeys};
 
 use crate::LegStats;
 
@@ -56,6 +56,21 @@ pub enum Command {
         /// Which key.
         key: KeyId,
     },
+    /// Tells where the streams of a leg stand, for another machine to carry on.
+    ExportPositions {
+        /// Which leg.
+        leg: LegId,
+        /// Filled when the command is done.
+        into: Arc<Mutex<Vec<StreamPosition>>>,
+    },
+    /// Has streams of a leg carry on where they stood elsewhere, or begin where signalling says. Nothing goes
+    /// back: of two positions the further one counts.
+    ImportPositions {
+        /// Which leg.
+        leg: LegId,
+        /// The streams; what is sent counts under the leg's newest key.
+        streams: Vec<StreamPosition>,
+    },
     /// Sends what one leg receives to another leg. Both are on this worker.
     AddRoute {
         /// Which route.
@@ -83,6 +98,19 @@ pub enum Command {
         /// UDP payload.
         bytes: Vec<u8>,
     },
+}
+
+/// Where a stream of a leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// Whether it is received or sent.
+    pub direction: Direction,
+    /// Its SSRC, as it is on the wire.
+    pub ssrc: u32,
+    /// Highest indices so far.
+    pub position: Position,
+    /// Of a received stream without an RTP index: the rollover counter of its first packet (RFC 3711 §3.3.1).
+    pub initial_roc: Option<u32>,
 }
 
 /// Which way media goes, seen from the engine.
@@ -142,6 +170,8 @@ pub struct LegSetup {
     pub payload_types: PayloadTypes,
     /// How many SSRCs the peer may send at once.
     pub max_streams: u16,
+    /// How many rollover counters after the initial one a stream's first packet may try.
+    pub roc_trials: u8,
     /// DSCP code point (0–63) of what is sent.
     pub dscp: u8,
     /// Where the leg's statistics go.
@@ -291,6 +321,17 @@ pub enum CommandError {
     /// No keys in the command.
     #[error("leg {0}: no keys given; give at least one")]
     NoKeys(LegId),
+    /// Positions of what is sent, and no key that they belong to.
+    #[error("leg {0} has no key for sending that a position could belong to; install the key first")]
+    NoSendingKey(LegId),
+    /// An SSRC is sent under the key from another place.
+    #[error("SSRC {ssrc:#010x} is sent under the key of leg {leg} from another place; remove it there first")]
+    SsrcInUse {
+        /// Which leg.
+        leg: LegId,
+        /// Which SSRC.
+        ssrc: u32,
+    },
     /// The leg has as many keys for a direction as it may.
     #[error("leg {leg} has {limit} {direction:?} keys, as many as it may; retire old ones first")]
     TooManyKeys {

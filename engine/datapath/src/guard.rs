@@ -107,6 +107,32 @@ impl<C> Guard<C> {
         }
     }
 
+    /// Whether an SSRC is being sent under the key.
+    pub(crate) fn is_in_use(&self, key: KeyId, ssrc: u32) -> bool {
+        match self.lock().keys.get(&key) {
+            Some(Record::Live(states)) => matches!(states.get(&ssrc), Some(State::InUse)),
+            _ => false,
+        }
+    }
+
+    /// Has a pair that is not in use go on where `place` says, which is told where it stopped as far as is known.
+    /// What is spent stays so.
+    pub(crate) fn import(&self, key: KeyId, ssrc: u32, place: impl FnOnce(Option<&C>) -> C) {
+        let mut registry = self.lock();
+        let record = registry.keys.entry(key).or_insert_with(|| Record::Live(HashMap::new()));
+        let Record::Live(states) = record else { return };
+        match states.get_mut(&ssrc) {
+            Some(State::Parked(known)) => *known = place(Some(known)),
+            Some(State::InUse | State::Spent) => {}
+            None => {
+                states.insert(ssrc, State::Parked(place(None)));
+                registry.parked.push_back((key, ssrc));
+                registry.parked_now += 1;
+                registry.trim();
+            }
+        }
+    }
+
     /// Whether nothing can be sent under the key any more.
     pub(crate) fn is_spent(&self, key: KeyId) -> bool {
         matches!(self.lock().keys.get(&key), Some(Record::Spent))

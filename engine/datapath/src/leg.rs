@@ -10,7 +10,9 @@ use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
 use crate::rate::{Bucket, Burst, PathTracker};
-use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled};
+use crate::{
+    Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled, StreamPosition,
+};
 
 /// One transport component of a leg: a local port and the peer's.
 #[derive(Debug)]
@@ -92,6 +94,9 @@ pub(crate) struct Leg {
     pub(crate) expiring_below: (u64, u64),
     pub(crate) window: ReplayWindow,
     pub(crate) max_streams: u16,
+    pub(crate) roc_trials: u8,
+    /// Where streams yet to come stand: what was imported, or signalled.
+    pub(crate) expected: Vec<StreamPosition>,
     pub(crate) streams: Vec<u32>,
     pub(crate) egress: Vec<u32>,
     /// Wrong tags of unknown SSRCs, from the leg's remote address and from others: a flood from elsewhere
@@ -133,6 +138,8 @@ impl Leg {
             expiring_below: (0, 0),
             window: setup.window,
             max_streams: setup.max_streams,
+            roc_trials: setup.roc_trials,
+            expected: Vec::new(),
             streams: Vec::with_capacity(usize::from(setup.max_streams)),
             egress: Vec::new(),
             unknown_from_remote: Bucket::new(tuning.auth_failures_per_second),

@@ -44,7 +44,7 @@ mod worker;
 
 pub use command::{
     Command, CommandError, Direction, Latching, LegId, LegSetup, LegUpdate, OnSsrcClash, PayloadTypes,
-    Protection, QueueFull, RouteId, RouteOptions, Signalled,
+    Protection, QueueFull, RouteId, RouteOptions, Signalled, StreamPosition,
 };
 pub use config::{EngineConfig, InterfaceConfig, Limits, Mode, Tuning, WorkerCount};
 pub use counters::{Drops, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};

@@ -146,6 +146,7 @@ mod tests {
             window: ReplayWindow::default(),
             payload_types: None,
             max_streams: 4,
+            roc_trials: 0,
             dscp: 0,
             stats: Arc::new(LegStats::new()),
         })

@@ -66,6 +66,7 @@ impl Bench {
             window: ReplayWindow::default(),
             payload_types: None,
             max_streams: 8,
+            roc_trials: 0,
             dscp: 0,
             stats: Arc::new(LegStats::new()),
         })));

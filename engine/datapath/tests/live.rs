@@ -54,6 +54,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr, inbound: Protection
         window: ReplayWindow::default(),
         payload_types: None,
         max_streams: LegSetup::DEFAULT_MAX_STREAMS,
+        roc_trials: 0,
         dscp: 0,
         stats: Arc::new(LegStats::new()),
     })

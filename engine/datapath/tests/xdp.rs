@@ -91,6 +91,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr) -> LegSetup {
         window: ReplayWindow::default(),
         payload_types: None,
         max_streams: 8,
+        roc_trials: 0,
         dscp: 0,
         stats: Arc::new(LegStats::new()),
     }

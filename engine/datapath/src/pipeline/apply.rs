@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluice_classifier::LocalKey;
 use sluice_io::{Component, FrameBatch, NextHop, PacketIo, Pool, TxMeta};
-use sluice_srtp::{KeyId, SessionKeys};
+use sluice_srtp::{KeyId, MAX_KEYS, SessionKeys};
 
 use super::Pipeline;
 use crate::leg::{Leg, canonical, same_endpoint};
@@ -15,10 +15,7 @@ use crate::{
     Command, CommandError, Direction, LegId, LegSetup, LegUpdate, Protection, RouteId, RouteOptions,
 };
 
-/// Master keys that the SRTP library's contexts hold at a time.
-const MAX_KEYS: usize = 8;
-
-type Applied = Result<(), CommandError>;
+pub(super) type Applied = Result<(), CommandError>;
 
 impl Pipeline {
     /// Applies a command between batches.
@@ -43,6 +40,8 @@ impl Pipeline {
                 Direction::Inbound => self.retire_inbound(leg, key),
                 Direction::Outbound => self.retire_outbound(leg, key),
             },
+            Command::ExportPositions { leg, into } => self.export_positions(leg, &into),
+            Command::ImportPositions { leg, streams } => self.import_positions(leg, &streams),
             Command::AddRoute { route, from, to, options } => self.add_route(route, from, to, options),
             Command::RemoveRoute { route } => {
                 self.remove_route(route).then_some(()).ok_or(CommandError::UnknownRoute(route))
@@ -53,7 +52,7 @@ impl Pipeline {
         }
     }
 
-    fn leg_mut(&mut self, id: LegId) -> Result<(u32, &mut Leg), CommandError> {
+    pub(super) fn leg_mut(&mut self, id: LegId) -> Result<(u32, &mut Leg), CommandError> {
         let slot = self.leg_ids.get(&id);
         let leg = slot.and_then(|slot| Some((slot, self.legs.get_mut(slot)?)));
         leg.ok_or(CommandError::UnknownLeg(id))

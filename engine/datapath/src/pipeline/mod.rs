@@ -17,6 +17,7 @@ mod forward;
 mod housekeeping;
 mod ingress;
 mod legs;
+mod positions;
 mod unprotect;
 
 use std::collections::HashMap;

@@ -5,6 +5,7 @@ mod clash;
 mod latching;
 mod lifecycle;
 mod media;
+mod positions;
 mod property;
 mod steering;
 mod support;

@@ -89,6 +89,7 @@ impl Harness {
             window: ReplayWindow::default(),
             payload_types: None,
             max_streams: 8,
+            roc_trials: 0,
             dscp: 0,
             stats: Arc::new(LegStats::new()),
         }
@@ -280,6 +281,12 @@ impl Peer {
     pub fn of(leg: u32, ssrc: u32, hears: u32) -> Self {
         let leg = u64::from(leg);
         Self::new(ssrc, &key(10 * leg), hears, &key(10 * leg + 1))
+    }
+
+    /// One whose stream has run for long: its next packet has this rollover counter.
+    pub fn at_roc(mut self, roc: u32, keys: &Arc<SessionKeys>) -> Self {
+        self.outbound = [Outbound::new(self.outbound[0].ssrc(), Arc::clone(keys), roc)];
+        self
     }
 
     pub fn rekey_sending(&mut self, keys: &Arc<SessionKeys>) {
