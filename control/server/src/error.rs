@@ -138,6 +138,10 @@ impl From<KeyError> for ApiError {
             KeyError::Indices { .. } => {
                 Self::invalid("packet_indices", error.to_string(), "correct them, or leave the field out")
             }
+            KeyError::ShortTags { .. } => {
+                let remedy = "leave the field out, or choose an HMAC suite";
+                Self::invalid("short_rtcp_tags", error.to_string(), remedy)
+            }
             KeyError::RccMode { .. } => {
                 Self::invalid("roc_carrying", error.to_string(), "use mode 3, or choose an HMAC suite")
             }
@@ -175,6 +179,12 @@ impl From<CommandError> for ApiError {
             }
             CommandError::KeySpent(_) => {
                 Self::precondition("KEY_SPENT", message, "install a fresh key").at("key_salt")
+            }
+            CommandError::NoSendingKey(_) => {
+                Self::precondition("NO_KEY", message, "install the key, then import").at("streams")
+            }
+            CommandError::SsrcInUse { .. } => {
+                Self::precondition("SSRC_IN_USE", message, "remove the route that sends it").at("streams")
             }
             CommandError::TooManyLegs(_)
             | CommandError::TooManyRoutes(_)

@@ -119,6 +119,18 @@ impl Sluice for Service {
         answer(existed.map(|existed| v1::DeleteLegResponse { existed }))
     }
 
+    async fn export_positions(&self, request: Request<v1::ExportPositionsRequest>) -> Answer<v1::Positions> {
+        let v1::ExportPositionsRequest { session, leg } = request.into_inner();
+        answer(self.0.export_positions(&session, &leg).await)
+    }
+
+    async fn import_positions(&self, request: Request<v1::Positions>) -> Answer<v1::ImportPositionsResponse> {
+        let (gateway, positions) = (Arc::clone(&self.0), request.into_inner());
+        check_count("streams", positions.streams.len())?;
+        let done = whole(async move { gateway.import_positions(positions).await }).await;
+        answer(done.map(|()| v1::ImportPositionsResponse {}))
+    }
+
     async fn create_route(&self, request: Request<v1::CreateRouteRequest>) -> Answer<v1::Route> {
         let route = request.into_inner().route.unwrap_or_default();
         let gateway = Arc::clone(&self.0);

@@ -34,6 +34,9 @@ pub(crate) struct OptionArgs {
     /// The RTP packet indices that the key is for (RFC 3711 §8.1.1).
     #[arg(long, value_name = "FROM-TO")]
     indices: Option<String>,
+    /// RTCP packets have tags of 32 bits, as some endpoints send them under _32 suites.
+    #[arg(long)]
+    short_rtcp_tags: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -81,6 +84,7 @@ impl OptionArgs {
                 Some((from, to)) => Indices::new(from, to).context("--indices")?,
                 None => Indices::ALL,
             },
+            short_rtcp_tags: self.short_rtcp_tags,
             ..KeyOptions::default()
         })
     }
@@ -93,6 +97,7 @@ impl OptionArgs {
         install.unencrypted_rtp = self.unencrypted_rtp;
         install.unencrypted_rtcp = self.unencrypted_rtcp;
         install.unauthenticated_rtp = self.unauthenticated_rtp;
+        install.short_rtcp_tags = self.short_rtcp_tags;
         install.encrypted_extensions = self.encrypted_extensions.into_iter().map(u32::from).collect();
         let cryptex = match self.cryptex {
             None => v1::Cryptex::Unspecified,
@@ -144,7 +149,7 @@ mod tests {
         assert_eq!(read("").unwrap(), KeyOptions::default());
         let all = read(
             "--kdr 16 --unencrypted-rtp --unencrypted-rtcp --unauthenticated-rtp --encrypted-extensions 1,255 \
-             --cryptex required --rcc 3:100 --indices 0-65535",
+             --cryptex required --rcc 3:100 --indices 0-65535 --short-rtcp-tags",
         );
         let expected = KeyOptions {
             derivation_rate: DerivationRate::new(16).unwrap(),
@@ -153,6 +158,7 @@ mod tests {
             cryptex: Cryptex::Required,
             rcc: Some(Rcc::new(RccMode::Three, 100, 4).unwrap()),
             indices: Indices::new(0, 65_535).unwrap(),
+            short_rtcp_tags: true,
             ..KeyOptions::default()
         };
         assert_eq!(all.unwrap(), expected);

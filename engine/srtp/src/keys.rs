@@ -128,6 +128,9 @@ impl Direction {
         };
         let rcc = options.rcc.filter(|_| kind == Kind::Rtp);
         let has_hmac = parameters.transform.has_hmac();
+        if options.short_rtcp_tags && !has_hmac {
+            return Err(KeyError::ShortTags { suite });
+        }
         let hmac = has_hmac && !options.omit.rtp_authentication;
         if rcc.is_some_and(|rcc| rcc.mode() != RccMode::Three) && !hmac {
             return Err(KeyError::RccMode { suite });
@@ -178,7 +181,7 @@ impl Direction {
         };
         if unauthenticated {
             tag = 0;
-        } else if kind == Kind::Rtcp && options.short_rtcp_tags && has_hmac {
+        } else if kind == Kind::Rtcp && options.short_rtcp_tags {
             tag = SHORT_TAG;
         }
         let plain_header = options.cryptex == Cryptex::Off && options.encrypted_extensions.is_empty();

@@ -107,6 +107,12 @@ pub enum KeyError {
         /// The suite.
         suite: Suite,
     },
+    /// Short tags of RTCP in a suite whose tags are its cipher's.
+    #[error("RTCP tags of {suite} have one length only")]
+    ShortTags {
+        /// The suite.
+        suite: Suite,
+    },
     /// Encrypted header extensions, whose keys only a master key gives (RFC 6904 §3).
     #[error("encrypted header extensions need keys of their own, from a master key")]
     NoHeaderKeys,

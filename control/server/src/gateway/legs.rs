@@ -17,6 +17,9 @@ use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
 
+/// Each costs a tag, for whoever sends packets of unknown SSRCs.
+const MAX_ROC_TRIALS: u8 = 16;
+
 /// A leg whose command is on its way.
 enum Begun {
     /// It was there before, with the same contents; perhaps from an earlier entry, which may yet fail.
@@ -225,6 +228,7 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("replay_window", a.replay_window == b.replay_window),
         ("max_streams", a.max_streams == b.max_streams),
         ("dscp", a.dscp == b.dscp),
+        ("roc_trials", a.roc_trials == b.roc_trials),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
@@ -240,6 +244,7 @@ struct Wanted {
     payload_types: PayloadTypes,
     window: ReplayWindow,
     max_streams: u16,
+    roc_trials: u8,
     dscp: u8,
 }
 
@@ -270,6 +275,13 @@ impl Wanted {
             payload_types: payload_types(&config.payload_types)?,
             window: ReplayWindow::new(window)?,
             max_streams,
+            roc_trials: u8::try_from(config.roc_trials)
+                .ok()
+                .filter(|trials| *trials <= MAX_ROC_TRIALS)
+                .ok_or_else(|| {
+                    let message = format!("{} is too many", config.roc_trials);
+                    ApiError::invalid("roc_trials", message, "give 0 to 16")
+                })?,
             dscp: dscp(config.dscp)?,
         })
     }
@@ -288,6 +300,7 @@ impl Wanted {
             window: self.window,
             payload_types: self.payload_types,
             max_streams: self.max_streams,
+            roc_trials: self.roc_trials,
             dscp: self.dscp,
             stats: leg.stats.clone(),
         }

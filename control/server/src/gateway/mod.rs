@@ -8,6 +8,7 @@ mod directory;
 mod keys;
 mod legs;
 mod options;
+mod positions;
 mod routes;
 mod sending;
 mod sessions;

@@ -36,7 +36,7 @@ pub(super) fn options(install: &v1::KeyInstall) -> Result<KeyOptions, ApiError> 
             Some(indices) => Indices::new(indices.from, indices.to)?,
             None => Indices::ALL,
         },
-        short_rtcp_tags: false,
+        short_rtcp_tags: install.short_rtcp_tags,
     })
 }
 
@@ -77,6 +77,7 @@ pub(super) fn difference(existing: &KeyOptions, wanted: &KeyOptions) -> Option<&
         ("cryptex", a.cryptex == b.cryptex),
         ("roc_carrying", a.rcc == b.rcc),
         ("packet_indices", a.indices == b.indices),
+        ("short_rtcp_tags", a.short_rtcp_tags == b.short_rtcp_tags),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }

@@ -4,6 +4,7 @@ mod keys;
 mod lifecycle;
 mod options;
 mod perc;
+mod positions;
 mod start;
 mod support;
 

@@ -137,7 +137,8 @@ async fn options_that_cannot_be_name_their_field() {
     daemon.session("s").await;
     daemon.leg("s", "a", LegSpec::srtp()).await.unwrap();
     type Say = fn(&mut v1::KeyInstall);
-    let wrong: [(&str, &str, Say); 10] = [
+    let wrong: [(&str, &str, Say); 11] = [
+        ("short_rtcp_tags", "AEAD_AES_128_GCM", |key| key.short_rtcp_tags = true),
         ("key_derivation_rate", "AES_CM_128_HMAC_SHA1_80", |key| key.key_derivation_rate = 3),
         ("unencrypted_rtp", "AEAD_AES_128_GCM", |key| key.unencrypted_rtp = true),
         ("unauthenticated_rtp", "AEAD_AES_128_GCM", |key| key.unauthenticated_rtp = true),

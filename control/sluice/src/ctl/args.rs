@@ -120,6 +120,33 @@ pub(super) enum Legs {
     Show { session: String, leg: String },
     /// Delete a leg with its keys and routes.
     Delete { session: String, leg: String },
+    /// Print where the leg's streams stand, as JSON, for another gateway to carry on.
+    Export { session: String, leg: String },
+    /// Have the leg's streams carry on where they stood elsewhere: what `export` printed. Nothing goes back.
+    Import {
+        session: String,
+        leg: String,
+        /// The file; standard input if absent.
+        file: Option<PathBuf>,
+    },
+    /// Say the rollover counter at which a stream begins that has run for long already.
+    Roc {
+        session: String,
+        leg: String,
+        /// The stream's SSRC: decimal, or hexadecimal after 0x.
+        #[arg(value_parser = ssrc)]
+        ssrc: u32,
+        /// The rollover counter of its first packet.
+        roc: u32,
+    },
+}
+
+fn ssrc(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "write a number of 32 bits, such as 2882400001 or 0xabcdef01".to_owned())
 }
 
 #[derive(Args)]
@@ -159,6 +186,9 @@ pub(super) struct CreateLeg {
     /// DSCP code point of what is sent, 0 to 63.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(super) dscp: u32,
+    /// How many rollover counters the first packet of a stream may try, 0 to 16.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(super) roc_trials: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

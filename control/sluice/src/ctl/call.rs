@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sluice_proto::v1;
 use tonic::{Response, Status};
 
 use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Routes, Sessions};
 use super::client::{Client, explain};
+use super::json;
 use super::print::Printer;
 use crate::secret;
 
@@ -88,6 +89,29 @@ async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> 
             let request = v1::DeleteLegRequest { session, leg };
             print.deleted("leg", answer(client.delete_leg(request).await)?.existed)
         }
+        Legs::Export { session, leg } => {
+            let request = v1::ExportPositionsRequest { session, leg };
+            json::print(&answer(client.export_positions(request).await)?)
+        }
+        Legs::Import { session, leg, file } => {
+            let text = match &file {
+                Some(path) => std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
+                None => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?,
+            };
+            let positions: v1::Positions = json::parse(&text).context("not what `export` prints")?;
+            let count = positions.streams.len();
+            let request = v1::Positions { session, leg, ..positions };
+            answer(client.import_positions(request).await)?;
+            print.done(&format!("{count} streams carry on"))
+        }
+        Legs::Roc { session, leg, ssrc, roc } => {
+            let direction = v1::Direction::Inbound.into();
+            let stream = v1::StreamPosition { direction, ssrc, initial_roc: Some(roc), ..Default::default() };
+            let request = v1::Positions { session, leg, streams: vec![stream] };
+            answer(client.import_positions(request).await)?;
+            print.done(&format!("SSRC {ssrc:#010x} begins at rollover counter {roc}"))
+        }
     }
 }
 
@@ -105,6 +129,7 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         replay_window: create.replay_window,
         max_streams: create.max_streams,
         dscp: create.dscp,
+        roc_trials: create.roc_trials,
     };
     v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
 }

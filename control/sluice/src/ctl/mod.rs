@@ -3,6 +3,7 @@
 mod args;
 mod call;
 mod client;
+mod json;
 mod print;
 
 use std::process::ExitCode;

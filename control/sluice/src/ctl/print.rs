@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{Table, presets};
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 
+use super::json::print as json;
 use crate::output;
 
 #[derive(Clone, Copy)]
@@ -139,6 +139,17 @@ impl Printer {
         Ok(())
     }
 
+    /// That something was done which has nothing to show.
+    pub(super) fn done(self, what: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{{}}")?;
+        } else {
+            writeln!(out, "{what}")?;
+        }
+        Ok(())
+    }
+
     pub(super) fn statistics(self, statistics: &v1::Statistics) -> Result<()> {
         if self.json {
             return json(statistics);
@@ -247,20 +258,6 @@ fn sentence(kind: &Kind) -> String {
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),
     }
-}
-
-/// The message in the canonical JSON form of protocol buffers, on one line.
-fn json<M: prost::Message + prost::Name>(message: &M) -> Result<()> {
-    let pool = DescriptorPool::decode(v1::FILE_DESCRIPTOR_SET)?;
-    let name = M::full_name();
-    let descriptor = pool.get_message_by_name(&name).with_context(|| format!("no descriptor of {name}"))?;
-    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())?;
-    let options = SerializeOptions::new().skip_default_fields(false).use_proto_field_name(true);
-    let mut out = std::io::stdout().lock();
-    let mut serializer = serde_json::Serializer::new(&mut out);
-    message.serialize_with_options(&mut serializer, &options)?;
-    writeln!(out)?;
-    Ok(())
 }
 
 fn table(header: &[&str]) -> Table {

@@ -155,6 +155,15 @@ fn a_call_from_beginning_to_end_in_tables_and_json() {
     assert!(number(&leg("b")["sent_rtp_packets"]) > 0, "{stats}");
     heard.table("stats s1", &["worker", "RTP in", "s1", "io_uring"]);
 
+    // Where the streams stand goes out, and comes in again, here as it would elsewhere.
+    let positions = heard.ctl("legs export s1 b", b"");
+    let streams = positions.json()["streams"].as_array().expect("streams").clone();
+    assert_eq!(streams[0]["direction"], "DIRECTION_OUTBOUND", "{streams:?}");
+    assert_eq!(streams[0]["rtp_index"], "3", "{streams:?}");
+    let carried = heard.ctl("legs import s1 b", positions.stdout.as_bytes());
+    assert!(carried.stdout.contains(&format!("{} streams carry on", streams.len())), "{}", carried.stdout);
+    heard.table("legs roc s1 b 0xabcdef01 7", &["SSRC 0xabcdef01 begins at rollover counter 7"]);
+
     let rekey = "keys rekey s1 b k3 --direction outbound --suite AEAD_AES_256_GCM --key-salt";
     let third = hex::encode(key_b.iter().rev().copied().collect::<Vec<_>>());
     heard.table(&format!("{rekey} {third}"), &["k3", "outbound"]);

@@ -17,7 +17,9 @@ fn refusals_name_the_field_the_reason_and_a_remedy() {
     let taken = taken.local_addr().unwrap();
     let other = "legs create s1 a --inbound srtp --outbound srtp";
     let in_use = format!("legs create s1 c --inbound plain --outbound plain --rtcp-mux --local {taken}");
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 16] = [
+        ("legs create s1 c --inbound srtp --outbound plain --roc-trials 17", &["roc_trials", "0 to 16"]),
+        ("legs roc s1 nosuch 7 1", &["leg: ", "\"nosuch\" does not exist"]),
         ("sessions show nosuch", &["not found", "session: ", "\"nosuch\" does not exist", "create it first"]),
         ("legs list nosuch", &["session: ", "\"nosuch\" does not exist"]),
         ("legs show s1 nosuch", &["leg: ", "\"nosuch\" does not exist"]),
