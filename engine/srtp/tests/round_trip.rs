@@ -345,3 +345,48 @@ fn secrets_are_not_printed() {
     let printed = format!("{master:?} {master:x?} {derived:?} {derived:x?}");
     assert!(!printed.contains("a5") && !printed.contains("165"), "{printed}");
 }
+
+/// RFC 5506: what is no compound packet, be it a lone feedback packet or one of an application.
+#[test]
+fn reduced_size_rtcp_is_protected_as_it_is() {
+    let ssrc = SSRC.to_be_bytes();
+    let picture_loss = [&[0x81, 206, 0, 2][..], &ssrc, &[0, 0, 0, 9]].concat();
+    let nack = [&[0x81, 205, 0, 3][..], &ssrc, &[0, 0, 0, 9, 0, 7, 0, 0]].concat();
+    let application = [&[0x80, 204, 0, 2][..], &ssrc, b"ping"].concat();
+    let empty_report = [&[0x80, 201, 0, 1][..], &ssrc].concat();
+    for suite in Suite::ALL {
+        let (mut out, mut into) = pair(&keys(suite, 1, b""));
+        for plain in [&picture_loss, &nack, &application, &empty_report] {
+            let sent = send(&mut out, Kind::Rtcp, plain).unwrap();
+            assert_eq!(sent.len(), plain.len() + suite.rtcp_overhead(), "{suite}");
+            assert_eq!(receive(&mut into, Kind::Rtcp, &sent).as_ref(), Ok(plain), "{suite}");
+        }
+    }
+}
+
+/// RFC 8108: one endpoint's streams share a session and its keys; each has indices and a replay list of its own,
+/// and the same sequence numbers and payloads give other octets.
+#[test]
+fn several_ssrcs_under_one_key_are_streams_of_their_own() {
+    for suite in Suite::ALL {
+        let keys = keys(suite, 1, b"");
+        let ssrcs = [SSRC, SSRC + 1, SSRC ^ 0x8000_0000];
+        let mut sent = Vec::new();
+        for ssrc in ssrcs {
+            let mut out = Outbound::new(ssrc, keys.clone(), 0);
+            let mut into = Inbound::new(ssrc, keys.clone(), ReplayWindow::default(), 0);
+            let mut plain = rtp(7, 40);
+            plain[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            let packet = send(&mut out, Kind::Rtp, &plain).unwrap();
+            assert_eq!(receive(&mut into, Kind::Rtp, &packet), Ok(plain), "{suite}");
+            assert_eq!(receive(&mut into, Kind::Rtp, &packet), Err(Error::Replayed), "{suite}");
+            let mut stranger = Inbound::new(ssrc ^ 1, keys.clone(), ReplayWindow::default(), 0);
+            assert_eq!(receive(&mut stranger, Kind::Rtp, &packet), Err(Error::WrongSsrc), "{suite}");
+            sent.push(packet);
+        }
+        if suite.encrypts() {
+            let payloads: Vec<_> = sent.iter().map(|packet| &packet[packet.len() - 40..]).collect();
+            assert!(payloads[0] != payloads[1] && payloads[1] != payloads[2] && payloads[0] != payloads[2]);
+        }
+    }
+}

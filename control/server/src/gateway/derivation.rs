@@ -53,7 +53,15 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     let master = MasterKey::from_concatenated(suite, &key_salt)?;
     let options = options?;
     let fingerprint = sending.fingerprint(&key_salt);
-    let (number, sending) = number(sending, direction, fingerprint);
+    let halves: Vec<_> = match suite.half() {
+        Some(half) => {
+            let (keys, salts) = key_salt.split_at(suite.key_len());
+            let pairs = keys.chunks(half.key_len()).zip(salts.chunks(half.salt_len()));
+            pairs.map(|(key, salt)| sending.fingerprint(&Zeroizing::new([key, salt].concat()))).collect()
+        }
+        None => Vec::new(),
+    };
+    let (number, sending) = number(sending, direction, fingerprint, &halves);
     let keys = SessionKeys::derive_with(number, &master, &options)?;
     let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: None };
     Ok(Derived { session, leg, key, keys })
@@ -63,11 +71,12 @@ fn number(
     keys: &SendingKeys,
     direction: Direction,
     fingerprint: Fingerprint,
+    halves: &[Fingerprint],
 ) -> (KeyId, Option<Arc<SendingKey>>) {
     match direction {
         Direction::Inbound => (keys.fresh_number(), None),
         Direction::Outbound => {
-            let key = keys.key(fingerprint);
+            let key = keys.key(fingerprint, halves);
             (key.number(), Some(Arc::new(key)))
         }
     }

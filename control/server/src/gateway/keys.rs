@@ -11,6 +11,7 @@ use sluice_srtp::{KeyId, SessionKeys};
 use super::Gateway;
 use super::derivation::{Derived, Installs, direction};
 use super::options;
+use super::sending::Refusal;
 use super::state::{Key, State};
 use crate::ApiError;
 
@@ -124,7 +125,7 @@ impl Gateway {
             };
         }
         if let Some(sending) = &key.sending {
-            sending.claim(number).map_err(|other| self.key_in_use(other))?;
+            sending.claim(number).map_err(|refusal| self.not_claimed(refusal))?;
         }
         self.directory.add_key(number, key.number, key.id.clone());
         leg.keys.push(key.clone());
@@ -139,15 +140,23 @@ impl Gateway {
         }
     }
 
-    fn key_in_use(&self, sender: LegId) -> ApiError {
-        let at = self
-            .directory
-            .leg(sender)
-            .map_or_else(String::new, |names| format!(" leg {:?} of session {:?}", names.leg, names.session));
-        let message = format!(
-            "this master key is already used for sending by{at}: two senders under one key would repeat \
-             key stream (RFC 3711 section 9.1)"
-        );
+    fn not_claimed(&self, refusal: Refusal) -> ApiError {
+        let message = match refusal {
+            Refusal::InUse(sender) => {
+                let at = self.directory.leg(sender).map_or_else(String::new, |names| {
+                    format!(" leg {:?} of session {:?}", names.leg, names.session)
+                });
+                format!(
+                    "this master key, or half of it, is already used for sending by{at}: two senders under one \
+                     key would repeat key stream (RFC 3711 section 9.1)"
+                )
+            }
+            Refusal::Spent => {
+                "half of this master key was sent under before as another key: it would repeat key \
+                               stream (RFC 3711 section 9.1)"
+                    .to_owned()
+            }
+        };
         ApiError::precondition("KEY_IN_USE", message, "install a fresh key for each sender").at("key_salt")
     }
 

@@ -47,6 +47,10 @@ struct Known {
     uses: usize,
     /// The leg that sends under the key now.
     sender: Option<LegId>,
+    /// How many claims of that leg there are: more than one of a half that several of its keys share.
+    claims: usize,
+    /// The whole key that it was last sent under; its own but for a double key's half.
+    under: Fingerprint,
     /// Whether any leg ever did.
     sent: bool,
     /// The release after which it was without use last.
@@ -54,11 +58,25 @@ struct Known {
 }
 
 /// A master key for sending. While a value that [claimed](Self::claim) it lives, no other can.
+///
+/// Either half of a double key (RFC 8723) is an AEAD key of its own, and must not be sent under as one: halves are
+/// claimed with the whole. Keys of one leg may share a half, as when the hop's key changes and the end-to-end key
+/// stays: the leg's indices go on.
 pub(super) struct SendingKey {
     registry: Arc<Mutex<Registry>>,
-    fingerprint: Fingerprint,
+    /// The whole, then its halves if it has any.
+    parts: Vec<Fingerprint>,
     number: KeyId,
     claimed: AtomicBool,
+}
+
+/// Why a key cannot be sent under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// This leg does, or did under a key of which this is a part, or that is a part of this.
+    InUse(LegId),
+    /// A key that has a part in common was sent under before, by a leg that is gone: its indices are not this one's.
+    Spent,
 }
 
 impl SendingKeys {
@@ -93,23 +111,16 @@ impl SendingKeys {
         lock(&self.registry).fresh_number()
     }
 
-    /// The key for sending that has this fingerprint.
-    pub(super) fn key(&self, fingerprint: Fingerprint) -> SendingKey {
+    /// The key for sending that has this fingerprint, and its halves' fingerprints if it is a double one.
+    pub(super) fn key(&self, whole: Fingerprint, halves: &[Fingerprint]) -> SendingKey {
         let mut registry = lock(&self.registry);
-        let number = if let Some(known) = registry.keys.get_mut(&fingerprint) {
-            known.uses += 1;
-            let (number, came_back) = (known.number, known.uses == 1);
-            registry.idle_keys -= usize::from(came_back);
-            number
-        } else {
-            let number = registry.fresh_number();
-            registry
-                .keys
-                .insert(fingerprint, Known { number, uses: 1, sender: None, sent: false, released: 0 });
-            number
-        };
+        let number = registry.take(whole);
+        for half in halves {
+            registry.take(*half);
+        }
+        let parts = std::iter::once(whole).chain(halves.iter().copied()).collect();
         let claimed = AtomicBool::new(false);
-        SendingKey { registry: Arc::clone(&self.registry), fingerprint, number, claimed }
+        SendingKey { registry: Arc::clone(&self.registry), parts, number, claimed }
     }
 
     /// Numbers that will not be given again, and that the engine may forget.
@@ -123,15 +134,24 @@ impl SendingKey {
         self.number
     }
 
-    /// Marks the key as sent under by `leg`, or says which leg does already.
-    pub(super) fn claim(&self, leg: LegId) -> Result<(), LegId> {
+    /// Marks the key as sent under by `leg`, or says what is in the way.
+    pub(super) fn claim(&self, leg: LegId) -> Result<(), Refusal> {
         let mut registry = lock(&self.registry);
-        let Some(known) = registry.keys.get_mut(&self.fingerprint) else { return Ok(()) };
-        if let Some(other) = known.sender {
-            return Err(other);
+        let Some(whole) = self.parts.first().copied() else { return Ok(()) };
+        for part in &self.parts {
+            let Some(known) = registry.keys.get(part) else { continue };
+            match known.sender {
+                Some(other) if *part == whole || other != leg => return Err(Refusal::InUse(other)),
+                None if known.sent && known.under != whole => return Err(Refusal::Spent),
+                _ => {}
+            }
         }
-        known.sender = Some(leg);
-        known.sent = true;
+        for part in &self.parts {
+            if let Some(known) = registry.keys.get_mut(part) {
+                (known.sender, known.under, known.sent) = (Some(leg), whole, true);
+                known.claims += 1;
+            }
+        }
         self.claimed.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -139,7 +159,10 @@ impl SendingKey {
 
 impl Drop for SendingKey {
     fn drop(&mut self) {
-        lock(&self.registry).release(self.fingerprint, *self.claimed.get_mut());
+        let mut registry = lock(&self.registry);
+        for part in &self.parts {
+            registry.release(*part, *self.claimed.get_mut());
+        }
     }
 }
 
@@ -149,12 +172,28 @@ impl Registry {
         KeyId(self.last_number)
     }
 
+    /// Counts another use of a key, which is new perhaps; its number.
+    fn take(&mut self, fingerprint: Fingerprint) -> KeyId {
+        if let Some(known) = self.keys.get_mut(&fingerprint) {
+            known.uses += 1;
+            let (number, came_back) = (known.number, known.uses == 1);
+            self.idle_keys -= usize::from(came_back);
+            return number;
+        }
+        let number = self.fresh_number();
+        let known =
+            Known { number, uses: 1, sender: None, claims: 0, under: fingerprint, sent: false, released: 0 };
+        self.keys.insert(fingerprint, known);
+        number
+    }
+
     fn release(&mut self, fingerprint: Fingerprint, claimed: bool) {
         self.releases += 1;
         let Some(known) = self.keys.get_mut(&fingerprint) else { return };
         known.uses -= 1;
         if claimed {
-            known.sender = None;
+            known.claims -= 1;
+            known.sender = known.sender.filter(|_| known.claims > 0);
         }
         match (known.uses, known.sent) {
             (0, true) => {
@@ -206,13 +245,13 @@ mod tests {
     fn a_key_has_one_sender_until_that_one_is_gone() {
         let keys = SendingKeys::new();
         let fingerprint = keys.fingerprint(&[1; 30]);
-        let first = keys.key(fingerprint);
+        let first = keys.key(fingerprint, &[]);
         assert_eq!(first.claim(7), Ok(()));
-        let second = keys.key(fingerprint);
-        assert_eq!(second.claim(8), Err(7));
+        let second = keys.key(fingerprint, &[]);
+        assert_eq!(second.claim(8), Err(Refusal::InUse(7)));
         drop(second);
-        let third = keys.key(fingerprint);
-        assert_eq!(third.claim(8), Err(7), "a refused claim released nothing");
+        let third = keys.key(fingerprint, &[]);
+        assert_eq!(third.claim(8), Err(Refusal::InUse(7)), "a refused claim released nothing");
         drop(first);
         assert_eq!(third.claim(8), Ok(()));
     }
@@ -221,13 +260,49 @@ mod tests {
     fn a_key_that_sent_keeps_its_number_and_one_that_did_not_leaves_no_trace() {
         let keys = SendingKeys::new();
         let (sent, unsent) = (keys.fingerprint(&[1; 30]), keys.fingerprint(&[2; 30]));
-        let key = keys.key(sent);
+        let key = keys.key(sent, &[]);
         key.claim(1).unwrap();
         let number = key.number();
         drop(key);
-        drop(keys.key(unsent));
-        assert_eq!(keys.key(sent).number(), number);
+        drop(keys.key(unsent, &[]));
+        assert_eq!(keys.key(sent, &[]).number(), number);
         assert!(!lock(&keys.registry).keys.contains_key(&unsent));
+    }
+
+    #[test]
+    fn a_double_keys_halves_are_not_sent_under_as_keys_of_their_own() {
+        let keys = SendingKeys::new();
+        let [inner, outer, other] = [[1; 28], [2; 28], [3; 28]].map(|half| keys.fingerprint(&half));
+        let [first, second] = [[4; 56], [5; 56]].map(|whole| keys.fingerprint(&whole));
+        let double = keys.key(first, &[inner, outer]);
+        assert_eq!(double.claim(7), Ok(()));
+        assert_eq!(keys.key(outer, &[]).claim(8), Err(Refusal::InUse(7)));
+        assert_eq!(keys.key(inner, &[]).claim(7), Err(Refusal::InUse(7)), "on the same leg as well");
+        // The hop's key changes on the same leg; on another one the inner key would be used twice.
+        let next = keys.key(second, &[inner, other]);
+        assert_eq!(next.claim(8), Err(Refusal::InUse(7)));
+        assert_eq!(next.claim(7), Ok(()));
+        drop(double);
+        assert_eq!(
+            keys.key(first, &[inner, outer]).claim(8),
+            Err(Refusal::InUse(7)),
+            "the inner key is in use"
+        );
+        drop(next);
+        // Gone, and not forgotten: the whole knows its indices, others do not.
+        assert_eq!(keys.key(inner, &[]).claim(8), Err(Refusal::Spent));
+        assert_eq!(
+            keys.key(first, &[inner, outer]).claim(8),
+            Err(Refusal::Spent),
+            "the inner went on under another"
+        );
+        assert_eq!(keys.key(second, &[inner, other]).claim(8), Ok(()));
+        let alone = keys.key(keys.fingerprint(&[9; 28]), &[]);
+        assert_eq!(alone.claim(9), Ok(()));
+        drop(alone);
+        let around =
+            keys.key(keys.fingerprint(&[8; 56]), &[keys.fingerprint(&[9; 28]), keys.fingerprint(&[7; 28])]);
+        assert_eq!(around.claim(9), Err(Refusal::Spent));
     }
 
     #[test]
@@ -235,7 +310,7 @@ mod tests {
         let keys = SendingKeys::remembering(2);
         let mut numbers = Vec::new();
         for byte in 0..5 {
-            let key = keys.key(keys.fingerprint(&[byte, 1]));
+            let key = keys.key(keys.fingerprint(&[byte, 1]), &[]);
             key.claim(1).unwrap();
             numbers.push(key.number());
         }
@@ -248,7 +323,7 @@ mod tests {
     fn a_key_that_comes_and_goes_pushes_out_neither_itself_nor_others() {
         let keys = SendingKeys::remembering(2);
         let numbers = |byte: u8| {
-            let key = keys.key(keys.fingerprint(&[byte, 1]));
+            let key = keys.key(keys.fingerprint(&[byte, 1]), &[]);
             key.claim(1).unwrap();
             key.number()
         };
