@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +16,7 @@ use sluice_srtp::Suite;
 use sluice_tests::needs_root;
 use sluice_tests::peer::{Peer, receive_raw};
 use sluice_tests::rtp::Source;
-use sluice_tests::site::{PATIENCE, Site, expect_exactly, stream};
+use sluice_tests::site::{PACE, PATIENCE, Site, expect_exactly, stream};
 
 #[test]
 fn media_goes_on_over_io_uring_when_xdp_is_detached_in_the_middle_of_a_call() -> Result<()> {
@@ -104,7 +105,14 @@ fn a_daemon_that_ends_in_order_leaves_no_program_no_pin_and_no_socket() -> Resul
     site.gateway.stop()?;
     assert!(!xdp_attached(site.gateway_namespace(), site.interface())?);
     assert!(!pinned.exists(), "{} is left", pinned.display());
-    site.world.gateway.udp(site.at(4000)).context("the leg's port is still bound")?;
+    // The kernel takes an io_uring apart after its process is gone, and with it the last hold on the socket.
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = site.world.gateway.udp(site.at(4000)) {
+        if Instant::now() > deadline {
+            return Err(error).context("the leg's port is still bound");
+        }
+        thread::sleep(PACE);
+    }
     Ok(())
 }
 

@@ -144,13 +144,36 @@ pub fn stream(from: &mut Peer, to: SocketAddr, source: &mut Source, count: usize
 
 /// Fails unless exactly `sent` arrives, each packet once, in whatever order.
 pub fn expect_exactly(at: &mut Peer, sent: &[Vec<u8>]) -> Result<()> {
+    let mut received = receive_up_to(at, sent.len())?;
+    received.extend(at.receive_all(QUIET)?);
+    compare(received, sent)
+}
+
+/// As [`expect_exactly`] at each of several peers, whose quiet is waited for but once.
+pub fn expect_each_exactly(peers: &mut [(String, Peer, Vec<Vec<u8>>)]) -> Result<()> {
+    let mut all = Vec::new();
+    for (name, at, sent) in &mut *peers {
+        all.push(receive_up_to(at, sent.len()).with_context(|| name.clone())?);
+    }
+    thread::sleep(QUIET);
+    for ((name, at, sent), mut received) in peers.iter_mut().zip(all) {
+        received.extend(at.receive_all(Duration::from_millis(1))?);
+        compare(received, sent).with_context(|| name.clone())?;
+    }
+    Ok(())
+}
+
+fn receive_up_to(at: &mut Peer, count: usize) -> Result<Vec<Vec<u8>>> {
     let mut received = Vec::new();
-    while received.len() < sent.len()
+    while received.len() < count
         && let Some(packet) = at.receive(PATIENCE)?
     {
         received.push(packet);
     }
-    received.extend(at.receive_all(QUIET)?);
+    Ok(received)
+}
+
+fn compare(mut received: Vec<Vec<u8>>, sent: &[Vec<u8>]) -> Result<()> {
     let mut expected = sent.to_vec();
     expected.sort();
     received.sort();
