@@ -109,7 +109,8 @@ pub struct StreamPosition {
     pub ssrc: u32,
     /// Highest indices so far.
     pub position: Position,
-    /// Of a received stream without an RTP index: the rollover counter of its first packet (RFC 3711 §3.3.1).
+    /// Of a received stream without an RTP index: the rollover counter of its first packet (RFC 3711 §3.3.1),
+    /// if that was told.
     pub initial_roc: Option<u32>,
 }
 
@@ -324,6 +325,19 @@ pub enum CommandError {
     /// Positions of what is sent, and no key that they belong to.
     #[error("leg {0} has no key for sending that a position could belong to; install the key first")]
     NoSendingKey(LegId),
+    /// More streams than the leg is to remember.
+    #[error(
+        "leg {leg} would have to remember {count} received streams, and at most {most}, four times its \
+             max_streams: import fewer, or give a new leg more max_streams"
+    )]
+    TooManyPositions {
+        /// Which leg.
+        leg: LegId,
+        /// Streams, those that it has included.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// An SSRC is sent under the key from another place.
     #[error("SSRC {ssrc:#010x} is sent under the key of leg {leg} from another place; remove it there first")]
     SsrcInUse {

@@ -124,6 +124,9 @@ impl Default for Limits {
 pub struct Tuning {
     /// A stream without packets for this long has stopped.
     pub stream_idle: Duration,
+    /// A stream that has stopped and is without packets for this long is aged out, with its contexts for
+    /// sending: only where it stood is remembered.
+    pub stream_forget: Duration,
     /// How long a plain RTP packet waits for its successor (RFC 3550 A.1 probation).
     pub probation: Duration,
     /// Wrong tags per second and leg beyond which packets of unknown SSRCs are dropped unseen.
@@ -142,6 +145,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             stream_idle: Duration::from_secs(30),
+            stream_forget: Duration::from_secs(3600),
             probation: Duration::from_secs(1),
             auth_failures_per_second: 100,
             negotiation_per_second: 200,

@@ -115,15 +115,47 @@ impl<C> Guard<C> {
         }
     }
 
+    /// Where the key's SSRCs stopped that are not in use; `None`: it was sent, and where it stopped is no longer
+    /// known.
+    ///
+    /// # Errors
+    /// [`Refusal::Spent`] if the SSRCs themselves are no longer known.
+    pub(crate) fn parked(&self, key: KeyId) -> Result<Vec<(u32, Option<C>)>, Refusal>
+    where
+        C: Clone,
+    {
+        let registry = self.lock();
+        let states = match registry.keys.get(&key) {
+            None => return Ok(Vec::new()),
+            Some(Record::Spent) => return Err(Refusal::Spent),
+            Some(Record::Live(states)) => states,
+        };
+        let parked = states.iter().filter_map(|(ssrc, state)| match state {
+            State::InUse => None,
+            State::Parked(context) => Some((*ssrc, Some(context.clone()))),
+            State::Spent => Some((*ssrc, None)),
+        });
+        Ok(parked.collect())
+    }
+
     /// Has a pair that is not in use go on where `place` says, which is told where it stopped as far as is known.
     /// What is spent stays so.
-    pub(crate) fn import(&self, key: KeyId, ssrc: u32, place: impl FnOnce(Option<&C>) -> C) {
+    ///
+    /// # Errors
+    /// [`Refusal::InUse`] if the pair is in use: only its context can say where it goes on.
+    pub(crate) fn import(
+        &self,
+        key: KeyId,
+        ssrc: u32,
+        place: impl FnOnce(Option<&C>) -> C,
+    ) -> Result<(), Refusal> {
         let mut registry = self.lock();
         let record = registry.keys.entry(key).or_insert_with(|| Record::Live(HashMap::new()));
-        let Record::Live(states) = record else { return };
+        let Record::Live(states) = record else { return Ok(()) };
         match states.get_mut(&ssrc) {
             Some(State::Parked(known)) => *known = place(Some(known)),
-            Some(State::InUse | State::Spent) => {}
+            Some(State::InUse) => return Err(Refusal::InUse),
+            Some(State::Spent) => {}
             None => {
                 states.insert(ssrc, State::Parked(place(None)));
                 registry.parked.push_back((key, ssrc));
@@ -131,6 +163,7 @@ impl<C> Guard<C> {
                 registry.trim();
             }
         }
+        Ok(())
     }
 
     /// Whether nothing can be sent under the key any more.
@@ -285,6 +318,27 @@ mod tests {
             assert_eq!(guard.claim(KEY, 1), Ok(Some(position)));
         }
         assert!(guard.lock().parked.len() < 100);
+    }
+
+    #[test]
+    fn an_import_moves_what_is_parked_and_nothing_else() {
+        let guard = Guard::new(8);
+        let further = |to: u64| move |known: Option<&u64>| known.map_or(to, |known| to.max(*known));
+        for ssrc in 1..=3 {
+            guard.claim(KEY, ssrc).unwrap();
+        }
+        guard.release(KEY, 2, 100);
+        guard.spend(KEY, 3);
+        assert_eq!(guard.import(KEY, 1, further(9)), Err(Refusal::InUse));
+        for (ssrc, to) in [(2, 50), (2, 200), (2, 60), (3, 9), (4, 7)] {
+            guard.import(KEY, ssrc, further(to)).unwrap();
+        }
+        let mut parked = guard.parked(KEY).unwrap();
+        parked.sort_unstable();
+        assert_eq!(parked, [(2, Some(200)), (3, None), (4, Some(7))]);
+        assert_eq!(guard.claim(KEY, 4), Ok(Some(7)));
+        assert_eq!(guard.claim(KEY, 3), Err(Refusal::Spent));
+        assert_eq!(guard.parked(KeyId(9)), Ok(vec![]));
     }
 
     #[test]

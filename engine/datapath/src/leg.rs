@@ -9,10 +9,9 @@ use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
 
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
+use crate::expected::{Expected, PER_STREAM};
 use crate::rate::{Bucket, Burst, PathTracker};
-use crate::{
-    Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled, StreamPosition,
-};
+use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled};
 
 /// One transport component of a leg: a local port and the peer's.
 #[derive(Debug)]
@@ -95,8 +94,8 @@ pub(crate) struct Leg {
     pub(crate) window: ReplayWindow,
     pub(crate) max_streams: u16,
     pub(crate) roc_trials: u8,
-    /// Where streams yet to come stand: what was imported, or signalled.
-    pub(crate) expected: Vec<StreamPosition>,
+    /// Streams yet to come, or to come back.
+    pub(crate) expected: Expected,
     pub(crate) streams: Vec<u32>,
     pub(crate) egress: Vec<u32>,
     /// Wrong tags of unknown SSRCs, from the leg's remote address and from others: a flood from elsewhere
@@ -139,7 +138,7 @@ impl Leg {
             window: setup.window,
             max_streams: setup.max_streams,
             roc_trials: setup.roc_trials,
-            expected: Vec::new(),
+            expected: Expected::default(),
             streams: Vec::with_capacity(usize::from(setup.max_streams)),
             egress: Vec::new(),
             unknown_from_remote: Bucket::new(tuning.auth_failures_per_second),
@@ -150,6 +149,23 @@ impl Leg {
             expiring: [None; 2],
             expired: [None; 2],
         }
+    }
+
+    /// A stream is here, whose context now knows what was known of it. There is a bound to what is remembered.
+    pub(crate) fn arrived(&mut self, ssrc: u32) {
+        self.expected.arrived(ssrc);
+        self.bound_memory();
+    }
+
+    /// Forgets what was aged out and is more than may be remembered.
+    pub(crate) fn bound_memory(&mut self) {
+        let known = self.streams.len() + self.expected.len();
+        self.expected.forget_oldest(known.saturating_sub(self.most_known()));
+    }
+
+    /// Of how many received streams the leg may know where they stand.
+    pub(crate) fn most_known(&self) -> usize {
+        PER_STREAM * usize::from(self.max_streams)
     }
 
     /// The component's transport; that of RTP carries everything with rtcp-mux.

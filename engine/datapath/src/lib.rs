@@ -22,6 +22,7 @@ mod counters;
 mod drop_reason;
 mod engine;
 mod event;
+mod expected;
 mod guard;
 mod handoff;
 mod inbox;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sluice_io::Frame;
-use sluice_srtp::{Contexts, Inbound, KeyId, Outbound, SessionKeys};
+use sluice_srtp::{Contexts, Inbound, KeyId, Outbound, Position, SessionKeys};
 
 use crate::DropReason;
 use crate::probation::Probation;
@@ -42,8 +42,8 @@ pub(crate) enum Phase {
     Provisional,
     /// Known to be the peer's.
     Active,
-    /// Idle for long. Its context stays, since the ROC and the replay list must outlast a pause; it makes
-    /// room when others need it.
+    /// Idle for long. Its context stays, since the replay list must outlast a pause; it goes when others need
+    /// room, or when it is stale. Where it stood is then remembered.
     Stopped,
 }
 
@@ -95,6 +95,14 @@ pub(crate) enum Target {
     Context(u32),
     /// Not at all.
     Refused(DropReason),
+}
+
+/// What remains of an SSRC that was sent under a key: enough to go on under it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parked {
+    pub(crate) position: Position,
+    /// RTP and RTCP packets, which count against the key's lifetime.
+    pub(crate) used: (u64, u64),
 }
 
 /// An SSRC that a leg sends under a key.

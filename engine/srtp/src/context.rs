@@ -144,6 +144,11 @@ impl Inbound {
         (self.initial_roc, self.roc_trials)
     }
 
+    /// The rollover counter of the first RTP packet, or the first of those that it may try.
+    pub const fn initial_roc(&self) -> u32 {
+        self.initial_roc
+    }
+
     /// Makes another rollover counter the initial one; of no effect once an RTP packet was authentic.
     pub const fn begin_at(&mut self, roc: u32) {
         self.initial_roc = roc;
@@ -360,6 +365,29 @@ impl Outbound {
         }
         let next_rtcp = position.rtcp.map_or(0, |index| (index + 1).min(RTCP_INDEX_END) as u32);
         Self { ssrc, initial_roc: roc, rtp, next_rtcp, repair: false, held: Held::new(keys) }
+    }
+
+    /// Counts every index up to `position` as used, as if its packets had been sent; never goes back. The key
+    /// and what it has done stay.
+    pub fn advance(&mut self, position: Position) {
+        if let Some(index) = position.rtp.filter(|index| self.rtp.highest() < Some(*index)) {
+            self.rtp.close(index);
+        }
+        if let Some(index) = position.rtcp {
+            self.next_rtcp = self.next_rtcp.max((index + 1).min(RTCP_INDEX_END) as u32);
+        }
+    }
+
+    /// RTP and RTCP packets that the key has protected here, which count against its lifetime (RFC 3711 §9.2).
+    pub const fn used(&self) -> (u64, u64) {
+        (self.held.rtp, self.held.rtcp)
+    }
+
+    /// Counts packets that the key protected in this stream before it was resumed.
+    #[must_use]
+    pub const fn having_used(mut self, (rtp, rtcp): (u64, u64)) -> Self {
+        (self.held.rtp, self.held.rtcp) = (rtp, rtcp);
+        self
     }
 
     /// Lets packets be sent out of order by as much as `window`, instead of 128 packets. To be said before the

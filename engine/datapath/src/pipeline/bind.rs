@@ -7,8 +7,9 @@ use std::sync::Arc;
 use sluice_srtp::{Outbound, Position, SessionKeys};
 
 use super::Pipeline;
-use crate::guard::Refusal;
-use crate::stream::{Binding, Egress, Target, expiring_below};
+use crate::expected::further;
+use crate::guard::{Guard, Refusal};
+use crate::stream::{Binding, Egress, Parked, Target, expiring_below};
 use crate::{DropReason, Event, OnSsrcClash, Protection};
 
 /// How often another SSRC is drawn before a clash is refused after all.
@@ -61,7 +62,7 @@ impl Pipeline {
         }
         let (from, ssrc) = (stream.leg, stream.ssrc);
         let known_clash = refused.is_some_and(|b| b.target == Target::Refused(DropReason::SsrcClash));
-        let Ok((sent, position)) = self.claim(&keys, ssrc, edge.options.on_ssrc_clash) else {
+        let Ok((sent, parked)) = self.claim(&keys, ssrc, edge.options.on_ssrc_clash) else {
             if !known_clash {
                 self.report_clash(edge.to, edge.id, ssrc, None);
             }
@@ -71,7 +72,7 @@ impl Pipeline {
         if rewrite.is_some() {
             self.report_clash(edge.to, edge.id, ssrc, rewrite);
         }
-        binding(self.add_egress(edge.to, sent, (from, ssrc), &keys, position), rewrite)
+        binding(self.add_egress(edge.to, sent, (from, ssrc), &keys, parked), rewrite)
     }
 
     /// Takes the SSRC, or one drawn by lot, into use under the key.
@@ -80,9 +81,9 @@ impl Pipeline {
         keys: &SessionKeys,
         ssrc: u32,
         on_clash: OnSsrcClash,
-    ) -> Result<(u32, Option<Position>), Refusal> {
+    ) -> Result<(u32, Option<Parked>), Refusal> {
         let refusal = match self.shared.guard.claim(keys.id(), ssrc) {
-            Ok(position) => return Ok((ssrc, position)),
+            Ok(parked) => return Ok((ssrc, parked)),
             Err(refusal) => refusal,
         };
         if on_clash == OnSsrcClash::Refuse {
@@ -91,8 +92,8 @@ impl Pipeline {
         for _ in 0..DRAWS {
             self.draws += 1;
             let drawn = self.random.hash_one(self.draws) as u32;
-            if let Ok(position) = self.shared.guard.claim(keys.id(), drawn) {
-                return Ok((drawn, position));
+            if let Ok(parked) = self.shared.guard.claim(keys.id(), drawn) {
+                return Ok((drawn, parked));
             }
         }
         Err(refusal)
@@ -104,9 +105,10 @@ impl Pipeline {
         ssrc: u32,
         source: (u32, u32),
         keys: &Arc<SessionKeys>,
-        position: Option<Position>,
+        parked: Option<Parked>,
     ) -> Target {
-        let outbound = Outbound::resume(ssrc, Arc::clone(keys), position.unwrap_or_default(), 0);
+        let Parked { position, used } = parked.unwrap_or_default();
+        let outbound = Outbound::resume(ssrc, Arc::clone(keys), position, 0).having_used(used);
         let expiring = expiring_below(keys, self.tuning.key_expiring_percent);
         let egress = Egress { leg: slot, ssrc, source, key: keys.id(), outbound, expiring };
         let is_known = self.egress_ids.get(&(slot, ssrc)).is_some();
@@ -115,7 +117,7 @@ impl Pipeline {
             if let Some(context) = added {
                 self.egress.remove(context);
             }
-            give_back(&self.shared.guard, keys, ssrc, position);
+            give_back(&self.shared.guard, keys, ssrc, parked);
             return Target::Refused(DropReason::EgressTableFull);
         };
         if let Some(leg) = self.legs.get_mut(slot) {
@@ -137,7 +139,8 @@ impl Pipeline {
         } else if remaining.0 == 0 || remaining.1 == 0 {
             self.shared.guard.spend(egress.key, egress.ssrc);
         } else {
-            self.shared.guard.release(egress.key, egress.ssrc, position);
+            let parked = Parked { position, used: egress.outbound.used() };
+            self.shared.guard.release(egress.key, egress.ssrc, parked);
         }
         if let Some(leg) = self.legs.get_mut(egress.leg) {
             leg.egress.retain(|other| *other != context);
@@ -171,9 +174,9 @@ impl Pipeline {
                 Ok(None) => egress.outbound.switch(Arc::clone(keys)),
                 Ok(Some(parked)) => {
                     // Under this key it was further once, or was it not: nothing before either is sent.
-                    let position =
-                        Position { rtp: position.rtp.max(parked.rtp), rtcp: position.rtcp.max(parked.rtcp) };
-                    egress.outbound = Outbound::resume(egress.ssrc, Arc::clone(keys), position, 0);
+                    let position = further(position, parked.position);
+                    egress.outbound =
+                        Outbound::resume(egress.ssrc, Arc::clone(keys), position, 0).having_used(parked.used);
                 }
                 Err(_) => {
                     self.unbind_source(context);
@@ -213,14 +216,9 @@ impl Pipeline {
     }
 }
 
-fn give_back(
-    guard: &crate::guard::Guard<Position>,
-    keys: &SessionKeys,
-    ssrc: u32,
-    position: Option<Position>,
-) {
-    match position {
-        Some(position) => guard.release(keys.id(), ssrc, position),
+fn give_back(guard: &Guard<Parked>, keys: &SessionKeys, ssrc: u32, parked: Option<Parked>) {
+    match parked {
+        Some(parked) => guard.release(keys.id(), ssrc, parked),
         None => guard.disclaim(keys.id(), ssrc),
     }
 }

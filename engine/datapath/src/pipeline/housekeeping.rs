@@ -39,9 +39,11 @@ impl Pipeline {
             self.stats.held.sub(1);
             return self.discard(held.frame, leg, DropReason::ProbationExpired, pool);
         }
-        let idle = self.now.saturating_sub(stream.last_seen) > self.tuning.stream_idle.as_nanos() as u64;
+        let silence = u128::from(self.now.saturating_sub(stream.last_seen));
+        let idle = silence > self.tuning.stream_idle.as_nanos();
+        let stale = silence > self.tuning.stream_forget.as_nanos();
         match stream.phase {
-            Phase::Stopped if crowded => self.evict(index, DropReason::LegRemoved, pool),
+            Phase::Stopped if crowded || stale => self.evict(index, DropReason::LegRemoved, pool),
             Phase::Active | Phase::Provisional if idle => self.stop(index, pool),
             _ => {}
         }

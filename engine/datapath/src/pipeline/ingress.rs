@@ -258,7 +258,7 @@ fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &Socket
 /// A context that holds all of the leg's keys, the newest first.
 fn new_context(leg: &Leg, ssrc: u32) -> Option<Inbound> {
     let (oldest, newer) = leg.inbound_keys.split_first()?;
-    let expected = leg.expected.iter().find(|expected| expected.ssrc == ssrc);
+    let expected = leg.expected.get(ssrc);
     let roc = expected.and_then(|expected| expected.initial_roc).unwrap_or(0);
     let mut context = Inbound::new(ssrc, oldest.clone(), leg.window, roc).trying_rocs(leg.roc_trials);
     if let Some(expected) = expected {

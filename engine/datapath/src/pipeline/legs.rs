@@ -22,6 +22,10 @@ impl Pipeline {
         }
         if let Some(leg) = self.legs.get_mut(stream.leg) {
             leg.streams.retain(|other| *other != index);
+            // What is refused in its first batch leaves nothing: a peer could fill the memory with it.
+            if let Some(context) = stream.inbound.as_ref().filter(|_| stream.phase != Phase::Provisional) {
+                leg.expected.remember(context, self.now);
+            }
         }
         if stream.phase == Phase::Active {
             self.count_streams(stream.leg, false);
@@ -31,8 +35,8 @@ impl Pipeline {
         }
     }
 
-    /// A stream is idle. What nothing authenticates is forgotten; a context stays, for the ROC and the
-    /// replay list must outlast a pause.
+    /// A stream is idle. What nothing authenticates is forgotten; a context stays, so that packets which come
+    /// late from before a pause are told from those played again, until the stream is aged out.
     pub(super) fn stop(&mut self, index: u32, pool: &mut Pool) {
         let Some(stream) = self.streams.get_mut(index) else { return };
         if stream.inbound.is_none() {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use sluice_classifier::{LocalKey, Policy};
 use sluice_io::{Component, Frame, FrameBatch, Pool};
-use sluice_srtp::{Kind, Position};
+use sluice_srtp::Kind;
 
 use crate::config::{Limits, Tuning};
 use crate::event::{self, EventReceiver, EventSender};
@@ -36,7 +36,7 @@ use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::leg::Leg;
 use crate::route::Route;
-use crate::stream::{Egress, Stream};
+use crate::stream::{Egress, Parked, Stream};
 use crate::table::{Index, Slab};
 use crate::{DropReason, Event, LegId, WorkerStats};
 
@@ -69,7 +69,7 @@ pub(crate) enum Resolve {
 /// What the workers of an engine have in common.
 #[derive(Clone)]
 pub struct Shared {
-    pub(crate) guard: Arc<Guard<Position>>,
+    pub(crate) guard: Arc<Guard<Parked>>,
     pub(crate) events: EventSender,
     pub(crate) steering: Option<Arc<dyn Steering>>,
     pub(crate) resolver: Option<Arc<dyn Resolver>>,

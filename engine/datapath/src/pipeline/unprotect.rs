@@ -81,11 +81,12 @@ impl Pipeline {
             self.evict(victim, DropReason::StreamLimit, pool);
         }
         self.provisional.retain(|other| *other != packet.stream);
-        if let Some(stream) = self.streams.get_mut(packet.stream) {
+        if let (Some(leg), Some(stream)) =
+            (self.legs.get_mut(packet.leg), self.streams.get_mut(packet.stream))
+        {
             stream.phase = Phase::Active;
-        }
-        if let Some(leg) = self.legs.get_mut(packet.leg) {
             leg.streams.push(packet.stream);
+            leg.arrived(stream.ssrc);
         }
         self.count_streams(packet.leg, true);
         Ok(())

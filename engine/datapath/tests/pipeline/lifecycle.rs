@@ -1,8 +1,10 @@
 //! Legs, streams, routes and keys come and go.
 
+use std::time::Duration;
+
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, CommandError, Direction, DropReason, Event, LegSetup, LegUpdate, RouteOptions, Signalled,
+    Command, CommandError, Direction, DropReason, Event, LegSetup, LegUpdate, RouteOptions, Signalled, Tuning,
 };
 use sluice_io::Path;
 use sluice_srtp::{KeyId, Lifetime, Suite};
@@ -47,6 +49,33 @@ fn stopped_streams_make_room_for_new_ones() {
         harness.pass(40 * SECOND);
     }
     assert_eq!(harness.dropped(DropReason::StreamLimit), 0);
+}
+
+#[test]
+fn stale_streams_are_aged_out_and_neither_end_loses_where_it_stood() {
+    let tuning = Tuning { stream_forget: Duration::from_secs(120), ..Tuning::default() };
+    let mut harness = Harness::with(limits(), tuning);
+    harness.leg(1, Srtp, Plain);
+    harness.leg(2, Srtp, Srtp);
+    harness.route(1, 1, 2);
+    let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 0, 7));
+    let mut played = Vec::new();
+    for sequence in [65_534, 65_535, 0] {
+        played.push(alice.protect(&rtp(7, sequence)));
+        bob.unprotect(&harness.receive(1, played.last().unwrap())[0].bytes).unwrap();
+    }
+    harness.pass(100 * SECOND);
+    assert_eq!(harness.stats().egress_contexts, 1, "stopped, but not yet stale");
+    harness.pass(40 * SECOND);
+    assert_eq!((harness.stats().streams, harness.stats().egress_contexts), (0, 0));
+    let stopped = harness.events().into_iter().filter(|event| matches!(event, Event::StreamStopped { .. }));
+    assert_eq!(stopped.count(), 1, "told once");
+    for packet in &played {
+        assert!(harness.receive(1, packet).is_empty());
+    }
+    assert_eq!(harness.dropped(DropReason::Replayed), 3);
+    let sent = harness.receive(1, &alice.protect(&rtp(7, 1)));
+    assert_eq!(bob.unprotect(&sent[0].bytes).unwrap(), rtp(7, 1), "ROC 1 both ways");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use sluice_datapath::Direction::{Inbound, Outbound};
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{Command, CommandError, DropReason, LegSetup, StreamPosition};
-use sluice_srtp::Position;
+use sluice_srtp::{Lifetime, Position, Suite};
 
-use crate::support::{Harness, Peer, key, rtcp, rtp};
+use crate::support::{Harness, Peer, SECOND, key, key_of, rtcp, rtp};
 
 fn export(harness: &mut Harness, leg: u32) -> Vec<StreamPosition> {
     let into = Arc::new(Mutex::new(Vec::new()));
@@ -133,7 +133,7 @@ fn positions_that_cannot_be_change_nothing() {
         let error = import(&mut harness, leg, &[good, wrong]).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
-    let many: Vec<_> = (0..9).map(|ssrc| stream(Inbound, ssrc, None)).collect();
+    let many: Vec<_> = (0..33).map(|ssrc| stream(Inbound, ssrc, None)).collect();
     assert!(import(&mut harness, 1, &many).unwrap_err().to_string().contains("max_streams"));
     let setup = LegSetup { inbound: Plain, outbound: Srtp, ..harness.setup(4) };
     harness.add(setup);
@@ -142,4 +142,84 @@ fn positions_that_cannot_be_change_nothing() {
     // None of the good ones was taken: SSRC 1 begins at its beginning.
     let mut alice = Peer::of(1, 1, 0);
     assert_eq!(harness.receive(1, &alice.protect(&rtp(1, 3))).len(), 1);
+}
+
+#[test]
+fn what_is_no_longer_sent_is_exported_too() {
+    let (mut first, mut second) = (machine(), machine());
+    let mut alice = Peer::of(1, 7, 0);
+    assert_eq!(first.receive(1, &alice.protect(&rtp(7, 9))).len(), 1);
+    first.apply(Command::RemoveRoute { route: 1 }).unwrap();
+    let sent = export(&mut first, 2);
+    assert_eq!(sent, [stream(Outbound, 7, Some(9))], "its key is the same on the other machine");
+    import(&mut second, 2, &sent).unwrap();
+    assert_eq!(export(&mut second, 2), sent, "and is told on to the next before anything is sent");
+    assert!(second.receive(1, &alice.protect(&rtp(7, 8))).is_empty());
+    assert_eq!(second.dropped(DropReason::IndexUsed), 1);
+    assert_eq!(second.receive(1, &alice.protect(&rtp(7, 10))).len(), 1);
+}
+
+#[test]
+fn what_is_yet_to_come_is_exported_too() {
+    let mut harness = machine();
+    let late = StreamPosition { initial_roc: Some(2), ..stream(Inbound, 8, None) };
+    let told = [stream(Inbound, 7, Some(9)), late];
+    import(&mut harness, 1, &told).unwrap();
+    assert_eq!(export(&mut harness, 1), told);
+    // It comes with RTCP first: the rollover counter is still to be used.
+    let mut alice = Peer::of(1, 8, 0).at_roc(2, &key(10));
+    assert_eq!(harness.receive(1, &alice.protect(&rtcp(8, 9))).len(), 1);
+    let report = Position { rtp: None, rtcp: Some(0) };
+    assert_eq!(export(&mut harness, 1)[1], StreamPosition { position: report, ..late });
+    assert_eq!(harness.receive(1, &alice.protect(&rtp(8, 40_000))).len(), 1);
+    assert_eq!(export(&mut harness, 1)[1].position.rtp, Some(2 << 16 | 40_000));
+    assert_eq!(export(&mut harness, 1)[1].initial_roc, None);
+}
+
+#[test]
+fn streams_that_came_leave_room_for_others_to_be_told() {
+    let mut harness = machine();
+    for ssrc in 100..200 {
+        let late = StreamPosition { initial_roc: Some(1), ..stream(Inbound, ssrc, None) };
+        import(&mut harness, 1, &[late]).unwrap();
+        let mut alice = Peer::of(1, ssrc, 0).at_roc(1, &key(10));
+        assert_eq!(harness.receive(1, &alice.protect(&rtp(ssrc, 1))).len(), 1, "SSRC {ssrc}");
+        harness.pass(40 * SECOND);
+    }
+    // Four times as many as the leg may have at a time, of which the oldest are forgotten.
+    let known = export(&mut harness, 1);
+    assert_eq!(known.len(), 32);
+    assert!(known.iter().all(|stream| stream.ssrc >= 168), "{known:?}");
+}
+
+#[test]
+fn an_import_gives_a_key_no_longer_life() {
+    let mut harness = Harness::new();
+    harness.leg(1, Plain, Plain);
+    let setup = LegSetup { inbound: Plain, outbound: Srtp, ..harness.setup(2) };
+    harness.add(setup);
+    let lifetime = Lifetime { rtp_packets: 6, ..Lifetime::MAX };
+    harness.install(2, Outbound, key_of(21, Suite::AesCm128HmacSha1_80, lifetime)).unwrap();
+    harness.route(1, 1, 2);
+    let mut sent = 0;
+    for sequence in 1..=20 {
+        sent += harness.receive(1, &rtp(7, sequence)).len();
+        match sequence {
+            // The running stream, and one that stopped and came back.
+            3 => import(&mut harness, 2, &[stream(Outbound, 7, Some(3))]).unwrap(),
+            5 => {
+                harness.pass(40 * SECOND);
+                let parked = export(&mut harness, 2);
+                import(&mut harness, 2, &[stream(Outbound, 7, Some(5))]).unwrap();
+                assert_eq!(export(&mut harness, 2), parked);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(sent, 6);
+    // Nor does the next machine send under what nothing is left of.
+    assert_eq!(harness.stats().egress_contexts, 1);
+    harness.apply(Command::RemoveRoute { route: 1 }).unwrap();
+    let spent = Position { rtp: Some((1 << 48) - 1), rtcp: Some((1 << 31) - 1) };
+    assert_eq!(export(&mut harness, 2), [StreamPosition { position: spent, ..stream(Outbound, 7, None) }]);
 }
