@@ -186,6 +186,10 @@ impl From<CommandError> for ApiError {
             CommandError::SsrcInUse { .. } => {
                 Self::precondition("SSRC_IN_USE", message, "remove the route that sends it").at("streams")
             }
+            CommandError::TooManyPositions { .. } => {
+                let remedy = "import fewer, or create the leg with more max_streams";
+                Self::exhausted("LIMIT", message, remedy).at("streams")
+            }
             CommandError::TooManyLegs(_)
             | CommandError::TooManyRoutes(_)
             | CommandError::TooManyKeys { .. }

@@ -327,8 +327,7 @@ pub enum CommandError {
     NoSendingKey(LegId),
     /// More streams than the leg is to remember.
     #[error(
-        "leg {leg} would have to remember {count} received streams, and at most {most}, four times its \
-             max_streams: import fewer, or give a new leg more max_streams"
+        "leg {leg} would have to know of {count} received streams, and at most of {most}, 4 × max_streams"
     )]
     TooManyPositions {
         /// Which leg.

@@ -145,7 +145,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             stream_idle: Duration::from_secs(30),
-            stream_forget: Duration::from_secs(3600),
+            stream_forget: Duration::from_hours(1),
             probation: Duration::from_secs(1),
             auth_failures_per_second: 100,
             negotiation_per_second: 200,

@@ -206,6 +206,8 @@ impl Default for LimitsConfig {
 pub struct Timers {
     /// A stream without packets for so long has stopped.
     pub stream_idle_seconds: Bounded<1, 86_400>,
+    /// A stopped stream without packets for so long is aged out; where it stood is remembered.
+    pub stream_forget_seconds: Bounded<1, 604_800>,
     /// Wrong tags per second and leg beyond which unknown SSRCs are not looked at.
     pub auth_failures_per_second: Bounded<1, 1_000_000>,
     /// Negotiation datagrams per second and leg.
@@ -219,6 +221,7 @@ impl Default for Timers {
         let tuning = Tuning::default();
         Self {
             stream_idle_seconds: Bounded(tuning.stream_idle.as_secs()),
+            stream_forget_seconds: Bounded(tuning.stream_forget.as_secs()),
             auth_failures_per_second: Bounded(tuning.auth_failures_per_second.into()),
             negotiation_per_second: Bounded(tuning.negotiation_per_second.into()),
             burst_threshold: Bounded(tuning.burst_threshold.into()),
@@ -295,6 +298,7 @@ impl Config {
         };
         let tuning = Tuning {
             stream_idle: Duration::from_secs(self.timers.stream_idle_seconds.0),
+            stream_forget: Duration::from_secs(self.timers.stream_forget_seconds.0),
             auth_failures_per_second: self.timers.auth_failures_per_second.0 as u32,
             negotiation_per_second: self.timers.negotiation_per_second.0 as u32,
             burst_threshold: self.timers.burst_threshold.0 as u32,
@@ -335,6 +339,13 @@ mod tests {
     }
 
     #[test]
+    fn the_times_of_idle_and_stale_streams_reach_the_engine() {
+        let text = "[timers]\nstream_idle_seconds = 7\nstream_forget_seconds = 9";
+        let tuning = Config::parse(Path::new("x"), text).unwrap().engine().tuning;
+        assert_eq!((tuning.stream_idle.as_secs(), tuning.stream_forget.as_secs()), (7, 9));
+    }
+
+    #[test]
     fn an_empty_file_is_valid() {
         assert_eq!(Config::parse(Path::new("x"), "").unwrap(), Config::default());
     }
@@ -352,6 +363,7 @@ mod tests {
             ("[datapath]\nwrokers = 1", "line 2", "expected one of"),
             ("[datapath]\nlarge_chunks = 3", "line 2", "32 to"),
             ("[defaults]\nreplay_window = 63", "line 2", "64 to 32768"),
+            ("[timers]\nstream_forget_seconds = 0", "line 2", "1 to 604800"),
             ("[log]\nlevel = \"loud\"", "line 2", "expected one of"),
             ("[[interface]]\nqueues = 1", "line 1", "name"),
             ("[api.tcp]\naddress = \"127.0.0.1:1\"", "line 1", "certificate"),

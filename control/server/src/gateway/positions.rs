@@ -14,7 +14,10 @@ impl Gateway {
     pub(crate) async fn export_positions(&self, session: &str, leg: &str) -> Result<v1::Positions, ApiError> {
         let (worker, number) = self.leg_of(session, leg).await?;
         let into = Arc::new(Mutex::new(Vec::new()));
-        self.command(worker, Command::ExportPositions { leg: number, into: Arc::clone(&into) }).await?;
+        let done =
+            self.command(worker, Command::ExportPositions { leg: number, into: Arc::clone(&into) }).await;
+        // Here no key was given that could be wrong.
+        done.map_err(|error| if error.field == "key_salt" { error.at("leg") } else { error })?;
         let streams = std::mem::take(&mut *into.lock().unwrap_or_else(PoisonError::into_inner));
         let streams = streams.into_iter().map(shown).collect();
         Ok(v1::Positions { session: session.to_owned(), leg: leg.to_owned(), streams })

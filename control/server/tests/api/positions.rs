@@ -8,7 +8,7 @@ use sluice_srtp::{Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Session
 use tonic::Code;
 
 use crate::SUITE;
-use crate::support::{Daemon, LegSpec, field_of, receive, rtp, udp};
+use crate::support::{Daemon, LegSpec, config, field_of, receive, rtp, udp};
 
 const SSRC: u32 = 0xabcd;
 
@@ -31,6 +31,11 @@ fn protected(sender: &mut [sluice_srtp::Outbound; 1], sequence: u16) -> Vec<u8> 
 /// A daemon with a call from SRTP to SRTP, and the peers' sockets.
 async fn call(name: &str) -> (Daemon, std::net::UdpSocket, std::net::UdpSocket, String) {
     let daemon = Daemon::start(name).await;
+    let (alice, bob, local) = call_on(&daemon).await;
+    (daemon, alice, bob, local)
+}
+
+async fn call_on(daemon: &Daemon) -> (std::net::UdpSocket, std::net::UdpSocket, String) {
     let (alice, bob) = (udp(), udp());
     daemon.session("s").await;
     let a = daemon.leg("s", "a", LegSpec::srtp().remote(&alice)).await.unwrap();
@@ -38,7 +43,7 @@ async fn call(name: &str) -> (Daemon, std::net::UdpSocket, std::net::UdpSocket, 
     daemon.route("s", "ab", "a", "b").await.unwrap();
     daemon.key("s", "a", "k", Inbound, SUITE, &[7; 30]).await.unwrap();
     daemon.key("s", "b", "k", Outbound, SUITE, &[8; 30]).await.unwrap();
-    (daemon, alice, bob, a.local_rtp)
+    (alice, bob, a.local_rtp)
 }
 
 async fn export(daemon: &Daemon, leg: &str) -> v1::Positions {
@@ -115,6 +120,74 @@ async fn a_late_joiner_is_told_the_rollover_counter_or_tries_some() {
             assert_eq!(receive(&far), rtp(sequence, SSRC, 160), "{leg}");
         }
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn positions_pass_on_before_media_and_after_a_route_is_gone() {
+    let (first, alice, bob, to) = call("positions-parked").await;
+    let mut stream = sender(0);
+    for sequence in [1, 2] {
+        alice.send_to(&protected(&mut stream, sequence), &to).unwrap();
+        receive(&bob);
+    }
+    let mut client = first.client().await;
+    let route = v1::DeleteRouteRequest { session: "s".into(), route: "ab".into() };
+    client.delete_route(route).await.unwrap();
+    let sent = export(&first, "b").await;
+    assert_eq!(sent.streams[0].rtp_index, Some(2), "nobody sends it now");
+    first.stop().await;
+
+    let (second, ..) = call("positions-passed").await;
+    let late =
+        v1::StreamPosition { direction: Inbound.into(), ssrc: 7, initial_roc: Some(3), ..Default::default() };
+    let mut client = second.client().await;
+    let told = v1::Positions { session: "s".into(), leg: "a".into(), streams: vec![late] };
+    for positions in [&told, &sent] {
+        client.import_positions(positions.clone()).await.unwrap();
+    }
+    assert_eq!((export(&second, "a").await, export(&second, "b").await), (told, sent));
+    // There is a bound, and the field says so.
+    let streams = (0..129).map(|ssrc| v1::StreamPosition { ssrc, ..late }).collect();
+    let many = v1::Positions { session: "s".into(), leg: "a".into(), streams };
+    let status = client.import_positions(many).await.unwrap_err();
+    assert_eq!((status.code(), field_of(&status).as_str()), (Code::ResourceExhausted, "streams"), "{status}");
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn stale_streams_are_aged_out_and_stay_known() {
+    let folder = tempfile::Builder::new().prefix("stale").tempdir().unwrap();
+    let mut config = config(folder.path(), "io_uring");
+    (config.timers.stream_idle_seconds.0, config.timers.stream_forget_seconds.0) = (1, 1);
+    let daemon = Daemon::start_with(folder, config).await;
+    let (alice, bob, to) = call_on(&daemon).await;
+    let mut stream = sender(0);
+    let played = protected(&mut stream, 1);
+    alice.send_to(&played, &to).unwrap();
+    receive(&bob);
+    let mut client = daemon.client().await;
+    let started = std::time::Instant::now();
+    loop {
+        let request = v1::GetStatisticsRequest::default();
+        let statistics = client.get_statistics(request).await.unwrap().into_inner();
+        if statistics.workers.iter().all(|worker| worker.streams == 0) {
+            break;
+        }
+        assert!(started.elapsed().as_secs() < 20, "{statistics:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (received, sent) = (export(&daemon, "a").await, export(&daemon, "b").await);
+    assert_eq!((received.streams[0].rtp_index, sent.streams[0].rtp_index), (Some(1), Some(1)));
+    alice.send_to(&played, &to).unwrap();
+    let next = protected(&mut stream, 2);
+    alice.send_to(&next, &to).unwrap();
+    receive(&bob);
+    assert_eq!(export(&daemon, "b").await.streams[0].rtp_index, Some(2), "only the second was sent");
+    let request = v1::GetStatisticsRequest::default();
+    let statistics = client.get_statistics(request).await.unwrap().into_inner();
+    let replayed = statistics.workers[0].drops.iter().find(|drop| drop.reason == "replayed");
+    assert_eq!(replayed.map(|drop| drop.packets), Some(1));
     daemon.stop().await;
 }
 

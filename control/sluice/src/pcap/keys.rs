@@ -3,16 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use sluice_srtp::{Inbound, KeyId, KeyOptions, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys, Suite};
+use anyhow::{Context, Result, anyhow, bail};
+use sluice_srtp::{
+    Inbound, KeyError, KeyId, KeyOptions, MasterKey, Mki, Outbound, ReplayWindow, SessionKeys, Suite,
+};
 
 use super::{Direction, Material};
 use crate::secret;
 
 /// Keys that are tried on one stream.
 const MAX_TRIED: usize = 8;
-/// Rollover counters that are tried on a stream whose own is not told: about six hours of audio.
-const ROCS_TRIED: u32 = 16;
+/// Rollover counters after 0 that are tried on a stream whose own is not told: about six hours of audio.
+const ROC_TRIALS: u32 = 15;
 
 type Keys = Vec<Arc<SessionKeys>>;
 
@@ -22,6 +24,7 @@ pub(super) struct KeyRing {
     of: HashMap<u32, Keys>,
     roc: Option<u32>,
     roc_of: HashMap<u32, u32>,
+    roc_trials: Option<u32>,
     window: ReplayWindow,
     /// Only these SSRCs; empty: all.
     only: HashSet<u32>,
@@ -37,9 +40,13 @@ impl KeyRing {
             of: HashMap::new(),
             roc: None,
             roc_of: HashMap::new(),
+            roc_trials: material.roc_trials,
             window: ReplayWindow::new(material.replay_window)?,
             only: material.ssrc.iter().copied().collect(),
         };
+        if one && material.roc_trials.is_some() {
+            bail!("--roc-trials: there is nothing to try when encrypting; say where it begins with --roc");
+        }
         for entry in texts(material)? {
             ring.add(&entry, material, one)?;
         }
@@ -71,7 +78,11 @@ impl KeyRing {
             let master = MasterKey::from_concatenated(suite, &key_salt)?;
             let id = KeyId(keys.len() as u64);
             let options = KeyOptions { mki: Mki::new(&mki)?, ..material.options.read()? };
-            keys.push(Arc::new(SessionKeys::derive_with(id, &master, &options)?));
+            let derived = SessionKeys::derive_with(id, &master, &options).map_err(|error| match error {
+                KeyError::ShortTags { .. } => anyhow!("--short-rtcp-tags: {error}; choose an HMAC suite"),
+                other => other.into(),
+            });
+            keys.push(Arc::new(derived?));
         }
         Ok(())
     }
@@ -96,8 +107,9 @@ impl KeyRing {
     /// Contexts to try on a stream, one for each rollover counter that it may have begun at.
     pub(super) fn inbound(&self, ssrc: u32) -> impl Iterator<Item = (u32, Inbound)> {
         let told = self.roc_of.get(&ssrc).copied().or(self.roc);
-        let rocs = told.map_or(0..ROCS_TRIED, |roc| roc..roc.saturating_add(1));
-        rocs.filter_map(move |roc| Some((roc, self.inbound_at(ssrc, roc)?)))
+        let trials = self.roc_trials.unwrap_or(if told.is_some() { 0 } else { ROC_TRIALS });
+        let first = told.unwrap_or(0);
+        (first..=first.saturating_add(trials)).filter_map(move |roc| Some((roc, self.inbound_at(ssrc, roc)?)))
     }
 
     /// A context with all keys of an SSRC; the first given is the first tried.

@@ -95,6 +95,10 @@ struct Material {
     /// tried when decrypting, 0 when encrypting.
     #[arg(long, value_name = "[SSRC=]ROC")]
     roc: Vec<String>,
+    /// How many rollover counters after that of --roc, or after 0, a stream's first packet may try when
+    /// decrypting, up to 1024. Default: 0 after that of --roc, else 15.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    roc_trials: Option<u32>,
     /// Packets that the replay list remembers, 64 to 32768.
     #[arg(long, value_name = "PACKETS", default_value_t = 1024)]
     replay_window: u32,

@@ -125,8 +125,8 @@ impl Summary {
         } else if direction == Direction::Protect {
             "see the reasons above"
         } else {
-            "wrong key or suite; or they carry an MKI (--mki); or the capture begins after the ROC has \
-             passed 15 (--roc)"
+            "wrong key or suite; or they carry an MKI (--mki); or the capture begins at a ROC that \
+             was not tried (--roc, --roc-trials)"
         };
         let done = if direction == Direction::Protect { "could be encrypted" } else { "authenticated" };
         Some(format!("none of the {all} media packets {done}: {hint}"))

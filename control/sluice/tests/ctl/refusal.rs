@@ -56,6 +56,7 @@ fn keys_that_do_not_fit_are_refused_without_repeating_them() {
     let (short, other) = (&good[..58], "5ec5e7a1".repeat(7));
     let install = "keys install s1 a k --direction inbound --suite";
     let cases = [
+        (format!("{install} AEAD_AES_128_GCM --short-rtcp-tags --key-salt {other}"), "short_rtcp_tags: "),
         (format!("{install} AES_CM_128_HMAC_SHA1_80 --key-salt {short}"), "29 bytes"),
         (format!("{install} AES_CM_128_HMAC_SHA1_80 --key-salt {other}"), "key_salt: "),
         (format!("{install} AEAD_AES_256_GCM --key-salt {good}"), "key_salt: "),

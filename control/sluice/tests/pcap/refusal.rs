@@ -150,7 +150,10 @@ fn keys_that_cannot_be_are_refused_without_repeating_them() {
     let good = key(SUITE, 1);
     let short = good[..58].to_owned();
     std::fs::write(bench.path("no-keys"), "# nothing here\n").unwrap();
-    let cases: [(&[&str], &[&str]); 9] = [
+    let aead = key(Suite::AeadAes128Gcm, 1);
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--key", &aead, "--short-rtcp-tags"], &["--short-rtcp-tags", "AEAD_AES_128_GCM", "HMAC"]),
+        (&["--key", &good, "--roc-trials", "3"], &["--roc-trials", "--roc"]),
         (&[], &["no key", "--key-file", "SLUICE_PCAP_KEY"]),
         (&["--key", &short], &["29 bytes", "30 for AES_CM_128_HMAC_SHA1_80"]),
         (&["--key", "s3cr3t-s3cr3t!"], &["neither hex nor base64"]),

@@ -210,6 +210,21 @@ fn rollover_within_the_capture_and_before_it() {
     assert_eq!(summary.succeeded().json()["converted"], 100);
     let run = bench.convert("unprotect", "late", "none", &["--key", &key, "--roc", "70"]);
     run.failed(1, &["none of the 100 media packets authenticated"]);
+    for (options, found) in [
+        (["--roc", "70", "--roc-trials", "1"].as_slice(), true),
+        (&["--roc", "60", "--roc-trials", "10"], false),
+        (&["--roc", "60", "--roc-trials", "11"], true),
+        (&["--roc-trials", "70"], false),
+        (&["--roc-trials", "71"], true),
+    ] {
+        let options = [&["--key", &*key, "--json"], options].concat();
+        let run = bench.convert("unprotect", "late", if found { "back" } else { "none" }, &options);
+        if found {
+            assert_eq!(run.succeeded().json()["streams"][0]["initial_roc"], 71, "{options:?}");
+        } else {
+            run.failed(1, &["--roc-trials"]);
+        }
+    }
     bench.convert("unprotect", "late", "none", &["--key", &key]).failed(1, &["--roc"]);
     assert!(!bench.path("none").exists());
 }
