@@ -222,6 +222,29 @@ fn rtcp_tags_may_be_as_short_as_those_of_rtp() {
 }
 
 #[test]
+fn a_sender_that_is_moved_ahead_keeps_its_key_and_never_goes_back() {
+    let master = Suite::AesCm128HmacSha1_80;
+    let keys = derive(master, &KeyOptions::default()).unwrap();
+    let (mut sender, mut random) = (Outbound::new(SSRC, keys, 0), Random(5));
+    send(&mut sender, Kind::Rtp, &random.rtp(SSRC, 9, 20)).unwrap();
+    send(&mut sender, Kind::Rtcp, &random.rtcp(SSRC)).unwrap();
+    let ahead = Position { rtp: Some(1 << 16 | 7), rtcp: Some(40) };
+    for position in [ahead, Position { rtp: Some(3), rtcp: Some(3) }, Position::default()] {
+        sender.advance(position);
+        assert_eq!((sender.position(), sender.used()), (ahead, (1, 1)));
+    }
+    assert!(send(&mut sender, Kind::Rtp, &random.rtp(SSRC, 7, 20)).is_err(), "used elsewhere");
+    send(&mut sender, Kind::Rtp, &random.rtp(SSRC, 8, 20)).unwrap();
+    send(&mut sender, Kind::Rtcp, &random.rtcp(SSRC)).unwrap();
+    assert_eq!(sender.position(), Position { rtp: Some(1 << 16 | 8), rtcp: Some(41) });
+    // The last index there is leaves none to send under.
+    sender.advance(Position { rtp: Some((1 << 48) - 1), rtcp: Some((1 << 31) - 1) });
+    for (kind, packet) in [(Kind::Rtp, random.rtp(SSRC, 0, 20)), (Kind::Rtcp, random.rtcp(SSRC))] {
+        assert!(send(&mut sender, kind, &packet).is_err(), "{kind:?}");
+    }
+}
+
+#[test]
 fn a_receiver_that_carries_on_elsewhere_takes_no_packet_twice() {
     let keys = derive(Suite::AeadAes128Gcm, &KeyOptions::default()).unwrap();
     let start = Position { rtp: Some((3 << 16) - 2), rtcp: Some(6) };

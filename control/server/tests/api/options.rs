@@ -123,9 +123,56 @@ async fn every_suite_and_option_goes_through_both_ways() {
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn short_rtcp_tags_go_through_and_are_part_of_what_a_key_is() {
+    let daemon = Daemon::start("short-tags").await;
+    daemon.session("s").await;
+    let (near, far) = (udp(), udp());
+    let mux = |peer| LegSpec::srtp().remote(peer).with(|config| config.rtcp_mux = true);
+    let local = daemon.leg("s", "a", mux(&near)).await.unwrap().local_rtp;
+    daemon.leg("s", "b", mux(&far)).await.unwrap();
+    daemon.route("s", "ab", "a", "b").await.unwrap();
+    let suite = Suite::AesCm128HmacSha1_32;
+    let install = |leg, direction, seed| v1::KeyInstall {
+        suite: suite.name().into(),
+        short_rtcp_tags: true,
+        ..Daemon::install(leg, direction, vec![seed; 30])
+    };
+    let keys = vec![install("a", Inbound, 1), install("b", Outbound, 2)];
+    let results = daemon.client().await.install_keys(v1::InstallKeysRequest { keys }).await.unwrap();
+    for result in results.into_inner().results {
+        assert!(matches!(result.result, Some(v1::key_result::Result::Key(_))), "{result:?}");
+    }
+    let contexts = |seed, short_rtcp_tags| {
+        let master = MasterKey::from_concatenated(suite, &[seed; 30]).unwrap();
+        let options = KeyOptions { short_rtcp_tags, ..KeyOptions::default() };
+        let keys = SessionKeys::derive_with(KeyId(1), &master, &options).unwrap();
+        [sluice_srtp::Outbound::new(8, Arc::new(keys), 0)]
+    };
+    let report = [&[0x80, 201, 0, 1][..], &8_u32.to_be_bytes()].concat();
+    let whole = protected_as(Kind::Rtcp, &mut contexts(1, false), &report);
+    near.send_to(&whole, &local).unwrap();
+    near.send_to(&protected_as(Kind::Rtcp, &mut contexts(1, true), &report), &local).unwrap();
+    let sent = receive(&far);
+    assert_eq!(sent, protected_as(Kind::Rtcp, &mut contexts(2, true), &report));
+    assert_eq!(sent.len(), whole.len() - 6, "32 bits, not 80");
+    assert_eq!(daemon.drops("a").await.iter().map(|(_, packets)| packets).sum::<u64>(), 1, "the whole one");
+
+    let other = v1::KeyInstall { short_rtcp_tags: false, ..install("a", Inbound, 1) };
+    let request = v1::InstallKeysRequest { keys: vec![other] };
+    let mut results = daemon.client().await.install_keys(request).await.unwrap().into_inner().results;
+    let Some(v1::key_result::Result::Failure(failure)) = results.remove(0).result else { panic!() };
+    assert_eq!((failure.code, &*failure.field), (Code::AlreadyExists as i32, "short_rtcp_tags"));
+    daemon.stop().await;
+}
+
 fn protected(contexts: &mut [sluice_srtp::Outbound; 1], packet: &[u8]) -> Vec<u8> {
+    protected_as(Kind::Rtp, contexts, packet)
+}
+
+fn protected_as(kind: Kind, contexts: &mut [sluice_srtp::Outbound; 1], packet: &[u8]) -> Vec<u8> {
     let mut buffer = [packet, &[0; MAX_OVERHEAD]].concat();
-    let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, packet.len())];
+    let mut jobs = [Job::new(0, kind, &mut buffer, packet.len())];
     protect(&mut contexts[..], &mut jobs);
     assert_eq!(jobs[0].result, Ok(()));
     jobs[0].packet[..jobs[0].len].to_vec()
