@@ -53,7 +53,7 @@ fn stopped_streams_make_room_for_new_ones() {
 
 #[test]
 fn stale_streams_are_aged_out_and_neither_end_loses_where_it_stood() {
-    let tuning = Tuning { stream_forget: Duration::from_secs(120), ..Tuning::default() };
+    let tuning = Tuning { stream_forget: Duration::from_mins(2), ..Tuning::default() };
     let mut harness = Harness::with(limits(), tuning);
     harness.leg(1, Srtp, Plain);
     harness.leg(2, Srtp, Srtp);

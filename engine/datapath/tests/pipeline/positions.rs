@@ -172,7 +172,7 @@ fn what_is_yet_to_come_is_exported_too() {
     let report = Position { rtp: None, rtcp: Some(0) };
     assert_eq!(export(&mut harness, 1)[1], StreamPosition { position: report, ..late });
     assert_eq!(harness.receive(1, &alice.protect(&rtp(8, 40_000))).len(), 1);
-    assert_eq!(export(&mut harness, 1)[1].position.rtp, Some(2 << 16 | 40_000));
+    assert_eq!(export(&mut harness, 1)[1].position.rtp, Some((2 << 16) + 40_000));
     assert_eq!(export(&mut harness, 1)[1].initial_roc, None);
 }
 
