@@ -95,7 +95,7 @@ fn a_leg_that_may_not_latch_takes_nothing_from_another_address() -> Result<()> {
     let mut caller = Peer::keyed(site.peer(4000)?.socket, Some(&key), None)?;
     let mut listener = site.peer(5000)?;
     let mut leg = Leg::new("a", site.at(4000), caller.address()?).inbound(&key);
-    leg.config.latching = Latching::Never as i32;
+    leg.config.latching = Latching::SignalledOnly as i32;
     let legs = [leg, Leg::new("b", site.at(5000), listener.address()?)];
     site.gateway.create_call("call", &legs, &[("a", "b")])?;
     caller.socket = site.peer(4100)?.socket;

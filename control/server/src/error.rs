@@ -165,6 +165,16 @@ impl From<CommandError> for ApiError {
                 Self::new(Code::NotFound, "NOT_FOUND", message, "it ended meanwhile; list what there is")
             }
             CommandError::InvalidLeg { field, .. } => Self::invalid(field, message, "correct the field"),
+            CommandError::InvalidRoute { field, .. } => {
+                // The engine's names of what the API calls maps.
+                let field = match field {
+                    "ssrcs" => "ssrc_map",
+                    "payload_types" => "payload_type_map",
+                    "extensions" => "extension_map",
+                    other => other,
+                };
+                Self::invalid(field, message, "correct the field")
+            }
             CommandError::AddressTaken(_) => {
                 Self::precondition("PORT_IN_USE", message, "choose another port").at("local")
             }

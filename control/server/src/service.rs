@@ -137,6 +137,12 @@ impl Sluice for Service {
         answer(whole(async move { only(gateway.create_routes(vec![route]).await) }).await)
     }
 
+    async fn update_route(&self, request: Request<v1::UpdateRouteRequest>) -> Answer<v1::Route> {
+        let route = request.into_inner().route.unwrap_or_default();
+        let gateway = Arc::clone(&self.0);
+        answer(whole(async move { only(gateway.update_routes(vec![route]).await) }).await)
+    }
+
     async fn list_routes(&self, request: Request<v1::ListRoutesRequest>) -> Answer<v1::ListRoutesResponse> {
         let routes = self.0.list_routes(&request.into_inner().session).await;
         answer(routes.map(|routes| v1::ListRoutesResponse { routes }))
@@ -206,13 +212,17 @@ impl Sluice for Service {
         let routes = bounded("routes", request.into_inner().routes)?;
         let gateway = Arc::clone(&self.0);
         let results = whole(async move { Ok(gateway.create_routes(routes).await) }).await?;
-        let results = results.into_iter().map(|result| v1::RouteResult {
-            result: Some(match result {
-                Ok(route) => v1::route_result::Result::Route(route),
-                Err(error) => v1::route_result::Result::Failure(error.into()),
-            }),
-        });
-        Ok(Response::new(v1::CreateRoutesResponse { results: results.collect() }))
+        Ok(Response::new(v1::CreateRoutesResponse { results: route_results(results) }))
+    }
+
+    async fn update_routes(
+        &self,
+        request: Request<v1::UpdateRoutesRequest>,
+    ) -> Answer<v1::UpdateRoutesResponse> {
+        let routes = bounded("routes", request.into_inner().routes)?;
+        let gateway = Arc::clone(&self.0);
+        let results = whole(async move { Ok(gateway.update_routes(routes).await) }).await?;
+        Ok(Response::new(v1::UpdateRoutesResponse { results: route_results(results) }))
     }
 
     async fn get_statistics(&self, request: Request<v1::GetStatisticsRequest>) -> Answer<v1::Statistics> {
@@ -230,6 +240,14 @@ impl Sluice for Service {
         }
         Ok(Response::new(Box::pin(watch(self.0.watch(), wanted))))
     }
+}
+
+fn route_results(results: Vec<Result<v1::Route, ApiError>>) -> Vec<v1::RouteResult> {
+    let told = results.into_iter().map(|result| match result {
+        Ok(route) => v1::route_result::Result::Route(route),
+        Err(error) => v1::route_result::Result::Failure(error.into()),
+    });
+    told.map(|result| v1::RouteResult { result: Some(result) }).collect()
 }
 
 /// The events of one session (empty: of all) and of the whole daemon. Ends when the daemon does.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use sluice_io::{Component, NextHop};
 use sluice_srtp::{KeyId, Position, ReplayWindow, SessionKeys};
 
-use crate::LegStats;
+use crate::{LegStats, RouteOptions};
 
 /// Names a leg; chosen by control, unique in the process.
 pub type LegId = u32;
@@ -46,6 +46,9 @@ pub enum Command {
         direction: Direction,
         /// Keys, oldest first.
         keys: Vec<Arc<SessionKeys>>,
+        /// Outbound: other legs of the worker may have the same keys, and what one source sends to all of them
+        /// is protected once and sent to each (RFC 5479 App. B). Of no account inbound.
+        shared: bool,
     },
     /// Ends the use of a key.
     RetireKey {
@@ -80,6 +83,13 @@ pub enum Command {
         /// The leg that sends.
         to: LegId,
         /// Choices.
+        options: RouteOptions,
+    },
+    /// Changes the choices of a route; its streams go on at the index at which they are.
+    UpdateRoute {
+        /// Which route.
+        route: RouteId,
+        /// All choices, changed or not.
         options: RouteOptions,
     },
     /// Removes a route. Added again, it goes on at the packet index at which it ended.
@@ -132,15 +142,29 @@ pub enum Protection {
     Srtp,
 }
 
-/// Whether a leg's remote address may be learnt from what arrives (symmetric RTP, RFC 4961).
+/// Which sources a leg hears, and whether its remote address may be learnt from what arrives (symmetric RTP,
+/// RFC 4961). Nothing is ever learnt from a packet that is not authentic, so that nobody without the key can take a
+/// leg; a plain leg has nothing but probation (RFC 3550 A.1), and only until signalling tells an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Latching {
-    /// Never: the address is the signalled one, and other sources are dropped. Before signalling gives
-    /// one, authenticated media is accepted from anywhere, plain media from nowhere.
+    /// The address is the signalled one. Authenticated media is heard from anywhere, as of a peer that sends from
+    /// another address than it receives on; plain media from the signalled address.
     Never,
-    /// An SRTP leg's address is that of the newest authenticated packet. A plain leg's, as long as
-    /// signalling gave none, is that of the first source that passes probation (RFC 3550 A.1).
+    /// The address is the signalled one, and the only one that is heard. Before signalling gives one,
+    /// authenticated media is heard from anywhere, plain media from nowhere.
+    SignalledOnly,
+    /// The address is that of the first authenticated packet that comes from elsewhere after signalling spoke
+    /// last, and stays. On a plain leg it is that of the first source that passes probation, as long as signalling
+    /// gave none.
     FirstAuthenticated,
+    /// As before, but the address follows the newest authenticated packet, as of a peer behind a NAT that forgets.
+    NewestAuthenticated,
+}
+
+impl Latching {
+    pub(crate) const fn learns(self) -> bool {
+        matches!(self, Self::FirstAuthenticated | Self::NewestAuthenticated)
+    }
 }
 
 /// A leg to be.
@@ -216,23 +240,6 @@ pub struct Signalled {
 /// Which payload types a leg accepts: bit `n % 64` of word `n / 64`; `None`: any.
 pub type PayloadTypes = Option<[u64; 2]>;
 
-/// What to do when two sources use one SSRC under one outbound key (RFC 3711 §9.1: two-time pad).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum OnSsrcClash {
-    /// The later source is not sent.
-    #[default]
-    Refuse,
-    /// The later source is sent under another SSRC, in RTP and in RTCP of both directions.
-    Rewrite,
-}
-
-/// Choices of a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct RouteOptions {
-    /// What to do when two sources use one SSRC under one outbound key.
-    pub on_ssrc_clash: OnSsrcClash,
-}
-
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -284,6 +291,16 @@ pub enum CommandError {
         from: LegId,
         /// The leg that sends.
         to: LegId,
+    },
+    /// A choice of the route is out of range.
+    #[error("route {route}: {field} {problem}")]
+    InvalidRoute {
+        /// Which route.
+        route: RouteId,
+        /// The field of [`RouteOptions`].
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// Keys for a direction that is plain.
     #[error("leg {leg} is plain RTP {direction:?}; keys cannot be installed for it")]

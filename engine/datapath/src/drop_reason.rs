@@ -85,6 +85,10 @@ reasons! {
     InvalidSrtp = "invalid_srtp",
     /// Valid media of a leg from which no route leads on.
     NoRoute = "no_route",
+    /// RTP on a route that is paused.
+    RoutePaused = "route_paused",
+    /// RTP of an SSRC that its route does not select.
+    NotSelected = "not_selected",
     /// The egress leg has no remote address yet.
     NoRemote = "no_remote",
     /// The egress leg sends SRTP, but has no outbound key yet.

@@ -74,7 +74,7 @@ pub(crate) struct Leg {
     pub(crate) dscp: u8,
     /// Changes whenever the streams' bindings to routes must be looked at anew.
     pub(crate) version: u32,
-    /// Egress contexts of this leg whose SSRC is not their source's.
+    /// Streams that are sent to this leg under another SSRC than their source's.
     pub(crate) rewrites: u32,
     pub(crate) rtp: Transport,
     pub(crate) rtcp: Option<Transport>,
@@ -87,6 +87,8 @@ pub(crate) struct Leg {
     /// Oldest first.
     pub(crate) inbound_keys: Vec<Arc<SessionKeys>>,
     pub(crate) outbound_key: Option<Arc<SessionKeys>>,
+    /// Whether other legs may send under that key as well.
+    pub(crate) shares_key: bool,
     /// Outbound keys that others have taken the place of, and that control did not retire yet.
     pub(crate) superseded: Vec<KeyId>,
     /// The newest inbound key is about to expire once fewer packets than these remain (RTP, RTCP).
@@ -133,6 +135,7 @@ impl Leg {
             routes_in: Vec::new(),
             inbound_keys: Vec::new(),
             outbound_key: None,
+            shares_key: false,
             superseded: Vec::new(),
             expiring_below: (0, 0),
             window: setup.window,

@@ -44,8 +44,8 @@ mod watch;
 mod worker;
 
 pub use command::{
-    Command, CommandError, Direction, Latching, LegId, LegSetup, LegUpdate, OnSsrcClash, PayloadTypes,
-    Protection, QueueFull, RouteId, RouteOptions, Signalled, StreamPosition,
+    Command, CommandError, Direction, Latching, LegId, LegSetup, LegUpdate, PayloadTypes, Protection,
+    QueueFull, RouteId, Signalled, StreamPosition,
 };
 pub use config::{EngineConfig, InterfaceConfig, Limits, Mode, Tuning, WorkerCount};
 pub use counters::{Drops, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};
@@ -55,6 +55,7 @@ pub use event::{Event, EventReceiver};
 pub use latency::{Histogram, Latency};
 pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use report::{EngineReport, InterfaceReport, WorkerReport};
+pub use route::{MAX_ROUTE_ENTRIES, OnSsrcClash, RouteOptions};
 pub use ticket::Ticket;
 
 pub use sluice_io::{Component, Path};

@@ -1,13 +1,14 @@
 //! What a worker knows of a stream that it receives, and of one that it sends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sluice_io::Frame;
 use sluice_srtp::{Contexts, Inbound, KeyId, Outbound, Position, SessionKeys};
 
-use crate::DropReason;
 use crate::probation::Probation;
 use crate::table::Slab;
+use crate::{DropReason, RouteOptions};
 
 /// An SSRC that a leg receives.
 pub(crate) struct Stream {
@@ -84,6 +85,10 @@ pub(crate) struct Binding {
     pub(crate) target: Target,
     /// The SSRC under which the stream is sent, if not its own.
     pub(crate) rewrite: Option<u32>,
+    /// Whether the route changes more of headers than the SSRC.
+    pub(crate) changes: bool,
+    /// Why RTP is not sent, if it is not.
+    pub(crate) held_back: Option<DropReason>,
 }
 
 /// How a stream is sent along a route.
@@ -105,10 +110,8 @@ pub(crate) struct Parked {
     pub(crate) used: (u64, u64),
 }
 
-/// An SSRC that a leg sends under a key.
+/// An SSRC that is sent under a key: by one leg, or by several that share the key.
 pub(crate) struct Egress {
-    /// The egress leg's place in its table.
-    pub(crate) leg: u32,
     /// The SSRC as sent.
     pub(crate) ssrc: u32,
     /// The SSRC as received, and the leg that receives it.
@@ -117,6 +120,10 @@ pub(crate) struct Egress {
     pub(crate) outbound: Outbound,
     /// The key is about to expire once fewer packets than these remain (RTP, RTCP).
     pub(crate) expiring: (u64, u64),
+    /// Bindings that have it as their target.
+    pub(crate) users: u32,
+    /// Of legs that share the key: what is done to packets before they are protected, once for all.
+    pub(crate) shared: Option<Arc<RouteOptions>>,
 }
 
 impl Contexts<Inbound> for Slab<Stream> {

@@ -82,6 +82,14 @@ impl Key for (u32, u32) {
     }
 }
 
+/// A key and an SSRC sent under it.
+impl Key for (sluice_srtp::KeyId, u32) {
+    #[inline]
+    fn words(&self) -> [u64; 3] {
+        [self.0.0, u64::from(self.1), 0]
+    }
+}
+
 impl Key for u32 {
     #[inline]
     fn words(&self) -> [u64; 3] {

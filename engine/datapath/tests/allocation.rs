@@ -36,6 +36,8 @@ struct Bench {
     pool: Pool,
     io: MemoryIo,
     sent: usize,
+    /// Kept, so that no two legs get one port.
+    sockets: Vec<Arc<UdpSocket>>,
 }
 
 impl Bench {
@@ -44,7 +46,7 @@ impl Bench {
         let (shared, _) = Shared::new(&limits, 1);
         let pipeline = Pipeline::new(0, limits, Tuning::default(), shared, clock);
         let pool = Pool::new(PoolConfig { small: 512, large: 0 }).unwrap();
-        Self { pipeline, pool, io: MemoryIo::new().unwrap().0, sent: 0 }
+        Self { pipeline, pool, io: MemoryIo::new().unwrap().0, sent: 0, sockets: Vec::new() }
     }
 
     fn apply(&mut self, command: Command) {
@@ -53,6 +55,7 @@ impl Bench {
 
     fn leg(&mut self, leg: u32, inbound: Protection, outbound: Protection, suite: Suite) {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        self.sockets.push(Arc::clone(&socket));
         self.apply(Command::AddLeg(Box::new(LegSetup {
             leg,
             local: socket.local_addr().unwrap(),
@@ -75,13 +78,17 @@ impl Bench {
         {
             if protection == Srtp {
                 let keys = vec![key(10 * u64::from(leg) + offset, suite)];
-                self.apply(Command::InstallKeys { leg, direction, keys });
+                self.apply(Command::InstallKeys { leg, direction, keys, shared: false });
             }
         }
     }
 
     fn route(&mut self, route: u32, from: u32, to: u32) {
-        self.apply(Command::AddRoute { route, from, to, options: RouteOptions::default() });
+        self.route_with(route, from, to, RouteOptions::default());
+    }
+
+    fn route_with(&mut self, route: u32, from: u32, to: u32, options: RouteOptions) {
+        self.apply(Command::AddRoute { route, from, to, options });
     }
 
     fn play(&mut self, leg: u32, packets: &[Vec<u8>]) {
@@ -156,6 +163,32 @@ fn srtp_to_rtp_and_to_srtp_with_fan_out_allocates_nothing() {
         let media = protected(&key(10, suite), 7);
         bench.check(1, &media[..2], &media[2..], 3 * usize::from(PACKETS));
     }
+}
+
+#[test]
+fn a_shared_key_and_mapped_headers_allocate_nothing() {
+    let suite = Suite::AeadAes128Gcm;
+    let mut bench = Bench::new();
+    bench.leg(1, Srtp, Plain, suite);
+    let mapped = RouteOptions {
+        ssrcs: vec![(7, 70)],
+        payload_types: vec![(0, 8)],
+        extensions: vec![(1, 2)],
+        ..RouteOptions::default()
+    };
+    for leg in 2..=9 {
+        bench.leg(leg, Plain, Srtp, suite);
+        let retire =
+            Command::RetireKey { leg, direction: Direction::Outbound, key: KeyId(10 * u64::from(leg) + 1) };
+        bench.apply(retire);
+        let keys = vec![key(99, suite)];
+        bench.apply(Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared: true });
+        bench.route_with(leg, 1, leg, mapped.clone());
+    }
+    let paused = RouteOptions { paused: true, ..mapped };
+    bench.apply(Command::UpdateRoute { route: 9, options: paused });
+    let media = protected(&key(10, suite), 7);
+    bench.check(1, &media[..2], &media[2..], 7 * usize::from(PACKETS));
 }
 
 #[test]

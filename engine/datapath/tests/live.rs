@@ -48,7 +48,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr, inbound: Protection
         rtcp: None,
         remote: Some(remote),
         rtcp_remote: None,
-        latching: Latching::Never,
+        latching: Latching::SignalledOnly,
         inbound,
         outbound: Protection::Plain,
         window: ReplayWindow::default(),
@@ -109,7 +109,8 @@ fn srtp_comes_out_as_the_rtp_that_went_in() {
     apply(&engine, Command::AddLeg(setup)).unwrap();
     let setup = leg(2, &outward, receiver.local_addr().unwrap(), Protection::Plain);
     apply(&engine, Command::AddLeg(setup)).unwrap();
-    let install = Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: vec![keys(1)] };
+    let install =
+        Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: vec![keys(1)], shared: false };
     apply(&engine, install).unwrap();
     apply(&engine, Command::AddRoute { route: 1, from: 1, to: 2, options: RouteOptions::default() }).unwrap();
 

@@ -85,7 +85,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr) -> LegSetup {
         rtcp: None,
         remote: Some(remote),
         rtcp_remote: None,
-        latching: Latching::Never,
+        latching: Latching::SignalledOnly,
         inbound: Protection::Plain,
         outbound: Protection::Plain,
         window: ReplayWindow::default(),

@@ -120,22 +120,28 @@ impl From<PathMode> for Mode {
     }
 }
 
-/// Whether a leg's remote address may be learnt.
+/// Which sources a leg hears, and whether its remote address may be learnt: [`Latching`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LatchingMode {
-    /// Never.
+    /// [`Latching::Never`].
     Never,
-    /// From authenticated packets.
-    #[default]
+    /// [`Latching::SignalledOnly`].
+    SignalledOnly,
+    /// [`Latching::FirstAuthenticated`].
     FirstAuthenticated,
+    /// [`Latching::NewestAuthenticated`].
+    #[default]
+    NewestAuthenticated,
 }
 
 impl From<LatchingMode> for Latching {
     fn from(mode: LatchingMode) -> Self {
         match mode {
             LatchingMode::Never => Self::Never,
+            LatchingMode::SignalledOnly => Self::SignalledOnly,
             LatchingMode::FirstAuthenticated => Self::FirstAuthenticated,
+            LatchingMode::NewestAuthenticated => Self::NewestAuthenticated,
         }
     }
 }

@@ -168,7 +168,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             replay_window: Bounded(128),
-            latching: LatchingMode::FirstAuthenticated,
+            latching: LatchingMode::default(),
             rekey_grace_ms: Bounded(5_000),
         }
     }

@@ -63,7 +63,8 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     };
     let (number, sending) = number(sending, direction, fingerprint, &halves);
     let keys = SessionKeys::derive_with(number, &master, &options)?;
-    let key = Key { id, number, direction, suite, options, fingerprint, sending, retiring: None };
+    let shared = install.shared && direction == Direction::Outbound;
+    let key = Key { id, number, direction, suite, options, fingerprint, sending, shared, retiring: None };
     Ok(Derived { session, leg, key, keys })
 }
 

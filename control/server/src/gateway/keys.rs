@@ -12,7 +12,7 @@ use super::Gateway;
 use super::derivation::{Derived, Installs, direction};
 use super::options;
 use super::sending::Refusal;
-use super::state::{Key, State};
+use super::state::{Key, Session, State};
 use crate::ApiError;
 
 /// Longest time that older keys may go on verifying after a rekey.
@@ -125,12 +125,19 @@ impl Gateway {
             };
         }
         if let Some(sending) = &key.sending {
-            sending.claim(number).map_err(|refusal| self.not_claimed(refusal))?;
+            let sharing = key.shared.then_some(session_id);
+            sending.claim(number, sharing).map_err(|refusal| self.not_claimed(refusal))?;
         }
+        if let Some(field) = key.shared.then(|| differs_from_sharers(session, key)).flatten() {
+            let message = "is not as it is on a leg that shares the key: packets are protected once for all";
+            return Err(ApiError::invalid(field, message, "install the very same key on each leg"));
+        }
+        let leg = session.leg("leg", leg_id)?;
         self.directory.add_key(number, key.number, key.id.clone());
         leg.keys.push(key.clone());
         let keys = vec![Arc::new(keys)];
-        let command = Command::InstallKeys { leg: number, direction: key.direction, keys };
+        let (direction, shared) = (key.direction, key.shared);
+        let command = Command::InstallKeys { leg: number, direction, keys, shared };
         match self.send(worker, command).await {
             Ok(ticket) => Ok(Begun::Sent { leg: number, ticket }),
             Err(error) => {
@@ -278,6 +285,12 @@ impl Gateway {
     }
 }
 
+/// The field in which a key is another than on a leg of the session that has it already.
+fn differs_from_sharers(session: &Session, key: &Key) -> Option<&'static str> {
+    let mut keys = session.legs.values().flat_map(|leg| &leg.keys);
+    keys.find(|other| other.shared && other.number == key.number).and_then(|other| difference(other, key))
+}
+
 /// Marks the keys for sending that were installed before `new`: the engine sends under the newest only,
 /// and does not go back to one of them if that is retired.
 fn supersede(state: &mut State, session: &str, leg: &str, new: &Key) {
@@ -331,8 +344,11 @@ fn refused(key: &Key, error: CommandError) -> ApiError {
 }
 
 fn difference(existing: &Key, wanted: &Key) -> Option<&'static str> {
-    let same =
-        [("suite", existing.suite == wanted.suite), ("key_salt", existing.fingerprint == wanted.fingerprint)];
+    let same = [
+        ("suite", existing.suite == wanted.suite),
+        ("key_salt", existing.fingerprint == wanted.fingerprint),
+        ("shared", existing.shared == wanted.shared),
+    ];
     let first = same.into_iter().find(|(_, same)| !same).map(|(field, _)| field);
     first.or_else(|| options::difference(&existing.options, &wanted.options))
 }

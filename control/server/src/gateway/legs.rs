@@ -270,7 +270,9 @@ impl Wanted {
             latching: match config.latching() {
                 v1::Latching::Unspecified => defaults.defaults.latching.into(),
                 v1::Latching::Never => Latching::Never,
+                v1::Latching::SignalledOnly => Latching::SignalledOnly,
                 v1::Latching::FirstAuthenticated => Latching::FirstAuthenticated,
+                v1::Latching::NewestAuthenticated => Latching::NewestAuthenticated,
             },
             payload_types: payload_types(&config.payload_types)?,
             window: ReplayWindow::new(window)?,

@@ -47,8 +47,11 @@ struct Known {
     uses: usize,
     /// The leg that sends under the key now.
     sender: Option<LegId>,
-    /// How many claims of that leg there are: more than one of a half that several of its keys share.
+    /// How many claims there are: more than one of a half that several of the leg's keys share, and of a key that
+    /// legs share.
     claims: usize,
+    /// The session whose legs share the key, if they do; `sender` is then one of them.
+    sharers: Option<Arc<str>>,
     /// The whole key that it was last sent under; its own but for a double key's half.
     under: Fingerprint,
     /// Whether any leg ever did.
@@ -134,13 +137,16 @@ impl SendingKey {
         self.number
     }
 
-    /// Marks the key as sent under by `leg`, or says what is in the way.
-    pub(super) fn claim(&self, leg: LegId) -> Result<(), Refusal> {
+    /// Marks the key as sent under by `leg`, or says what is in the way. `sharing`: legs of this session may share
+    /// it, if each says so.
+    pub(super) fn claim(&self, leg: LegId, sharing: Option<&str>) -> Result<(), Refusal> {
         let mut registry = lock(&self.registry);
         let Some(whole) = self.parts.first().copied() else { return Ok(()) };
         for part in &self.parts {
             let Some(known) = registry.keys.get(part) else { continue };
+            let shared = sharing.is_some() && known.sharers.as_deref() == sharing && known.under == whole;
             match known.sender {
+                Some(_) if shared => {}
                 Some(other) if *part == whole || other != leg => return Err(Refusal::InUse(other)),
                 None if known.sent && known.under != whole => return Err(Refusal::Spent),
                 _ => {}
@@ -149,6 +155,7 @@ impl SendingKey {
         for part in &self.parts {
             if let Some(known) = registry.keys.get_mut(part) {
                 (known.sender, known.under, known.sent) = (Some(leg), whole, true);
+                known.sharers = sharing.map(Into::into);
                 known.claims += 1;
             }
         }
@@ -181,8 +188,16 @@ impl Registry {
             return number;
         }
         let number = self.fresh_number();
-        let known =
-            Known { number, uses: 1, sender: None, claims: 0, under: fingerprint, sent: false, released: 0 };
+        let known = Known {
+            number,
+            uses: 1,
+            sender: None,
+            claims: 0,
+            sharers: None,
+            under: fingerprint,
+            sent: false,
+            released: 0,
+        };
         self.keys.insert(fingerprint, known);
         number
     }
@@ -246,14 +261,36 @@ mod tests {
         let keys = SendingKeys::new();
         let fingerprint = keys.fingerprint(&[1; 30]);
         let first = keys.key(fingerprint, &[]);
-        assert_eq!(first.claim(7), Ok(()));
+        assert_eq!(first.claim(7, None), Ok(()));
         let second = keys.key(fingerprint, &[]);
-        assert_eq!(second.claim(8), Err(Refusal::InUse(7)));
+        assert_eq!(second.claim(8, None), Err(Refusal::InUse(7)));
         drop(second);
         let third = keys.key(fingerprint, &[]);
-        assert_eq!(third.claim(8), Err(Refusal::InUse(7)), "a refused claim released nothing");
+        assert_eq!(third.claim(8, None), Err(Refusal::InUse(7)), "a refused claim released nothing");
         drop(first);
-        assert_eq!(third.claim(8), Ok(()));
+        assert_eq!(third.claim(8, None), Ok(()));
+    }
+
+    #[test]
+    fn legs_of_one_session_may_share_a_key_and_nobody_else_may() {
+        let keys = SendingKeys::new();
+        let fingerprint = keys.fingerprint(&[1; 30]);
+        let [first, second, third] = [(); 3].map(|()| keys.key(fingerprint, &[]));
+        assert_eq!(first.claim(7, Some("s")), Ok(()));
+        assert_eq!(second.claim(8, None), Err(Refusal::InUse(7)), "it has to say so");
+        assert_eq!(second.claim(8, Some("t")), Err(Refusal::InUse(7)), "another session");
+        assert_eq!(second.claim(8, Some("s")), Ok(()));
+        drop(first);
+        assert_eq!(third.claim(9, None), Err(Refusal::InUse(8)), "until the last is gone");
+        assert_eq!(third.claim(9, Some("s")), Ok(()));
+        drop((second, third));
+        let alone = keys.key(fingerprint, &[]);
+        assert_eq!(alone.claim(7, None), Ok(()));
+        assert_eq!(
+            keys.key(fingerprint, &[]).claim(8, Some("s")),
+            Err(Refusal::InUse(7)),
+            "the other way round"
+        );
     }
 
     #[test]
@@ -261,7 +298,7 @@ mod tests {
         let keys = SendingKeys::new();
         let (sent, unsent) = (keys.fingerprint(&[1; 30]), keys.fingerprint(&[2; 30]));
         let key = keys.key(sent, &[]);
-        key.claim(1).unwrap();
+        key.claim(1, None).unwrap();
         let number = key.number();
         drop(key);
         drop(keys.key(unsent, &[]));
@@ -275,34 +312,34 @@ mod tests {
         let [inner, outer, other] = [[1; 28], [2; 28], [3; 28]].map(|half| keys.fingerprint(&half));
         let [first, second] = [[4; 56], [5; 56]].map(|whole| keys.fingerprint(&whole));
         let double = keys.key(first, &[inner, outer]);
-        assert_eq!(double.claim(7), Ok(()));
-        assert_eq!(keys.key(outer, &[]).claim(8), Err(Refusal::InUse(7)));
-        assert_eq!(keys.key(inner, &[]).claim(7), Err(Refusal::InUse(7)), "on the same leg as well");
+        assert_eq!(double.claim(7, None), Ok(()));
+        assert_eq!(keys.key(outer, &[]).claim(8, None), Err(Refusal::InUse(7)));
+        assert_eq!(keys.key(inner, &[]).claim(7, None), Err(Refusal::InUse(7)), "on the same leg as well");
         // The hop's key changes on the same leg; on another one the inner key would be used twice.
         let next = keys.key(second, &[inner, other]);
-        assert_eq!(next.claim(8), Err(Refusal::InUse(7)));
-        assert_eq!(next.claim(7), Ok(()));
+        assert_eq!(next.claim(8, None), Err(Refusal::InUse(7)));
+        assert_eq!(next.claim(7, None), Ok(()));
         drop(double);
         assert_eq!(
-            keys.key(first, &[inner, outer]).claim(8),
+            keys.key(first, &[inner, outer]).claim(8, None),
             Err(Refusal::InUse(7)),
             "the inner key is in use"
         );
         drop(next);
         // Gone, and not forgotten: the whole knows its indices, others do not.
-        assert_eq!(keys.key(inner, &[]).claim(8), Err(Refusal::Spent));
+        assert_eq!(keys.key(inner, &[]).claim(8, None), Err(Refusal::Spent));
         assert_eq!(
-            keys.key(first, &[inner, outer]).claim(8),
+            keys.key(first, &[inner, outer]).claim(8, None),
             Err(Refusal::Spent),
             "the inner went on under another"
         );
-        assert_eq!(keys.key(second, &[inner, other]).claim(8), Ok(()));
+        assert_eq!(keys.key(second, &[inner, other]).claim(8, None), Ok(()));
         let alone = keys.key(keys.fingerprint(&[9; 28]), &[]);
-        assert_eq!(alone.claim(9), Ok(()));
+        assert_eq!(alone.claim(9, None), Ok(()));
         drop(alone);
         let around =
             keys.key(keys.fingerprint(&[8; 56]), &[keys.fingerprint(&[9; 28]), keys.fingerprint(&[7; 28])]);
-        assert_eq!(around.claim(9), Err(Refusal::Spent));
+        assert_eq!(around.claim(9, None), Err(Refusal::Spent));
     }
 
     #[test]
@@ -311,7 +348,7 @@ mod tests {
         let mut numbers = Vec::new();
         for byte in 0..5 {
             let key = keys.key(keys.fingerprint(&[byte, 1]), &[]);
-            key.claim(1).unwrap();
+            key.claim(1, None).unwrap();
             numbers.push(key.number());
         }
         assert_eq!(keys.take_forgotten(), numbers[..3]);
@@ -324,7 +361,7 @@ mod tests {
         let keys = SendingKeys::remembering(2);
         let numbers = |byte: u8| {
             let key = keys.key(keys.fingerprint(&[byte, 1]), &[]);
-            key.claim(1).unwrap();
+            key.claim(1, None).unwrap();
             key.number()
         };
         let (other, busy) = (numbers(1), numbers(2));

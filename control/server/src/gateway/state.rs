@@ -58,6 +58,8 @@ pub(super) struct Key {
     pub(super) fingerprint: Fingerprint,
     /// Of a key for sending: what keeps others from sending under it.
     pub(super) sending: Option<Arc<SendingKey>>,
+    /// Whether other legs of the session may send under it as well.
+    pub(super) shared: bool,
     /// When it is to go, if it is; one for sending is of no use from then on.
     pub(super) retiring: Option<Instant>,
 }

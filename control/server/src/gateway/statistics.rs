@@ -78,6 +78,7 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         pool_empty: io.pool_empty,
         receive_malformed: io.receive_malformed,
         socket_errors: io.socket_errors,
+        egress_contexts: worker.egress_contexts,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The API against a real daemon: engine, workers and sockets, over io_uring on loopback.
 
+mod fanout;
 mod keys;
 mod lifecycle;
 mod options;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
+use super::route;
 use crate::options::OptionArgs;
 
 /// Control a running gateway.
@@ -210,17 +211,23 @@ impl From<Protection> for v1::Protection {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum Latching {
-    /// Only the signalled address counts.
+    /// Send to the signalled address; hear authenticated media from anywhere.
     Never,
-    /// The source of authenticated packets.
+    /// Send to the signalled address, and hear nothing from others.
+    SignalledOnly,
+    /// The source of the first authenticated packet, until signalling speaks again.
     FirstAuthenticated,
+    /// The source of the newest authenticated packet.
+    NewestAuthenticated,
 }
 
 impl From<Latching> for v1::Latching {
     fn from(latching: Latching) -> Self {
         match latching {
             Latching::Never => Self::Never,
+            Latching::SignalledOnly => Self::SignalledOnly,
             Latching::FirstAuthenticated => Self::FirstAuthenticated,
+            Latching::NewestAuthenticated => Self::NewestAuthenticated,
         }
     }
 }
@@ -237,9 +244,15 @@ pub(super) enum Routes {
         /// The leg that sends.
         #[arg(long)]
         to: String,
-        /// Send a source whose SSRC is taken under another SSRC instead of refusing it.
-        #[arg(long)]
-        rewrite_ssrc: bool,
+        #[command(flatten)]
+        choices: RouteChoices,
+    },
+    /// Replace all choices of a route: what is not given is as if it had never been.
+    Update {
+        session: String,
+        route: String,
+        #[command(flatten)]
+        choices: RouteChoices,
     },
     /// List routes.
     List {
@@ -248,6 +261,32 @@ pub(super) enum Routes {
     },
     /// Delete a route.
     Delete { session: String, route: String },
+}
+
+/// What a route does to the packets that take it.
+#[derive(Args)]
+pub(super) struct RouteChoices {
+    /// Send a source whose SSRC is taken under another SSRC instead of refusing it.
+    #[arg(long)]
+    pub(super) rewrite_ssrc: bool,
+    /// Send no RTP; RTCP goes on.
+    #[arg(long)]
+    pub(super) paused: bool,
+    /// Send RTP of these SSRCs only, as received; "none": of no one.
+    #[arg(long, value_name = "SSRC,…", value_parser = route::only)]
+    pub(super) only: Option<route::Only>,
+    /// Send an SSRC as another one.
+    #[arg(long, value_name = "FROM:TO", value_parser = route::ssrcs)]
+    pub(super) map_ssrc: Vec<v1::SsrcMapping>,
+    /// Send a payload type as another one.
+    #[arg(long, value_name = "FROM:TO", value_parser = route::values)]
+    pub(super) map_payload_type: Vec<v1::ValueMapping>,
+    /// Send a header extension element under another identifier; to 0: take it out.
+    #[arg(long, value_name = "FROM:TO", value_parser = route::values)]
+    pub(super) map_extension: Vec<v1::ValueMapping>,
+    /// Packets have an original header block (RFC 8723).
+    #[arg(long)]
+    pub(super) original_headers: bool,
 }
 
 #[derive(Subcommand)]
@@ -287,6 +326,9 @@ pub(super) struct KeyArgs {
     pub(super) suite: String,
     #[command(flatten)]
     pub(super) material: Material,
+    /// Other legs may send under the key as well: what one source sends to all of them is encrypted once.
+    #[arg(long)]
+    pub(super) shared: bool,
     /// MKI in hex.
     #[arg(long, value_name = "HEX")]
     pub(super) mki: Option<String>,

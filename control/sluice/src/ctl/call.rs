@@ -10,6 +10,7 @@ use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Routes, Ses
 use super::client::{Client, explain};
 use super::json;
 use super::print::Printer;
+use super::route;
 use crate::secret;
 
 /// Positions in one call, as many as the API takes.
@@ -142,12 +143,15 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
 
 async fn routes(client: &mut Client, command: Routes, print: Printer) -> Result<()> {
     match command {
-        Routes::Create { session, route, from, to, rewrite_ssrc } => {
-            let policy =
-                if rewrite_ssrc { v1::SsrcClashPolicy::Rewrite } else { v1::SsrcClashPolicy::Refuse };
-            let route = v1::Route { session, id: route, from, to, on_ssrc_clash: policy.into() };
+        Routes::Create { session, route, from, to, choices } => {
+            let route = v1::Route { from, to, ..route::chosen(session, route, choices) };
             let request = v1::CreateRouteRequest { route: Some(route) };
             print.routes(&[answer(client.create_route(request).await)?])
+        }
+        Routes::Update { session, route, choices } => {
+            let route = route::chosen(session, route, choices);
+            let request = v1::UpdateRouteRequest { route: Some(route) };
+            print.routes(&[answer(client.update_route(request).await)?])
         }
         Routes::List { session } => {
             let request = v1::ListRoutesRequest { session: session.unwrap_or_default() };
@@ -200,6 +204,7 @@ fn install(args: KeyArgs) -> Result<v1::KeyInstall> {
         mki: args.mki.as_deref().map(secret::parse_mki).transpose()?.unwrap_or_default(),
         lifetime_rtp_packets: args.lifetime,
         lifetime_rtcp_packets: args.lifetime.min(1 << 31),
+        shared: args.shared,
         ..Default::default()
     };
     args.options.fill(&mut install)?;

@@ -5,6 +5,7 @@ mod call;
 mod client;
 mod json;
 mod print;
+mod route;
 
 use std::process::ExitCode;
 

@@ -100,13 +100,14 @@ impl Printer {
         if self.json {
             return routes.iter().try_for_each(json);
         }
-        let mut rows = table(&["session", "route", "from", "to", "on SSRC clash"]);
+        let mut rows = table(&["session", "route", "from", "to", "on SSRC clash", "choices"]);
         for route in routes {
             let clash = match route.on_ssrc_clash() {
                 v1::SsrcClashPolicy::Rewrite => "rewrite",
                 _ => "refuse",
             };
-            rows.add_row([&route.session, &route.id, &route.from, &route.to, clash]);
+            let choices = super::route::described(route);
+            rows.add_row([&route.session, &route.id, &route.from, &route.to, clash, &choices]);
         }
         finish(&rows, "no routes")
     }

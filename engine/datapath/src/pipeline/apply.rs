@@ -32,9 +32,9 @@ impl Pipeline {
             Command::SetNextHop { leg, component, remote, next_hop } => {
                 self.set_next_hop(leg, component, remote, next_hop)
             }
-            Command::InstallKeys { leg, direction, keys } => match direction {
+            Command::InstallKeys { leg, direction, keys, shared } => match direction {
                 Direction::Inbound => self.install_inbound(leg, &keys),
-                Direction::Outbound => self.install_outbound(leg, &keys),
+                Direction::Outbound => self.install_outbound(leg, &keys, shared),
             },
             Command::RetireKey { leg, direction, key } => match direction {
                 Direction::Inbound => self.retire_inbound(leg, key),
@@ -43,6 +43,7 @@ impl Pipeline {
             Command::ExportPositions { leg, into } => self.export_positions(leg, &into),
             Command::ImportPositions { leg, streams } => self.import_positions(leg, &streams),
             Command::AddRoute { route, from, to, options } => self.add_route(route, from, to, options),
+            Command::UpdateRoute { route, options } => self.update_route(route, options),
             Command::RemoveRoute { route } => {
                 self.remove_route(route).then_some(()).ok_or(CommandError::UnknownRoute(route))
             }
@@ -163,10 +164,10 @@ impl Pipeline {
         Ok(())
     }
 
-    fn install_outbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
+    fn install_outbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>], shared: bool) -> Applied {
         let limit = self.limits.keys.max(1);
         let guard = Arc::clone(&self.shared.guard);
-        let (_, leg) = self.leg_mut(id)?;
+        let (slot, leg) = self.leg_mut(id)?;
         let direction = Direction::Outbound;
         let known = leg.outbound_key.iter().map(|keys| keys.id()).chain(leg.superseded.iter().copied());
         check_new(id, direction, leg.outbound, keys, &known)?;
@@ -180,15 +181,15 @@ impl Pipeline {
         // An earlier key that comes back, as from a request that was repeated late, would end every stream
         // that was sent under it: the key that took its place stays.
         let contexts = leg.egress.clone();
-        let mut sent = contexts.iter().filter_map(|context| self.egress.get(*context));
-        if sent.any(|egress| !guard.may_claim(newest.id(), egress.ssrc)) {
+        if !contexts.iter().all(|context| self.may_switch(slot, *context, &newest, shared)) {
             return Err(CommandError::KeySpent(newest.id()));
         }
         let (slot, leg) = self.leg_mut(id)?;
         let before = leg.outbound_key.replace(Arc::clone(&newest));
+        leg.shares_key = shared;
         leg.superseded.extend(before.map(|keys| keys.id()));
         leg.superseded.extend(keys[..keys.len() - 1].iter().map(|keys| keys.id()));
-        self.switch_key(slot, &newest);
+        self.switch_key(slot, &newest, shared);
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Pipeline {
             return Err(CommandError::UnknownKey { leg: id, direction: Direction::Outbound, key });
         }
         for context in leg.egress.clone() {
-            self.unbind_source(context);
+            self.unbind_source(slot, context);
         }
         self.rebind_sources(slot);
         Ok(())
@@ -231,15 +232,16 @@ impl Pipeline {
         if self.route_ids.get(&id).is_some() {
             return Err(CommandError::RouteExists(id));
         }
+        options.check(id)?;
         let from_slot = self.leg_mut(from)?.0;
         let to_slot = self.leg_mut(to)?.0;
         let routes = self.legs.get(from_slot).map(|leg| leg.routes_out.as_slice()).unwrap_or_default();
         let same =
-            routes.iter().filter_map(|route| self.routes.get(*route)).find(|other| other.to == to_slot);
-        if let Some(Route { id: existing, .. }) = same.copied() {
+            routes.iter().find_map(|route| self.routes.get(*route).filter(|other| other.to == to_slot));
+        if let Some(&Route { id: existing, .. }) = same {
             return Err(CommandError::RouteDuplicate { existing, from, to });
         }
-        let route = Route { id, from: from_slot, to: to_slot, options };
+        let route = Route::new(id, from_slot, to_slot, options);
         let slot = self.routes.insert(route).map_err(|_| CommandError::TooManyRoutes(self.routes.len()))?;
         // Has room: as many places as routes.
         self.route_ids.insert(id, slot);
@@ -248,6 +250,21 @@ impl Pipeline {
         leg.routes_out.push(slot);
         leg.version = leg.version.wrapping_add(1);
         self.stats.routes.set(self.routes.len() as u64);
+        Ok(())
+    }
+
+    fn update_route(&mut self, id: RouteId, options: RouteOptions) -> Applied {
+        options.check(id)?;
+        let slot = self.route_ids.get(&id).ok_or(CommandError::UnknownRoute(id))?;
+        let route = self.routes.get_mut(slot).ok_or(CommandError::UnknownRoute(id))?;
+        let (from, same) = (route.from, route.options.maps_like(&options));
+        route.set_options(options);
+        if !same {
+            self.unbind_route(from, slot);
+        }
+        if let Some(leg) = self.legs.get_mut(from) {
+            leg.version = leg.version.wrapping_add(1);
+        }
         Ok(())
     }
 

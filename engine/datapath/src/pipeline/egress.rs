@@ -1,10 +1,10 @@
 //! Last stage: protect what is to be sent, as one batch over all egress legs, and hand it over.
 
 use arrayvec::ArrayVec;
-use sluice_io::Pool;
+use sluice_io::{Frame, Pool, TxMeta};
 use sluice_srtp::{Error, Job, Kind, protect};
 
-use super::{BATCH, Outgoing, Pipeline, Transmit};
+use super::{BATCH, Group, Outgoing, Pipeline, Transmit};
 use crate::{Direction, DropReason, Event};
 
 impl Pipeline {
@@ -24,10 +24,9 @@ impl Pipeline {
             match result {
                 Ok(len) => {
                     packet.frame.set_len(len);
-                    self.count_sent(&packet, handed_over_at);
-                    // Has room: as many places as `outgoing`, and empty before.
-                    if let Err(frame) = self.tx.push(packet.frame) {
-                        self.discard(frame, packet.leg, DropReason::ProtectFailed, pool);
+                    match packet.group {
+                        None => self.hand_over(packet, handed_over_at, pool, transmit),
+                        Some(group) => self.distribute(packet, group, handed_over_at, pool, transmit),
                     }
                 }
                 Err(error) => self.refuse_outgoing(packet, error, pool),
@@ -51,6 +50,66 @@ impl Pipeline {
             protect(&mut self.egress, &mut jobs);
         }
         jobs.iter().map(|job| job.result.map(|()| job.len)).collect()
+    }
+
+    /// Counts a packet and puts it with those that are handed over next.
+    fn hand_over(&mut self, packet: Outgoing, at: u64, pool: &mut Pool, transmit: &mut impl Transmit) {
+        self.count_sent(&packet, at);
+        if self.tx.is_full() {
+            transmit(pool, &mut self.tx);
+        }
+        // Has room: what is handed over is taken.
+        if let Err(frame) = self.tx.push(packet.frame) {
+            self.discard(frame, packet.leg, DropReason::ProtectFailed, pool);
+        }
+    }
+
+    /// Sends a packet that was protected once to every leg of its group; the last one gets the packet itself.
+    fn distribute(
+        &mut self,
+        mut packet: Outgoing,
+        group: Group,
+        at: u64,
+        pool: &mut Pool,
+        transmit: &mut impl Transmit,
+    ) {
+        let mut before: Option<(u32, TxMeta)> = None;
+        for place in group.places() {
+            let Some(binding) = self.binding(group.stream, place) else { continue };
+            let meta = match self.prepare(&binding, packet.kind) {
+                Ok(meta) => meta,
+                Err(reason) => {
+                    self.count_drop(binding.to, reason);
+                    continue;
+                }
+            };
+            let Some((leg, meta)) = before.replace((binding.to, meta)) else { continue };
+            let Some(mut frame) = self.replica(packet.frame.payload(), pool, transmit) else {
+                self.count_drop(leg, DropReason::PoolEmpty);
+                continue;
+            };
+            frame.set_egress(meta);
+            let copy = Outgoing { frame, leg, group: None, ..packet };
+            self.hand_over(copy, at, pool, transmit);
+        }
+        match before {
+            Some((leg, meta)) => {
+                packet.leg = leg;
+                packet.frame.set_egress(meta);
+                self.hand_over(packet, at, pool, transmit);
+            }
+            None => pool.free(packet.frame),
+        }
+    }
+
+    /// A copy of what is protected already. If no chunk is free, what waits is handed over first.
+    fn replica(&mut self, payload: &[u8], pool: &mut Pool, transmit: &mut impl Transmit) -> Option<Frame> {
+        let mut frame = pool.alloc(payload.len()).or_else(|| {
+            transmit(pool, &mut self.tx);
+            pool.alloc(payload.len())
+        })?;
+        frame.fill(payload);
+        Some(frame)
     }
 
     fn count_sent(&mut self, packet: &Outgoing, handed_over_at: u64) {
@@ -103,6 +162,12 @@ impl Pipeline {
             Error::NoKey => DropReason::NoOutboundKey,
             _ => DropReason::ProtectFailed,
         };
-        self.discard(packet.frame, packet.leg, reason, pool);
+        match packet.group {
+            None => self.discard(packet.frame, packet.leg, reason, pool),
+            Some(group) => {
+                self.count_group(group, reason);
+                pool.free(packet.frame);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use sluice_srtp::rtcp::rewrite_ssrcs;
 use sluice_srtp::rtp;
 use sluice_srtp::{Kind, MAX_OVERHEAD};
 
-use super::{Outgoing, Pipeline, Received, Transmit};
+use super::{Group, Outgoing, Pipeline, Received, Transmit};
 use crate::counters::path_code;
 use crate::probation::{Judgement, Probation};
 use crate::stream::{Binding, Held, Phase, Target};
@@ -66,7 +66,10 @@ impl Pipeline {
     /// stream's newest: one that was delayed on the way must not move it back.
     fn follow_authenticated(&mut self, packet: &Received) {
         let Some(leg) = self.legs.get_mut(packet.leg) else { return };
-        if leg.latching == Latching::Never || leg.transport(packet.component).is_remote(&packet.source) {
+        let transport = leg.transport(packet.component);
+        let latched = transport.remote.is_some() && !transport.signalled;
+        let settled = latched && leg.latching == Latching::FirstAuthenticated;
+        if !leg.latching.learns() || settled || transport.is_remote(&packet.source) {
             return;
         }
         let newest = match packet.kind {
@@ -163,7 +166,8 @@ impl Pipeline {
         }
     }
 
-    /// Sends a packet along every route of its leg. All routes but the last get copies.
+    /// Sends a packet along every route of its leg. All but the last get copies; legs that share a context
+    /// have one between them.
     fn pass_on(
         &mut self,
         slot: u32,
@@ -173,63 +177,88 @@ impl Pipeline {
         transmit: &mut impl Transmit,
     ) {
         self.note(slot, index, &media);
-        self.bind_if_stale(slot, index);
+        if self.is_stale(slot, index) {
+            // What waits to be sent knows bindings by their places.
+            self.flush(pool, transmit);
+            self.bind(slot, index);
+        }
         let routes = self.streams.get(index).map_or(0, |stream| stream.bindings.len());
         if routes == 0 {
             return self.discard(media.frame, slot, DropReason::NoRoute, pool);
         }
         self.stats.copied.add(routes as u64 - 1);
-        for route in 0..routes - 1 {
-            self.send_copy(index, route, &media, pool, transmit);
-        }
-        let Some(binding) = self.binding(index, routes - 1) else {
-            return self.discard(media.frame, slot, DropReason::NoRoute, pool);
-        };
-        match self.prepare(&binding, media.kind) {
-            Ok(meta) => self.send(slot, &binding, meta, media, pool, transmit),
-            Err(reason) => self.discard(media.frame, binding.to, reason, pool),
+        let mut first = 0;
+        loop {
+            let group = Group { stream: index, first, count: self.run(index, first) };
+            first += group.count;
+            if first >= routes {
+                return self.send(slot, group, media, pool, transmit);
+            }
+            if !self.is_open(group, media.kind) {
+                self.count_closed(group, media.kind);
+            } else if let Some(frame) = self.copy(media.frame.payload(), pool, transmit) {
+                self.send(slot, group, Media { frame, ..media }, pool, transmit);
+            } else {
+                self.count_group(group, DropReason::PoolEmpty);
+            }
         }
     }
 
-    fn binding(&self, index: u32, route: usize) -> Option<Binding> {
-        self.streams.get(index)?.bindings.get(route).copied()
+    /// How many bindings from this one on have one context.
+    fn run(&self, index: u32, first: usize) -> usize {
+        let bindings = self.streams.get(index).map(|stream| stream.bindings.as_slice()).unwrap_or_default();
+        let Some(Binding { target: target @ Target::Context(_), .. }) = bindings.get(first) else { return 1 };
+        bindings[first..].iter().take_while(|binding| binding.target == *target).count()
     }
 
-    fn send_copy(
-        &mut self,
-        index: u32,
-        route: usize,
-        media: &Media,
-        pool: &mut Pool,
-        transmit: &mut impl Transmit,
-    ) {
-        let Some(stream) = self.streams.get(index) else { return };
-        let slot = stream.leg;
-        let Some(binding) = self.binding(index, route) else {
-            return self.count_drop(slot, DropReason::NoRoute);
-        };
-        let meta = match self.prepare(&binding, media.kind) {
-            Ok(meta) => meta,
-            Err(reason) => return self.count_drop(binding.to, reason),
-        };
-        let payload = media.frame.payload();
-        let Some(mut frame) = pool.alloc(payload.len() + MAX_OVERHEAD) else {
-            return self.count_drop(binding.to, DropReason::PoolEmpty);
-        };
+    pub(super) fn binding(&self, index: u32, place: usize) -> Option<Binding> {
+        self.streams.get(index)?.bindings.get(place).copied()
+    }
+
+    /// Whether a packet can be sent along any of the routes.
+    fn is_open(&self, group: Group, kind: Kind) -> bool {
+        group.places().any(|place| {
+            self.binding(group.stream, place).is_some_and(|binding| self.prepare(&binding, kind).is_ok())
+        })
+    }
+
+    /// Counts a packet that can be sent along none of the routes.
+    fn count_closed(&self, group: Group, kind: Kind) {
+        for binding in group.places().filter_map(|place| self.binding(group.stream, place)) {
+            if let Err(reason) = self.prepare(&binding, kind) {
+                self.count_drop(binding.to, reason);
+            }
+        }
+    }
+
+    /// Counts a packet that was to be sent along all of the routes.
+    pub(super) fn count_group(&self, group: Group, reason: DropReason) {
+        for binding in group.places().filter_map(|place| self.binding(group.stream, place)) {
+            self.count_drop(binding.to, reason);
+        }
+    }
+
+    /// A copy with room for protection. If no chunk is free, what waits is sent first.
+    fn copy(&mut self, payload: &[u8], pool: &mut Pool, transmit: &mut impl Transmit) -> Option<Frame> {
+        let room = payload.len() + MAX_OVERHEAD;
+        let mut frame = pool.alloc(room).or_else(|| {
+            self.flush(pool, transmit);
+            pool.alloc(room)
+        })?;
         frame.fill(payload);
-        let copy = Media { frame, ..*media };
-        self.send(slot, &binding, meta, copy, pool, transmit);
+        Some(frame)
     }
 
     /// Whether and how a packet can be sent along a route.
-    fn prepare(&self, binding: &Binding, kind: Kind) -> Result<TxMeta, DropReason> {
+    pub(super) fn prepare(&self, binding: &Binding, kind: Kind) -> Result<TxMeta, DropReason> {
         if let Target::Refused(reason) = binding.target {
             return Err(reason);
         }
         let leg = self.legs.get(binding.to).ok_or(DropReason::NoRoute)?;
-        let component = match kind {
-            Kind::Rtp => Component::Rtp,
-            Kind::Rtcp => leg.rtcp_component(),
+        let component = match (kind, binding.held_back) {
+            (Kind::Rtp, Some(reason)) => return Err(reason),
+            (Kind::Rtp, None) => Component::Rtp,
+            (Kind::Rtcp, _) => leg.rtcp_component(),
         };
         let transport = leg.transport(component);
         Ok(TxMeta {
@@ -241,24 +270,24 @@ impl Pipeline {
         })
     }
 
-    fn send(
-        &mut self,
-        from: u32,
-        binding: &Binding,
-        meta: TxMeta,
-        media: Media,
-        pool: &mut Pool,
-        transmit: &mut impl Transmit,
-    ) {
+    /// Queues a packet for the legs of a group, which is one leg but where a key is shared.
+    fn send(&mut self, from: u32, group: Group, media: Media, pool: &mut Pool, transmit: &mut impl Transmit) {
         let Media { mut frame, kind, received_at, .. } = media;
-        frame.set_egress(meta);
-        match kind {
-            Kind::Rtp => {
-                if let Some(ssrc) = binding.rewrite {
-                    rtp::rewrite_ssrc(frame.payload_mut(), ssrc);
-                }
+        let Some(binding) = self.binding(group.stream, group.first) else {
+            return self.discard(frame, from, DropReason::NoRoute, pool);
+        };
+        if group.count == 1 {
+            match self.prepare(&binding, kind) {
+                Ok(meta) => frame.set_egress(meta),
+                Err(reason) => return self.discard(frame, binding.to, reason, pool),
             }
-            Kind::Rtcp => self.rewrite_rtcp(frame.payload_mut(), from, binding),
+        } else if !self.is_open(group, kind) {
+            self.count_closed(group, kind);
+            return pool.free(frame);
+        }
+        if let Err(reason) = self.change_headers(&mut frame, kind, from, &binding) {
+            self.count_group(group, reason);
+            return pool.free(frame);
         }
         let context = match binding.target {
             Target::Context(context) => Some(context),
@@ -267,11 +296,39 @@ impl Pipeline {
         if self.outgoing.is_full() {
             self.flush(pool, transmit);
         }
-        self.outgoing.push(Outgoing { frame, leg: binding.to, kind, context, received_at });
+        let group = (group.count > 1).then_some(group);
+        self.outgoing.push(Outgoing { frame, leg: binding.to, kind, context, received_at, group });
+    }
+
+    /// Makes the packet what the route's peer is to get, but for its protection.
+    fn change_headers(
+        &self,
+        frame: &mut Frame,
+        kind: Kind,
+        from: u32,
+        binding: &Binding,
+    ) -> Result<(), DropReason> {
+        if kind == Kind::Rtcp {
+            self.rewrite_rtcp(frame.payload_mut(), from, binding);
+            return Ok(());
+        }
+        if let Some(ssrc) = binding.rewrite {
+            rtp::rewrite_ssrc(frame.payload_mut(), ssrc);
+        }
+        let changes = self.routes.get(binding.route).filter(|_| binding.changes);
+        if let Some(changes) = changes.and_then(|route| route.changes.as_ref()) {
+            let len = frame.len();
+            let changed = changes.apply(frame.buffer_mut(), len);
+            frame.set_len(changed.map_err(|error| match error {
+                sluice_srtp::Error::NoTailroom => DropReason::NoTailroom,
+                _ => DropReason::ProtectFailed,
+            })?);
+        }
+        Ok(())
     }
 
     /// Keeps RTCP consistent with rewritten SSRCs: those of the leg's own streams as the egress leg's peer
-    /// knows them, and those that the leg's peer knows as their own sender does.
+    /// knows them, and those that the leg's peer knows as their own sender does (RFC 3550 §7.2).
     fn rewrite_rtcp(&self, compound: &mut [u8], from: u32, binding: &Binding) {
         let rewrites = |slot| self.legs.get(slot).map_or(0, |leg| leg.rewrites);
         let (sent, received) = (rewrites(binding.to) > 0, rewrites(from) > 0);
@@ -284,9 +341,8 @@ impl Pipeline {
                 stream.bindings.iter().find(|other| other.route == binding.route)?.rewrite
             };
             let original = || {
-                let context = self.egress.get(self.egress_ids.get(&(from, ssrc))?)?;
-                let (leg, original) = context.source;
-                (leg == binding.to && original != ssrc).then_some(original)
+                let stream = self.streams.get(self.renamed.get(&(from, ssrc))?)?;
+                (stream.leg == binding.to).then_some(stream.ssrc)
             };
             sent.then(renamed).flatten().or_else(|| received.then(original).flatten())
         });

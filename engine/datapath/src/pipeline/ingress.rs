@@ -239,15 +239,15 @@ fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &Socket
         // Authentication decides.
         (Protection::Srtp, None) => true,
         (Protection::Srtp, Some(_)) => {
-            leg.latching == Latching::FirstAuthenticated
+            leg.latching != Latching::SignalledOnly
                 && leg.inbound_keys.iter().all(|keys| keys.authenticates_rtp())
         }
         (Protection::Plain, Some(_)) => false,
         // Probation decides; RTCP has none, and must come from the host from which RTP comes.
         (Protection::Plain, None) => match kind {
-            Kind::Rtp => leg.latching == Latching::FirstAuthenticated,
+            Kind::Rtp => leg.latching.learns(),
             Kind::Rtcp => {
-                leg.latching == Latching::FirstAuthenticated
+                leg.latching.learns()
                     && leg.rtcp.is_some()
                     && leg.rtp.remote.is_some_and(|rtp| rtp.ip() == source.ip())
             }

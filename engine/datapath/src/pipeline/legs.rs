@@ -14,7 +14,7 @@ impl Pipeline {
         let Some(mut stream) = self.streams.remove(index) else { return };
         self.stream_ids.remove(&(stream.leg, stream.ssrc));
         for binding in std::mem::take(&mut stream.bindings) {
-            self.unbind(binding);
+            self.unbind(index, binding);
         }
         if let Some(held) = stream.held.take() {
             self.stats.held.sub(1);
@@ -77,14 +77,20 @@ impl Pipeline {
         let Some(from) = self.legs.get_mut(route.from) else { return true };
         from.routes_out.retain(|other| *other != slot);
         from.version = from.version.wrapping_add(1);
-        for index in from.streams.clone() {
+        self.unbind_route(route.from, slot);
+        true
+    }
+
+    /// Has the streams of a leg no longer be sent along a route.
+    pub(super) fn unbind_route(&mut self, from: u32, route: u32) {
+        let Some(leg) = self.legs.get(from) else { return };
+        for index in leg.streams.clone() {
             let Some(stream) = self.streams.get_mut(index) else { continue };
-            let bound = stream.bindings.iter().position(|binding| binding.route == slot);
+            let bound = stream.bindings.iter().position(|binding| binding.route == route);
             if let Some(binding) = bound.map(|position| stream.bindings.remove(position)) {
-                self.unbind(binding);
+                self.unbind(index, binding);
             }
         }
-        true
     }
 
     /// The XDP map first, so that nothing is taken past the kernel for a leg that is no more.

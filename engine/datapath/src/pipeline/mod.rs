@@ -28,7 +28,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use sluice_classifier::{LocalKey, Policy};
 use sluice_io::{Component, Frame, FrameBatch, Pool};
-use sluice_srtp::Kind;
+use sluice_srtp::{KeyId, Kind};
 
 use crate::config::{Limits, Tuning};
 use crate::event::{self, EventReceiver, EventSender};
@@ -120,8 +120,10 @@ pub struct Pipeline {
     /// Leg's place and SSRC.
     stream_ids: Index<(u32, u32)>,
     egress: Slab<Egress>,
-    /// Egress leg's place and SSRC as sent.
-    egress_ids: Index<(u32, u32)>,
+    /// Key and SSRC as sent.
+    egress_ids: Index<(KeyId, u32)>,
+    /// Egress leg's place and SSRC as sent, of streams that are sent under another than their own.
+    renamed: Index<(u32, u32)>,
     /// Other workers' local addresses.
     directory: HashMap<LocalKey, usize>,
     shared: Shared,
@@ -166,6 +168,22 @@ struct Outgoing {
     kind: Kind,
     context: Option<u32>,
     received_at: u64,
+    /// Of a packet to legs that share a key: all of them.
+    group: Option<Group>,
+}
+
+/// Bindings of a stream that have one context: their packets are protected once and sent to each.
+#[derive(Clone, Copy)]
+struct Group {
+    stream: u32,
+    first: usize,
+    count: usize,
+}
+
+impl Group {
+    fn places(self) -> std::ops::Range<usize> {
+        self.first..self.first + self.count
+    }
 }
 
 /// Takes frames to be sent; all of them.
@@ -188,6 +206,7 @@ impl Pipeline {
             stream_ids: Index::new(limits.streams + BATCH),
             egress: Slab::new(limits.egress_contexts),
             egress_ids: Index::new(limits.egress_contexts),
+            renamed: Index::new(limits.egress_contexts),
             directory: HashMap::new(),
             shared,
             limits,

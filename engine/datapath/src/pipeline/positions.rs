@@ -88,7 +88,7 @@ impl Pipeline {
             }
             if *direction == Direction::Outbound {
                 let keys = keys.as_ref().ok_or(CommandError::NoSendingKey(id))?;
-                let ours = self.egress_ids.get(&(slot, *ssrc)).is_some();
+                let ours = self.sent_by(slot, keys, *ssrc).is_some();
                 if !ours && guard.is_in_use(keys.id(), *ssrc) {
                     return Err(CommandError::SsrcInUse { leg: id, ssrc: *ssrc });
                 }
@@ -120,9 +120,15 @@ impl Pipeline {
         }
     }
 
+    /// The context by which a leg sends an SSRC.
+    fn sent_by(&self, slot: u32, keys: &SessionKeys, ssrc: u32) -> Option<u32> {
+        let context = self.egress_ids.get(&(keys.id(), ssrc))?;
+        self.legs.get(slot)?.egress.contains(&context).then_some(context)
+    }
+
     /// Here the guard has the last word: other legs, on other workers, may have the same key.
     fn advance_sent(&mut self, id: LegId, slot: u32, keys: &SessionKeys, new: &StreamPosition) -> Applied {
-        let context = self.egress_ids.get(&(slot, new.ssrc));
+        let context = self.sent_by(slot, keys, new.ssrc);
         if let Some(egress) = context.and_then(|context| self.egress.get_mut(context)) {
             egress.outbound.advance(new.position);
             return Ok(());

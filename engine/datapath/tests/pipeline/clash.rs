@@ -14,7 +14,7 @@ fn two_to_one(options: RouteOptions) -> Harness {
     harness.leg(1, Srtp, Plain);
     harness.leg(2, Srtp, Plain);
     harness.leg(3, Srtp, Srtp);
-    harness.route_with(1, 1, 3, options);
+    harness.route_with(1, 1, 3, options.clone());
     harness.route_with(2, 2, 3, options);
     harness
 }
@@ -43,7 +43,8 @@ fn the_second_source_of_an_ssrc_is_refused_and_reported_once() {
 
 #[test]
 fn where_the_route_allows_it_the_second_source_gets_another_ssrc_in_rtp_and_rtcp() {
-    let mut harness = two_to_one(RouteOptions { on_ssrc_clash: OnSsrcClash::Rewrite });
+    let mut harness =
+        two_to_one(RouteOptions { on_ssrc_clash: OnSsrcClash::Rewrite, ..RouteOptions::default() });
     // Leg 2's peer hears what leg 3's peer says of its stream.
     harness.route(3, 3, 2);
     let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 7, 0));

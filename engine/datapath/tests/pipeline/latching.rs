@@ -39,7 +39,7 @@ fn moves(harness: &Harness) -> Vec<(Option<u16>, u16)> {
 
 #[test]
 fn a_signalled_address_is_the_only_one_where_learning_is_off() {
-    let mut harness = harness(Latching::Never, Srtp, Some(1));
+    let mut harness = harness(Latching::SignalledOnly, Srtp, Some(1));
     let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 50, 0));
     assert!(harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 1))).is_empty());
     assert_eq!(harness.dropped(DropReason::UnexpectedSource), 1);
@@ -72,7 +72,7 @@ fn packets_without_tags_move_no_leg() {
 
 #[test]
 fn authenticated_media_is_taken_from_anywhere_before_signalling_tells_and_teaches_nothing() {
-    let mut harness = harness(Latching::Never, Srtp, None);
+    let mut harness = harness(Latching::SignalledOnly, Srtp, None);
     let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 50, 0));
     assert_eq!(harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 1))).len(), 1);
     assert_eq!(remote(&mut harness, &mut bob, 1), None);
@@ -80,7 +80,7 @@ fn authenticated_media_is_taken_from_anywhere_before_signalling_tells_and_teache
 
 #[test]
 fn the_address_follows_authenticated_packets_and_no_others() {
-    let mut harness = harness(Latching::FirstAuthenticated, Srtp, None);
+    let mut harness = harness(Latching::NewestAuthenticated, Srtp, None);
     let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 50, 0));
     harness.receive_from(1, peer(6666), &forged(7, 1));
     assert_eq!(remote(&mut harness, &mut bob, 1), None, "a forged packet teaches nothing");
@@ -96,6 +96,38 @@ fn the_address_follows_authenticated_packets_and_no_others() {
     assert_eq!(harness.receive_from(1, peer(1), &late).len(), 1, "a late packet is good media");
     assert_eq!(remote(&mut harness, &mut bob, 5), Some(2), "but old news");
     assert_eq!(moves(&harness), [(None, 1), (Some(1), 2)]);
+}
+
+#[test]
+fn the_first_authenticated_packet_settles_the_address_until_signalling_speaks_again() {
+    for signalled in [None, Some(9)] {
+        let mut harness = harness(Latching::FirstAuthenticated, Srtp, signalled);
+        let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 50, 0));
+        harness.receive_from(1, peer(6666), &forged(7, 1));
+        assert_eq!(remote(&mut harness, &mut bob, 1), signalled, "a forged packet teaches nothing");
+        assert_eq!(harness.receive_from(1, peer(1), &alice.protect(&rtp(7, 1))).len(), 1);
+        assert_eq!(remote(&mut harness, &mut bob, 2), Some(1));
+        assert_eq!(harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 2))).len(), 1, "good media");
+        assert_eq!(remote(&mut harness, &mut bob, 3), Some(1), "but it moves nothing");
+        harness.signal(1, peer(3));
+        assert_eq!(remote(&mut harness, &mut bob, 4), Some(3));
+        harness.receive_from(1, peer(4), &alice.protect(&rtp(7, 3)));
+        assert_eq!(remote(&mut harness, &mut bob, 5), Some(4), "the first after that");
+        assert_eq!(moves(&harness), [(signalled, 1), (Some(3), 4)]);
+    }
+}
+
+#[test]
+fn where_nothing_is_learnt_authenticated_media_from_elsewhere_is_heard() {
+    let mut harness = harness(Latching::Never, Srtp, Some(1));
+    let (mut alice, mut bob) = (Peer::of(1, 7, 0), Peer::of(2, 50, 0));
+    assert_eq!(harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 1))).len(), 1);
+    assert!(harness.receive_from(1, peer(2), &forged(7, 2)).is_empty());
+    assert_eq!(remote(&mut harness, &mut bob, 1), Some(1));
+    assert!(moves(&harness).is_empty());
+    let mut plain = self::harness(Latching::Never, Plain, Some(1));
+    plain.receive_from(1, peer(2), &rtp(7, 1));
+    assert_eq!(plain.dropped(DropReason::UnexpectedSource), 1, "which says nothing of plain media");
 }
 
 #[test]
@@ -126,7 +158,7 @@ fn a_plain_leg_with_a_signalled_address_learns_nothing() {
 
 #[test]
 fn a_plain_leg_that_may_not_learn_takes_nothing_before_signalling_tells() {
-    let mut harness = harness(Latching::Never, Plain, None);
+    let mut harness = harness(Latching::SignalledOnly, Plain, None);
     harness.receive_from(1, peer(1), &rtp(7, 1));
     harness.receive_from(1, peer(1), &rtp(7, 2));
     assert_eq!(harness.dropped(DropReason::UnexpectedSource), 2);
@@ -134,7 +166,7 @@ fn a_plain_leg_that_may_not_learn_takes_nothing_before_signalling_tells() {
 
 #[test]
 fn what_is_learnt_tells_which_word_of_signalling_it_follows() {
-    let mut harness = harness(Latching::FirstAuthenticated, Srtp, Some(1));
+    let mut harness = harness(Latching::NewestAuthenticated, Srtp, Some(1));
     let mut alice = Peer::of(1, 7, 0);
     harness.receive_from(1, peer(2), &alice.protect(&rtp(7, 1)));
     harness.signal(1, peer(3));

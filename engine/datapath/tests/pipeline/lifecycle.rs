@@ -195,8 +195,7 @@ fn commands_that_make_no_sense_change_nothing() {
     harness.leg(1, Srtp, Plain);
     harness.leg(2, Srtp, Plain);
     harness.route(1, 1, 2);
-    let options = RouteOptions::default();
-    let route = |route, from, to| Command::AddRoute { route, from, to, options };
+    let route = |route, from, to| Command::AddRoute { route, from, to, options: RouteOptions::default() };
     let setup = |harness: &mut Harness, change: &dyn Fn(&mut LegSetup)| {
         let mut setup = harness.setup(9);
         change(&mut setup);
@@ -211,7 +210,8 @@ fn commands_that_make_no_sense_change_nothing() {
     assert_eq!(harness.install(1, Direction::Outbound, key(1)), Err(plain));
     let twice = CommandError::KeyExists { leg: 1, direction: Direction::Inbound, key: KeyId(10) };
     assert_eq!(harness.install(1, Direction::Inbound, key(10)), Err(twice));
-    let none = Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: Vec::new() };
+    let none =
+        Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: Vec::new(), shared: false };
     assert_eq!(harness.apply(none), Err(CommandError::NoKeys(1)));
     let unknown = CommandError::UnknownKey { leg: 1, direction: Direction::Inbound, key: KeyId(3) };
     let retire = Command::RetireKey { leg: 1, direction: Direction::Inbound, key: KeyId(3) };

@@ -2,6 +2,7 @@
 
 mod attack;
 mod clash;
+mod fanout;
 mod latching;
 mod lifecycle;
 mod media;

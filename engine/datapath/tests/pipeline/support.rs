@@ -67,7 +67,7 @@ impl Harness {
     fn made_of(limits: Limits, tuning: Tuning, shared: Shared, events: EventReceiver) -> Self {
         NOW.set(SECOND);
         let pipeline = Pipeline::new(0, limits, tuning, shared, clock);
-        let pool = Pool::new(PoolConfig { small: 512, large: 16 }).unwrap();
+        let pool = Pool::new(PoolConfig { small: 1024, large: 16 }).unwrap();
         let (io, _) = MemoryIo::new().unwrap();
         Self { pipeline, pool, io, events, path: Path::Memory, sent: Vec::new(), sockets: Vec::new() }
     }
@@ -83,7 +83,7 @@ impl Harness {
             rtcp: None,
             remote: Some(peer(1000 + leg as u16)),
             rtcp_remote: None,
-            latching: Latching::Never,
+            latching: Latching::SignalledOnly,
             inbound: Protection::Srtp,
             outbound: Protection::Plain,
             window: ReplayWindow::default(),
@@ -128,7 +128,13 @@ impl Harness {
         direction: Direction,
         keys: Arc<SessionKeys>,
     ) -> Result<(), CommandError> {
-        self.apply(Command::InstallKeys { leg, direction, keys: vec![keys] })
+        self.apply(Command::InstallKeys { leg, direction, keys: vec![keys], shared: false })
+    }
+
+    /// Installs a key for sending that other legs may have as well.
+    pub fn install_shared(&mut self, leg: u32, keys: &Arc<SessionKeys>) -> Result<(), CommandError> {
+        let keys = vec![Arc::clone(keys)];
+        self.apply(Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared: true })
     }
 
     pub fn route(&mut self, route: u32, from: u32, to: u32) {
