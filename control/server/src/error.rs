@@ -175,6 +175,13 @@ impl From<CommandError> for ApiError {
                 };
                 Self::invalid(field, message, "correct the field")
             }
+            CommandError::RemoteTaken { .. } => {
+                Self::precondition("REMOTE_TAKEN", message, "give each leg of the port its own peer")
+                    .at("remote")
+            }
+            CommandError::InvalidPort { .. } | CommandError::PortSocket { .. } => {
+                Self::precondition("NO_SHARED_PORT", message, "see the reason").at("shared_port")
+            }
             CommandError::AddressTaken(_) => {
                 Self::precondition("PORT_IN_USE", message, "choose another port").at("local")
             }

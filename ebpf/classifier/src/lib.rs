@@ -32,6 +32,7 @@ pub mod layout;
 mod policy;
 mod rtcp;
 mod rtp;
+mod stun;
 mod verdict;
 
 pub use bytes::Bytes;
@@ -41,4 +42,5 @@ pub use frame::{Datagram, Endpoint, MAX_EXTENSION_HEADERS, NotUdp, Vlan, locate}
 pub use layout::{LegEntry, LocalKey};
 pub use policy::{FLAG_PAYLOAD_TYPES, FLAG_PLAIN, FLAG_RTCP_ONLY, Policy};
 pub use rtcp::MAX_COMPOUND;
+pub use stun::receiver_ufrag;
 pub use verdict::{Malformed, Verdict};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use sluice_io::{Component, NextHop};
 use sluice_srtp::{KeyId, Position, ReplayWindow, SessionKeys};
 
-use crate::{LegStats, RouteOptions};
+use crate::{LegStats, PortId, PortSetup, RouteOptions, Sharing};
 
 /// Names a leg; chosen by control, unique in the process.
 pub type LegId = u32;
@@ -19,6 +19,13 @@ pub type RouteId = u32;
 pub enum Command {
     /// Adds a leg and begins to receive on its sockets.
     AddLeg(Box<LegSetup>),
+    /// Adds a local address that legs may share, and begins to receive on its socket.
+    AddPort(PortSetup),
+    /// Removes a shared port that has no legs.
+    RemovePort {
+        /// Which port.
+        port: PortId,
+    },
     /// Removes a leg, its streams, its routes in both directions and its sockets.
     RemoveLeg {
         /// Which leg.
@@ -175,7 +182,7 @@ pub struct LegSetup {
     /// The local transport address of RTP: a specific address, not the wildcard. RTCP without rtcp-mux
     /// is received on the address that its socket is bound to.
     pub local: SocketAddr,
-    /// The kernel socket bound to `local`, non-blocking.
+    /// The kernel socket bound to `local`, non-blocking; of a leg on a shared port, that port's.
     pub rtp: Arc<UdpSocket>,
     /// The kernel socket of RTCP; `None`: rtcp-mux (RFC 5761).
     pub rtcp: Option<Arc<UdpSocket>>,
@@ -199,6 +206,8 @@ pub struct LegSetup {
     pub roc_trials: u8,
     /// DSCP code point (0–63) of what is sent.
     pub dscp: u8,
+    /// On which port, of a leg that shares one.
+    pub sharing: Option<Sharing>,
     /// Where the leg's statistics go.
     pub stats: Arc<LegStats>,
 }
@@ -252,6 +261,32 @@ pub enum CommandError {
     /// Another leg of the worker has the address.
     #[error("local address {0} belongs to another leg; remove that leg or choose another port")]
     AddressTaken(SocketAddr),
+    /// A leg of the same shared port has the address.
+    #[error("{remote} is the remote address of leg {leg} on the same shared port; one address has one leg")]
+    RemoteTaken {
+        /// The address.
+        remote: SocketAddr,
+        /// The other leg.
+        leg: LegId,
+    },
+    /// A shared port cannot be had.
+    #[error("shared port {port} {problem}")]
+    InvalidPort {
+        /// Which port.
+        port: PortId,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Packet I/O refused a shared port's socket.
+    #[error(
+        "shared port {port}: cannot receive on its socket: {error}; check that it is bound and non-blocking"
+    )]
+    PortSocket {
+        /// Which port.
+        port: PortId,
+        /// What the system said.
+        error: String,
+    },
     /// A setting of the leg is out of range.
     #[error("leg {leg}: {field} {problem}")]
     InvalidLeg {

@@ -31,6 +31,8 @@ macro_rules! reasons {
 reasons! {
     /// The local address belongs to no leg of any worker.
     UnknownLeg = "unknown_leg",
+    /// To a port that legs share, and none of them has its address, its SSRC, or finds it authentic.
+    Unassigned = "unassigned",
     /// Shorter than the header of its kind (RFC 3550 A.1).
     TooShort = "too_short",
     /// A packet of an RTCP compound has the wrong version (RFC 3550 A.2).

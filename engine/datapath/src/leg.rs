@@ -10,8 +10,9 @@ use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
 use crate::expected::{Expected, PER_STREAM};
+use crate::port::Port;
 use crate::rate::{Bucket, Burst, PathTracker};
-use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Signalled};
+use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Sharing, Signalled};
 
 /// One transport component of a leg: a local port and the peer's.
 #[derive(Debug)]
@@ -78,6 +79,15 @@ pub(crate) struct Leg {
     pub(crate) rewrites: u32,
     pub(crate) rtp: Transport,
     pub(crate) rtcp: Option<Transport>,
+    /// The place of the shared port that it is on.
+    pub(crate) port: Option<u32>,
+    /// On a shared port: where it stands among the legs that were not heard yet.
+    pub(crate) waiting: Option<u32>,
+    /// On a shared port: the remote address by which it is found.
+    pub(crate) indexed: Option<SocketAddr>,
+    pub(crate) sharing: Option<Sharing>,
+    /// What its packets are sent from.
+    sender: u32,
     /// How often signalling moved the peer since the leg was added.
     pub(crate) signalled: u64,
     pub(crate) stats: Arc<LegStats>,
@@ -128,6 +138,11 @@ impl Leg {
             rewrites: 0,
             rtp: Transport::new(canonical(setup.local), policy, setup.remote.map(canonical)),
             rtcp,
+            port: None,
+            waiting: None,
+            indexed: None,
+            sharing: None,
+            sender: setup.sharing.as_ref().map_or(setup.leg, |sharing| Port::token(sharing.port).leg),
             signalled: 0,
             stats: Arc::clone(&setup.stats),
             path: PathTracker::default(),
@@ -210,7 +225,7 @@ impl Leg {
     }
 
     pub(crate) fn token(&self, component: Component) -> SocketToken {
-        SocketToken { leg: self.id, component }
+        SocketToken { leg: self.sender, component }
     }
 
     /// What signalling says of the peer's addresses.

@@ -148,6 +148,7 @@ mod tests {
             max_streams: 4,
             roc_trials: 0,
             dscp: 0,
+            sharing: None,
             stats: Arc::new(LegStats::new()),
         })
     }

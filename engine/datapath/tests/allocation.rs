@@ -71,6 +71,7 @@ impl Bench {
             max_streams: 8,
             roc_trials: 0,
             dscp: 0,
+            sharing: None,
             stats: Arc::new(LegStats::new()),
         })));
         for (protection, direction, offset) in

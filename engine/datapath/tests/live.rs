@@ -56,6 +56,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr, inbound: Protection
         max_streams: LegSetup::DEFAULT_MAX_STREAMS,
         roc_trials: 0,
         dscp: 0,
+        sharing: None,
         stats: Arc::new(LegStats::new()),
     })
 }

@@ -93,6 +93,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr) -> LegSetup {
         max_streams: 8,
         roc_trials: 0,
         dscp: 0,
+        sharing: None,
         stats: Arc::new(LegStats::new()),
     }
 }

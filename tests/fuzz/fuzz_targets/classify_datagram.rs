@@ -7,7 +7,7 @@
 mod oracle;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_classifier::{FLAG_RTCP_ONLY, Policy, Verdict, classify, classify_at};
+use sluice_classifier::{FLAG_RTCP_ONLY, Policy, Verdict, classify, classify_at, receiver_ufrag};
 
 fuzz_target!(|input: &[u8]| {
     let Some((head, datagram)) = input.split_first_chunk::<17>() else { return };
@@ -31,6 +31,9 @@ fuzz_target!(|input: &[u8]| {
         Verdict::Dtls => assert!((20..64).contains(&first)),
         Verdict::TurnChannel => assert!((64..80).contains(&first)),
         Verdict::Unknown | Verdict::Invalid(_) => {}
+    }
+    if let Some(ufrag) = receiver_ufrag(datagram) {
+        assert!(first < 64 && datagram.len() >= 20 + 4 + ufrag.len() && !ufrag.contains(&b':'));
     }
     // Where the datagram lies in a packet, and what surrounds it, changes nothing.
     assert_eq!(classify_at(input, 17, datagram.len(), &policy), verdict);

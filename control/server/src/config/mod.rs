@@ -98,11 +98,13 @@ pub struct Media {
     pub addresses: Vec<MediaAddress>,
     /// Ports that legs get which name none.
     pub ports: PortRange,
+    /// The first worker's port for legs that share one; each worker after it has the next.
+    pub shared_port: Option<Bounded<1, 65_535>>,
 }
 
 impl Default for Media {
     fn default() -> Self {
-        Self { addresses: Vec::new(), ports: PortRange { first: 16_384, last: 32_767 } }
+        Self { addresses: Vec::new(), ports: PortRange { first: 16_384, last: 32_767 }, shared_port: None }
     }
 }
 

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use sluice_datapath::{
-    Command, Latching, LegSetup, LegStats, LegUpdate, PayloadTypes, Protection, Signalled,
+    Command, Latching, LegSetup, LegStats, LegUpdate, PayloadTypes, Protection, Sharing, Signalled,
 };
 use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
 use super::state::{Leg, Route, State};
-use super::{Gateway, path_name};
+use super::{Gateway, path_name, shared};
 use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
@@ -71,10 +71,15 @@ impl Gateway {
                 None => Ok(Begun::Same),
             };
         }
-        let wanted = Wanted::read(&config, &self.config)?;
-        let sockets = match wanted.port {
-            Some(port) => bind_exactly(SocketAddr::new(wanted.address, port), config.rtcp_mux)?,
-            None => state.ports.allocate(wanted.address, config.rtcp_mux)?,
+        let mut wanted = Wanted::read(&config, &self.config)?;
+        let sockets = match (&mut wanted.sharing, wanted.port) {
+            (Some(sharing), _) => {
+                let (port, rtp) = self.shared_port(state, wanted.address, worker).await?;
+                sharing.port = port;
+                Sockets { rtp, rtcp: None }
+            }
+            (None, Some(port)) => bind_exactly(SocketAddr::new(wanted.address, port), config.rtcp_mux)?,
+            (None, None) => state.ports.allocate(wanted.address, config.rtcp_mux)?,
         };
         let number = state.leg_number();
         let leg = open_leg(number, config, &sockets)?;
@@ -229,6 +234,9 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("max_streams", a.max_streams == b.max_streams),
         ("dscp", a.dscp == b.dscp),
         ("roc_trials", a.roc_trials == b.roc_trials),
+        ("shared_port", a.shared_port == b.shared_port),
+        ("ssrcs", a.ssrcs == b.ssrcs),
+        ("ice_ufrag", a.ice_ufrag == b.ice_ufrag),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
@@ -237,6 +245,7 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
 struct Wanted {
     address: IpAddr,
     port: Option<u16>,
+    sharing: Option<Sharing>,
     remotes: Remotes,
     inbound: Protection,
     outbound: Protection,
@@ -264,6 +273,7 @@ impl Wanted {
         Ok(Self {
             address,
             port,
+            sharing: shared::sharing(config, port.is_some())?,
             remotes: Remotes::read(config, address)?,
             inbound: protection("inbound", config.inbound())?,
             outbound: protection("outbound", config.outbound())?,
@@ -304,6 +314,7 @@ impl Wanted {
             max_streams: self.max_streams,
             roc_trials: self.roc_trials,
             dscp: self.dscp,
+            sharing: self.sharing,
             stats: leg.stats.clone(),
         }
     }

@@ -12,6 +12,7 @@ mod positions;
 mod routes;
 mod sending;
 mod sessions;
+mod shared;
 mod state;
 mod statistics;
 

@@ -10,6 +10,7 @@ use sluice_proto::v1;
 use sluice_srtp::{KeyId, KeyOptions, Suite};
 
 use super::sending::{Fingerprint, SendingKey};
+use super::shared::SharedPorts;
 use crate::ApiError;
 use crate::config::PortRange;
 use crate::ports::Ports;
@@ -17,6 +18,7 @@ use crate::ports::Ports;
 pub(super) struct State {
     pub(super) sessions: BTreeMap<String, Session>,
     pub(super) ports: Ports,
+    pub(super) shared: SharedPorts,
     load: Vec<Load>,
     next_leg: LegId,
     next_route: RouteId,
@@ -75,6 +77,7 @@ impl State {
         Self {
             sessions: BTreeMap::new(),
             ports: Ports::new(ports),
+            shared: SharedPorts::default(),
             load: vec![Load::default(); workers.max(1)],
             next_leg: 1,
             next_route: 1,
@@ -106,7 +109,9 @@ impl State {
 
     pub(super) fn leg_number(&mut self) -> LegId {
         let number = self.next_leg;
-        self.next_leg = self.next_leg.wrapping_add(1).max(1);
+        // Beyond that the engine names ports.
+        self.next_leg = (self.next_leg + 1) % sluice_datapath::MAX_NUMBER;
+        self.next_leg = self.next_leg.max(1);
         number
     }
 

@@ -6,6 +6,7 @@ mod lifecycle;
 mod options;
 mod perc;
 mod positions;
+mod shared_port;
 mod start;
 mod support;
 

@@ -190,6 +190,15 @@ pub(super) struct CreateLeg {
     /// How many rollover counters the first packet of a stream may try, 0 to 16.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(super) roc_trials: u32,
+    /// Share one local port with other legs; needs rtcp-mux.
+    #[arg(long)]
+    pub(super) shared_port: bool,
+    /// On a shared port: the SSRCs that the peer will send.
+    #[arg(long, value_name = "SSRC,…", value_parser = route::only, requires = "shared_port")]
+    pub(super) ssrcs: Option<route::Only>,
+    /// On a shared port: the leg's own ICE username fragment.
+    #[arg(long, value_name = "UFRAG", requires = "shared_port")]
+    pub(super) ice_ufrag: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

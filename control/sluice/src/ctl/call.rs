@@ -137,6 +137,9 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         max_streams: create.max_streams,
         dscp: create.dscp,
         roc_trials: create.roc_trials,
+        shared_port: create.shared_port,
+        ssrcs: create.ssrcs.map(|route::Only(ssrcs)| ssrcs).unwrap_or_default(),
+        ice_ufrag: create.ice_ufrag.unwrap_or_default(),
     };
     v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
 }

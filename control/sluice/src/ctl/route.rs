@@ -7,7 +7,7 @@ use super::args::RouteChoices;
 
 /// The SSRCs that a route selects.
 #[derive(Clone)]
-pub(super) struct Only(Vec<u32>);
+pub(super) struct Only(pub(super) Vec<u32>);
 
 /// "7,0xa11ce", or "none".
 pub(super) fn only(text: &str) -> Result<Only> {

@@ -9,6 +9,7 @@ use sluice_srtp::{KeyId, MAX_KEYS, SessionKeys};
 
 use super::Pipeline;
 use crate::leg::{Leg, canonical, same_endpoint};
+use crate::port::MAX_NUMBER;
 use crate::route::Route;
 use crate::stream::expiring_below;
 use crate::{
@@ -24,6 +25,8 @@ impl Pipeline {
         self.now = (self.clock)();
         match command {
             Command::AddLeg(setup) => self.add_leg(&setup, io),
+            Command::AddPort(setup) => self.add_port(&setup, io),
+            Command::RemovePort { port } => self.remove_port(port, io),
             Command::RemoveLeg { leg } => {
                 let removed = self.remove_leg(leg, io, pool);
                 removed.then_some(()).ok_or(CommandError::UnknownLeg(leg))
@@ -65,7 +68,9 @@ impl Pipeline {
             return Err(CommandError::LegExists(id));
         }
         let rtcp_local = check_setup(setup)?;
-        for local in [Some(setup.local), rtcp_local].into_iter().flatten() {
+        let port = self.check_sharing(setup)?;
+        let own = if port.is_none() { [Some(setup.local), rtcp_local] } else { [None; 2] };
+        for local in own.into_iter().flatten() {
             if self.locals.get(&LocalKey::from(canonical(local))).is_some() {
                 return Err(CommandError::AddressTaken(local));
             }
@@ -73,14 +78,19 @@ impl Pipeline {
         if self.legs.is_full() {
             return Err(CommandError::TooManyLegs(self.legs.len()));
         }
-        let leg = Leg::new(setup, rtcp_local.map(canonical), &self.tuning);
-        register(setup, &leg, io)?;
-        let locals = leg.components().iter().map(|c| (*c, LocalKey::from(leg.transport(*c).local)));
-        let locals: Vec<_> = locals.collect();
+        let mut leg = Leg::new(setup, rtcp_local.map(canonical), &self.tuning);
+        leg.port = port;
+        let mut locals: Vec<_> = Vec::new();
+        if port.is_none() {
+            register(setup, &leg, io)?;
+            locals.extend(leg.components().iter().map(|c| (*c, LocalKey::from(leg.transport(*c).local))));
+        }
         let slot = match self.legs.insert(leg) {
             Ok(slot) => slot,
             Err(leg) => {
-                leg.components().iter().for_each(|component| io.unregister(leg.token(*component)));
+                for (component, _) in &locals {
+                    io.unregister(leg.token(*component));
+                }
                 return Err(CommandError::TooManyLegs(self.legs.len()));
             }
         };
@@ -90,6 +100,7 @@ impl Pipeline {
             self.locals.insert(local, slot << 1 | component as u32);
         }
         self.stats.legs.set(self.legs.len() as u64);
+        self.join_port(slot, setup);
         self.announce(slot);
         self.request_resolution(slot);
         Ok(())
@@ -103,6 +114,10 @@ impl Pipeline {
             check(id, canonical(address).is_ipv4() == family, "remote", WRONG_FAMILY)?;
         }
         check(id, dscp.is_none_or(|dscp| dscp < 64), "dscp", "is more than 63")?;
+        if let (Some(port), Some(remote)) = (leg.port, remote) {
+            self.check_remote(slot, port, remote.rtp)?;
+        }
+        let (slot, leg) = self.leg_mut(id)?;
         // Nothing can fail from here on.
         leg.dscp = dscp.unwrap_or(leg.dscp);
         if let Some(payload_types) = payload_types {
@@ -113,6 +128,7 @@ impl Pipeline {
             && let Some(leg) = self.legs.get_mut(slot)
         {
             leg.set_signalled(remote);
+            self.index_remote(slot);
             self.request_resolution(slot);
         }
         Ok(())
@@ -120,7 +136,7 @@ impl Pipeline {
 
     /// Tells XDP what the leg's ports take now.
     fn resteer(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
         for component in leg.components() {
             let transport = leg.transport(*component);
             self.steer(leg.id, transport.local, transport.policy);
@@ -307,13 +323,14 @@ impl Pipeline {
 
 const WRONG_FAMILY: &str = "is IPv4 where the local address is IPv6, or the other way round";
 
-fn check(leg: LegId, holds: bool, field: &'static str, problem: &'static str) -> Applied {
+pub(super) fn check(leg: LegId, holds: bool, field: &'static str, problem: &'static str) -> Applied {
     if holds { Ok(()) } else { Err(CommandError::InvalidLeg { leg, field, problem }) }
 }
 
 /// Refuses what cannot work; the local address of RTCP on its own port.
 fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
     let id = setup.leg;
+    check(id, id < MAX_NUMBER, "leg", "is a number of more than 31 bits")?;
     let family = canonical(setup.local).is_ipv4();
     check(
         id,

@@ -93,6 +93,7 @@ impl Pipeline {
         let (leg, signalled) = (leg.id, leg.signalled);
         let event = Event::RemoteChanged { leg, component, from, to: packet.source, signalled, at: self.now };
         self.emit(event);
+        self.index_remote(slot);
         self.request_resolution(slot);
     }
 

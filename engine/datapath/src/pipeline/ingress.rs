@@ -6,9 +6,11 @@ use sluice_classifier::{LocalKey, Verdict, classify};
 use sluice_io::{Component, Frame, Ingress, Pool};
 use sluice_srtp::{Inbound, Kind, rtcp, rtp};
 
+use super::ports::{Assigned, NO_LEG, PORT};
 use super::{Origin, Pipeline, Received};
 use crate::handoff::Refused;
 use crate::leg::Leg;
+use crate::port::{Named, named};
 use crate::stream::{Phase, Stream};
 use crate::{DropReason, Event, Latching, Protection};
 
@@ -24,9 +26,20 @@ impl Pipeline {
             pool.free(frame);
             return None;
         };
-        let Some((slot, component)) = self.locate(&ingress) else {
-            self.foreign(frame, &ingress, origin, pool);
-            return None;
+        let (slot, component) = match self.locate(&ingress) {
+            Some(Located::Leg(slot, component)) => (slot, component),
+            Some(Located::Port(port)) => match self.assign(port, &ingress, frame.payload()) {
+                Some(Assigned::Leg(slot)) => (slot, Component::Rtp),
+                Some(Assigned::Open(trial)) => return self.receive_open(frame, trial, pool),
+                None => {
+                    self.discard(frame, NO_LEG, DropReason::Unassigned, pool);
+                    return None;
+                }
+            },
+            None => {
+                self.foreign(frame, &ingress, origin, pool);
+                return None;
+            }
         };
         let leg = self.legs.get(slot);
         let verdict =
@@ -51,6 +64,8 @@ impl Pipeline {
                 source: ingress.remote,
                 wire_len: frame.len(),
                 unknown,
+                trial: None,
+                pending: true,
                 outcome: Ok(()),
                 frame,
             }),
@@ -61,13 +76,19 @@ impl Pipeline {
         }
     }
 
-    /// The leg by the socket that the datagram was read from, else by its destination.
-    fn locate(&self, ingress: &Ingress) -> Option<(u32, Component)> {
+    /// The leg or port by the socket that the datagram was read from, else by its destination.
+    fn locate(&self, ingress: &Ingress) -> Option<Located> {
         if let Some(token) = ingress.socket {
-            return Some((self.leg_ids.get(&token.leg)?, token.component));
+            return Some(match named(token) {
+                Named::Leg(leg) => Located::Leg(self.leg_ids.get(&leg)?, token.component),
+                Named::Port(port) => Located::Port(self.port_ids.get(&port)?),
+            });
         }
         let found = self.locals.get(&LocalKey::from(ingress.local))?;
-        Some((found >> 1, if found & 1 == 0 { Component::Rtp } else { Component::Rtcp }))
+        if found & PORT != 0 {
+            return Some(Located::Port(found & !PORT));
+        }
+        Some(Located::Leg(found >> 1, if found & 1 == 0 { Component::Rtp } else { Component::Rtcp }))
     }
 
     /// Hands a datagram to the worker that owns its local address. What was handed over once is not
@@ -143,6 +164,19 @@ impl Pipeline {
         kind: Kind,
         pool: &mut Pool,
     ) -> Result<Admitted, DropReason> {
+        self.admit_to(frame, slot, component, kind, false, pool)
+    }
+
+    /// The same; `limited`: somebody else sees to it that there are not too many forged packets.
+    pub(super) fn admit_to(
+        &mut self,
+        frame: &Frame,
+        slot: u32,
+        component: Component,
+        kind: Kind,
+        limited: bool,
+        pool: &mut Pool,
+    ) -> Result<Admitted, DropReason> {
         let source = frame.ingress().ok_or(DropReason::UnknownLeg)?.remote;
         let ssrc = ssrc_of(frame.payload(), kind).ok_or(DropReason::TooShort)?;
         let leg = self.legs.get_mut(slot).ok_or(DropReason::UnknownLeg)?;
@@ -163,20 +197,23 @@ impl Pipeline {
         }
         // Forged packets of unknown SSRCs cost a MAC each: only so many per second.
         let bucket = if from_remote { &mut leg.unknown_from_remote } else { &mut leg.unknown_from_elsewhere };
-        if is_srtp && !bucket.take(self.now) {
+        if is_srtp && !limited && !bucket.take(self.now) {
             return Err(DropReason::AuthRateLimited);
         }
         let stream = match found {
             Some(stream) => stream,
             None => self.add_stream(slot, ssrc, pool)?,
         };
-        Ok(Admitted { stream, unknown: is_srtp.then_some(from_remote) })
+        Ok(Admitted { stream, unknown: (is_srtp && !limited).then_some(from_remote) })
     }
 
     /// A stream that has to prove itself: on an SRTP leg within this batch, by authenticating, and until
     /// then nothing has to make room for it.
     fn add_stream(&mut self, slot: u32, ssrc: u32, pool: &mut Pool) -> Result<u32, DropReason> {
         let victim = self.victim(slot)?;
+        if self.provisional.is_full() {
+            return Err(DropReason::StreamTableFull);
+        }
         let leg = self.legs.get(slot).ok_or(DropReason::UnknownLeg)?;
         let inbound = match leg.inbound {
             Protection::Plain => None,
@@ -191,7 +228,7 @@ impl Pipeline {
             return Err(DropReason::StreamTableFull);
         }
         if is_srtp {
-            // Has room: at most one per frame of the batch.
+            // Has room, as was just seen.
             let _ = self.provisional.try_push(index);
             return Ok(index);
         }
@@ -227,13 +264,18 @@ impl Pipeline {
     }
 }
 
-struct Admitted {
-    stream: u32,
-    unknown: Option<bool>,
+pub(super) struct Admitted {
+    pub(super) stream: u32,
+    pub(super) unknown: Option<bool>,
+}
+
+enum Located {
+    Leg(u32, Component),
+    Port(u32),
 }
 
 /// Whether a packet from another address than the leg's remote one may be looked at.
-fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &SocketAddr) -> bool {
+pub(super) fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &SocketAddr) -> bool {
     let transport = leg.transport(component);
     match (leg.inbound, transport.remote) {
         // Authentication decides.
@@ -271,7 +313,7 @@ fn new_context(leg: &Leg, ssrc: u32) -> Option<Inbound> {
 }
 
 /// RFC 3550 §5.1 and §6.4.1; both in the clear in SRTP.
-fn ssrc_of(packet: &[u8], kind: Kind) -> Option<u32> {
+pub(super) fn ssrc_of(packet: &[u8], kind: Kind) -> Option<u32> {
     match kind {
         Kind::Rtp => rtp::ssrc(packet),
         Kind::Rtcp => rtcp::sender_ssrc(packet),

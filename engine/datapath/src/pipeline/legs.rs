@@ -13,6 +13,9 @@ impl Pipeline {
     pub(super) fn evict(&mut self, index: u32, reason: DropReason, pool: &mut Pool) {
         let Some(mut stream) = self.streams.remove(index) else { return };
         self.stream_ids.remove(&(stream.leg, stream.ssrc));
+        if stream.phase != Phase::Provisional {
+            self.unheard(stream.leg, stream.ssrc);
+        }
         for binding in std::mem::take(&mut stream.bindings) {
             self.unbind(index, binding);
         }
@@ -98,7 +101,7 @@ impl Pipeline {
         let Some(slot) = self.leg_ids.get(&id) else { return false };
         self.retract(slot);
         let Some(leg) = self.legs.get(slot) else { return false };
-        for component in leg.components() {
+        for component in leg.components().iter().filter(|_| leg.port.is_none()) {
             io.unregister(leg.token(*component));
         }
         let routes: Vec<u32> = leg.routes_out.iter().chain(&leg.routes_in).copied().collect();
@@ -110,8 +113,9 @@ impl Pipeline {
                 self.remove_route(id);
             }
         }
+        self.leave_port(slot);
         self.leg_ids.remove(&id);
-        if let Some(leg) = self.legs.remove(slot) {
+        if let Some(leg) = self.legs.remove(slot).filter(|leg| leg.port.is_none()) {
             for component in leg.components() {
                 self.locals.remove(&LocalKey::from(leg.transport(*component).local));
             }
@@ -124,9 +128,9 @@ impl Pipeline {
         true
     }
 
-    /// Tells XDP and the other workers of the leg's local addresses.
+    /// Tells XDP and the other workers of the leg's local addresses, if it has any of its own.
     pub(super) fn announce(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
         for component in leg.components() {
             let transport = leg.transport(*component);
             self.steer(leg.id, transport.local, transport.policy);
@@ -136,12 +140,10 @@ impl Pipeline {
     }
 
     fn retract(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
         for component in leg.components() {
             let local = leg.transport(*component).local;
-            if let Some(steering) = &self.shared.steering {
-                steering.remove(local);
-            }
+            self.unsteer(local);
             self.tell_others(Notice::Gone { local: LocalKey::from(local), worker: self.worker });
         }
     }
@@ -154,7 +156,13 @@ impl Pipeline {
         }
     }
 
-    fn tell_others(&self, notice: Notice) {
+    pub(super) fn unsteer(&self, local: std::net::SocketAddr) {
+        if let Some(steering) = &self.shared.steering {
+            steering.remove(local);
+        }
+    }
+
+    pub(super) fn tell_others(&self, notice: Notice) {
         for (worker, inbox) in self.shared.inboxes.iter().enumerate() {
             if worker != self.worker {
                 inbox.notices.push(notice);

@@ -17,6 +17,7 @@ mod forward;
 mod housekeeping;
 mod ingress;
 mod legs;
+mod ports;
 mod positions;
 mod unprotect;
 
@@ -35,13 +36,21 @@ use crate::event::{self, EventReceiver, EventSender};
 use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::leg::Leg;
+use crate::port::{Finder, Port};
 use crate::route::Route;
 use crate::stream::{Egress, Parked, Stream};
 use crate::table::{Index, Slab};
 use crate::{DropReason, Event, LegId, WorkerStats};
 
+use self::ports::Trial;
+
 /// Frames in a batch.
 pub(crate) const BATCH: usize = sluice_io::BATCH;
+
+/// Streams of one batch that have to prove themselves: one for each packet, and for each that several legs try.
+const PROVISIONAL: usize = 2 * BATCH;
+/// Shared ports of a worker.
+const MAX_PORTS: usize = 64;
 
 /// Told which local addresses are legs' ports: the XDP program's map.
 pub trait Steering: Send + Sync {
@@ -112,8 +121,11 @@ pub struct Pipeline {
     worker: usize,
     legs: Slab<Leg>,
     leg_ids: Index<u32>,
-    /// Local address to place in `legs`, times two, plus the component.
+    /// Local address to place in `legs`, times two, plus the component; or to one in `ports`.
     locals: Index<LocalKey>,
+    ports: Slab<Port>,
+    port_ids: Index<u32>,
+    finder: Finder,
     routes: Slab<Route>,
     route_ids: Index<u32>,
     streams: Slab<Stream>,
@@ -138,7 +150,7 @@ pub struct Pipeline {
     tx: FrameBatch,
     outgoing: ArrayVec<Outgoing, BATCH>,
     /// Streams that came with this batch and have to prove themselves.
-    provisional: ArrayVec<u32, BATCH>,
+    provisional: ArrayVec<u32, PROVISIONAL>,
     /// Workers that got something in this batch.
     to_wake: Vec<usize>,
     stream_cursor: u32,
@@ -158,6 +170,10 @@ struct Received {
     wire_len: usize,
     /// A new SSRC's packet: whether it came from the leg's remote address.
     unknown: Option<bool>,
+    /// Which other legs may try it.
+    trial: Option<Trial>,
+    /// Whether it is yet to be unprotected.
+    pending: bool,
     outcome: Result<(), DropReason>,
 }
 
@@ -198,12 +214,15 @@ impl Pipeline {
             worker,
             legs: Slab::new(limits.legs),
             leg_ids: Index::new(limits.legs),
-            locals: Index::new(2 * limits.legs),
+            locals: Index::new(2 * limits.legs + MAX_PORTS),
+            ports: Slab::new(MAX_PORTS),
+            port_ids: Index::new(MAX_PORTS),
+            finder: Finder::new(limits.legs, limits.streams),
             routes: Slab::new(limits.routes),
             route_ids: Index::new(limits.routes),
-            // Beside the streams there is room for a batch of those that still have to prove themselves.
-            streams: Slab::new(limits.streams + BATCH),
-            stream_ids: Index::new(limits.streams + BATCH),
+            // Beside the streams there is room for those of a batch that still have to prove themselves.
+            streams: Slab::new(limits.streams + PROVISIONAL),
+            stream_ids: Index::new(limits.streams + PROVISIONAL),
             egress: Slab::new(limits.egress_contexts),
             egress_ids: Index::new(limits.egress_contexts),
             renamed: Index::new(limits.egress_contexts),
@@ -246,6 +265,7 @@ impl Pipeline {
             received.extend(self.ingress(frame, origin, pool));
         }
         self.unprotect(&mut received);
+        self.try_others(&mut received, pool);
         for packet in received {
             self.forward(packet, pool, transmit);
         }

@@ -15,6 +15,9 @@ impl Pipeline {
         let mut jobs: ArrayVec<Job<'_>, BATCH> = ArrayVec::new();
         let mut members: ArrayVec<usize, BATCH> = ArrayVec::new();
         for (position, packet) in received.iter_mut().enumerate() {
+            if !std::mem::take(&mut packet.pending) {
+                continue;
+            }
             if self.streams.get(packet.stream).is_some_and(|stream| stream.inbound.is_some()) {
                 let len = packet.frame.len();
                 jobs.push(Job::new(packet.stream as usize, packet.kind, packet.frame.buffer_mut(), len));
@@ -87,6 +90,8 @@ impl Pipeline {
             stream.phase = Phase::Active;
             leg.streams.push(packet.stream);
             leg.arrived(stream.ssrc);
+            let ssrc = stream.ssrc;
+            self.heard(packet.leg, ssrc);
         }
         self.count_streams(packet.leg, true);
         Ok(())

@@ -6,6 +6,7 @@ mod fanout;
 mod latching;
 mod lifecycle;
 mod media;
+mod ports;
 mod positions;
 mod property;
 mod steering;

@@ -91,6 +91,7 @@ impl Harness {
             max_streams: 8,
             roc_trials: 0,
             dscp: 0,
+            sharing: None,
             stats: Arc::new(LegStats::new()),
         }
     }
@@ -162,6 +163,23 @@ impl Harness {
 
     pub fn receive_from(&mut self, leg: u32, remote: SocketAddr, bytes: &[u8]) -> Vec<Sent> {
         self.receive_batch(&[(leg, Component::Rtp, remote, bytes.to_vec())])
+    }
+
+    /// A datagram arrives at a local address, as by XDP.
+    pub fn receive_at(&mut self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> Vec<Sent> {
+        self.receive_all_at(local, &[(remote, bytes.to_vec())])
+    }
+
+    pub fn receive_all_at(&mut self, local: SocketAddr, datagrams: &[(SocketAddr, Vec<u8>)]) -> Vec<Sent> {
+        let mut rx = FrameBatch::new();
+        for (remote, bytes) in datagrams {
+            let mut frame = self.pool.alloc(bytes.len() + MAX_OVERHEAD).unwrap();
+            assert!(frame.fill(bytes));
+            let (remote, path, received_at) = (*remote, self.path, clock());
+            frame.set_ingress(Ingress { local, remote, socket: None, path, received_at });
+            rx.push(frame).unwrap();
+        }
+        self.process(&mut rx)
     }
 
     /// Takes datagrams through the pipeline as one batch; what it sent.
