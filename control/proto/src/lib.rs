@@ -4,7 +4,12 @@
 use std::fmt;
 
 /// Version 1 of the API.
-#[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the .proto file")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the documentation is in the .proto file"
+)]
 pub mod v1 {
     tonic::include_proto!("sluice.v1");
 
