@@ -54,7 +54,8 @@ async fn many_callers_on_one_port_are_told_apart_known_or_not() {
 async fn what_cannot_share_a_port_is_refused_by_field() {
     let daemon = start("noshare", Some(15_220)).await;
     let peer = udp();
-    let cases: [(&str, &dyn Fn(&mut v1::LegConfig)); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut v1::LegConfig);
+    let cases: [(&str, Change<'_>); 6] = [
         ("rtcp_mux", &|config| config.rtcp_mux = false),
         ("local", &|config| config.local = "127.0.0.1:9999".into()),
         ("ice_ufrag", &|config| config.ice_ufrag = "a:b!".into()),
