@@ -175,6 +175,12 @@ impl From<CommandError> for ApiError {
                 };
                 Self::invalid(field, message, "correct the field")
             }
+            CommandError::OnSharedPort(_) => {
+                Self::precondition("ON_SHARED_PORT", message, "move sessions whose legs have their own ports")
+            }
+            CommandError::Abandoned(_) => {
+                Self::new(Code::Internal, "LEGS_LOST", message, "create the session's legs again")
+            }
             CommandError::RemoteTaken { .. } => {
                 Self::precondition("REMOTE_TAKEN", message, "give each leg of the port its own peer")
                     .at("remote")

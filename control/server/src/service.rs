@@ -92,6 +92,12 @@ impl Sluice for Service {
         answer(existed.map(|existed| v1::DeleteSessionResponse { existed }))
     }
 
+    async fn move_session(&self, request: Request<v1::MoveSessionRequest>) -> Answer<v1::Session> {
+        let v1::MoveSessionRequest { session, worker } = request.into_inner();
+        let gateway = Arc::clone(&self.0);
+        answer(whole(async move { gateway.move_session(&session, worker).await }).await)
+    }
+
     async fn create_leg(&self, request: Request<v1::CreateLegRequest>) -> Answer<v1::Leg> {
         let (gateway, leg) = (Arc::clone(&self.0), request.into_inner());
         answer(whole(async move { only(gateway.create_legs(vec![leg]).await) }).await)

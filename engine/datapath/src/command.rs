@@ -31,6 +31,14 @@ pub enum Command {
         /// Which leg.
         leg: LegId,
     },
+    /// Moves legs to another worker, with their streams, contexts and routes, under running media. No route may lead
+    /// to a leg that stays. The answer comes when the other worker has them; if it has no room, they are back.
+    MoveLegs {
+        /// Which legs.
+        legs: Vec<LegId>,
+        /// The other worker.
+        to: usize,
+    },
     /// Changes what signalling says of a leg.
     UpdateLeg(LegUpdate),
     /// Sets the layer-2 next hop towards the peer; the engine's resolver does this by itself.
@@ -416,6 +424,27 @@ pub enum CommandError {
     /// No free chunk.
     #[error("the worker's pool has no free chunk; retry, or raise the pool sizes")]
     PoolEmpty,
+    /// A leg cannot move without another one.
+    #[error(
+        "route {route} joins leg {leg} to one that is not to be moved; move all that are joined by routes"
+    )]
+    RouteLeaves {
+        /// The leg.
+        leg: LegId,
+        /// The route.
+        route: RouteId,
+    },
+    /// A leg cannot leave its port.
+    #[error(
+        "leg {0} is on a shared port, which belongs to its worker; legs with ports of their own can be moved"
+    )]
+    OnSharedPort(LegId),
+    /// The other worker's tables are full.
+    #[error("the worker has no room for the legs' streams; use another one, or raise limits.streams")]
+    NoRoomForStreams,
+    /// Legs that could be neither moved nor taken back.
+    #[error("the legs could not be moved ({0}), and there was no room for them to come back: they are gone")]
+    Abandoned(Box<CommandError>),
     /// There is no such worker.
     #[error("there is no worker {0}")]
     NoSuchWorker(usize),

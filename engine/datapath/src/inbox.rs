@@ -1,7 +1,7 @@
 //! What others put before a worker: commands, news of other workers, datagrams handed over.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use sluice_classifier::LocalKey;
@@ -9,7 +9,9 @@ use sluice_io::Waker;
 
 use crate::Command;
 use crate::config::Limits;
+use crate::crossing::Doorbell;
 use crate::handoff::Handoff;
+use crate::pipeline::Baggage;
 use crate::ticket::Answer;
 
 /// A command with the way back.
@@ -18,10 +20,18 @@ pub(crate) struct Envelope {
     pub(crate) answer: Answer,
 }
 
-/// Who owns a local address. As many of these as there are legs that come and go, so that their queue
-/// needs no bound; and none may be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who owns a local address, and legs that change their owner. As many of these as there are legs that come, go and
+/// move, so that their queue needs no bound; and none may be lost.
 pub(crate) enum Notice {
+    /// Of a local address.
+    News(News),
+    /// Legs move to this worker.
+    Adopt(Box<Baggage>),
+}
+
+/// What becomes of a local address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
     /// The worker owns the address.
     Owner { local: LocalKey, worker: usize },
     /// It no longer does.
@@ -33,7 +43,7 @@ pub(crate) struct Inbox {
     pub(crate) notices: SegQueue<Notice>,
     pub(crate) handoff: Handoff,
     waker: OnceLock<Waker>,
-    sleeping: AtomicBool,
+    doorbell: Doorbell,
     stop: AtomicBool,
 }
 
@@ -44,7 +54,7 @@ impl Inbox {
             notices: SegQueue::new(),
             handoff: Handoff::new(limits.handoff),
             waker: OnceLock::new(),
-            sleeping: AtomicBool::new(false),
+            doorbell: Doorbell::default(),
             stop: AtomicBool::new(false),
         }
     }
@@ -56,12 +66,7 @@ impl Inbox {
 
     /// Ends the worker's sleep, if it sleeps. What it should see must be in its queue before.
     pub(crate) fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::SeqCst)
-            && let Some(waker) = self.waker.get()
-        {
-            waker.wake();
-        }
+        self.doorbell.ring(|| self.waker.get().into_iter().for_each(Waker::wake));
     }
 
     pub(crate) fn stop(&self) {
@@ -73,18 +78,14 @@ impl Inbox {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Calls `sleep` unless something waits already. Whoever puts something in after this looked finds
-    /// `sleeping` set and wakes: the two fences order each side's store before its load.
+    /// Calls `sleep` unless something waits already.
     pub(crate) fn sleep_if_empty(&self, sleep: impl FnOnce()) {
-        self.sleeping.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        let idle = self.commands.is_empty()
-            && self.notices.is_empty()
-            && self.handoff.is_empty()
-            && !self.is_stopping();
-        if idle {
-            sleep();
-        }
-        self.sleeping.store(false, Ordering::SeqCst);
+        let is_idle = || {
+            self.commands.is_empty()
+                && self.notices.is_empty()
+                && self.handoff.is_empty()
+                && !self.is_stopping()
+        };
+        self.doorbell.sleep_if(is_idle, sleep);
     }
 }

@@ -86,6 +86,7 @@ fn bury(
 ) {
     alive.store(false, Ordering::SeqCst);
     while inbox.commands.pop().is_some() {}
+    while inbox.notices.pop().is_some() {}
     if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let reason = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");

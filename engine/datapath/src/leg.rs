@@ -1,6 +1,6 @@
 //! What a worker knows of a leg.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use sluice_classifier::Policy;
@@ -88,6 +88,8 @@ pub(crate) struct Leg {
     pub(crate) sharing: Option<Sharing>,
     /// What its packets are sent from.
     sender: u32,
+    /// Its kernel sockets.
+    sockets: (Arc<UdpSocket>, Option<Arc<UdpSocket>>),
     /// How often signalling moved the peer since the leg was added.
     pub(crate) signalled: u64,
     pub(crate) stats: Arc<LegStats>,
@@ -143,6 +145,7 @@ impl Leg {
             indexed: None,
             sharing: None,
             sender: setup.sharing.as_ref().map_or(setup.leg, |sharing| Port::token(sharing.port).leg),
+            sockets: (Arc::clone(&setup.rtp), setup.rtcp.clone()),
             signalled: 0,
             stats: Arc::clone(&setup.stats),
             path: PathTracker::default(),
@@ -226,6 +229,14 @@ impl Leg {
 
     pub(crate) fn token(&self, component: Component) -> SocketToken {
         SocketToken { leg: self.sender, component }
+    }
+
+    /// The component's kernel socket.
+    pub(crate) fn socket(&self, component: Component) -> Option<&Arc<UdpSocket>> {
+        match component {
+            Component::Rtp => Some(&self.sockets.0),
+            Component::Rtcp => self.sockets.1.as_ref(),
+        }
     }
 
     /// What signalling says of the peer's addresses.

@@ -19,6 +19,7 @@
 mod command;
 mod config;
 mod counters;
+mod crossing;
 mod drop_reason;
 mod engine;
 mod event;
@@ -39,6 +40,7 @@ mod route;
 mod setup;
 mod steering;
 mod stream;
+mod sync;
 mod table;
 mod ticket;
 mod watch;

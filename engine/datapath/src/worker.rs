@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use sluice_io::{FrameBatch, PacketIo, Pool};
 
-use crate::DropReason;
-use crate::inbox::{Envelope, Inbox};
+use crate::crossing::take_in_order;
+use crate::inbox::{Envelope, Inbox, Notice};
 use crate::pipeline::{BATCH, Origin, Pipeline};
+use crate::{Command, DropReason};
 
 /// Commands applied before packets get their turn.
 const COMMANDS_PER_ROUND: usize = 64;
@@ -58,14 +59,27 @@ impl<P: PacketIo> Worker<P> {
     }
 
     fn take_commands(&mut self) -> bool {
-        let mut any = false;
-        while let Some(notice) = self.inbox.notices.pop() {
-            self.pipeline.heed(notice);
-            any = true;
-        }
+        let mut any = self.take_notices();
         for _ in 0..COMMANDS_PER_ROUND {
             let Some(Envelope { command, answer }) = self.inbox.commands.pop() else { break };
-            answer.give(self.pipeline.apply(*command, &mut self.io, &mut self.pool));
+            any = true;
+            let Self { pipeline, io, pool, .. } = self;
+            match *command {
+                // It is answered where they arrive.
+                Command::MoveLegs { legs, to } => pipeline.send_off(&legs, to, answer, io, pool),
+                command => answer.give(pipeline.apply(command, io, pool)),
+            }
+        }
+        any
+    }
+
+    fn take_notices(&mut self) -> bool {
+        let mut any = false;
+        while let Some(notice) = self.inbox.notices.pop() {
+            match notice {
+                Notice::News(news) => self.pipeline.heed(news),
+                Notice::Adopt(baggage) => self.pipeline.adopt(*baggage, &mut self.io, &mut self.pool),
+            }
             any = true;
         }
         any
@@ -73,7 +87,17 @@ impl<P: PacketIo> Worker<P> {
 
     /// Takes over what other workers received for this one's legs.
     fn take_handed_over(&mut self) -> bool {
-        let Self { pipeline, io, pool, rx, inbox } = self;
+        let taken = take_in_order(self, Self::take_parcels, Self::take_notices);
+        let Self { pipeline, io, pool, rx, .. } = self;
+        pipeline.process(rx, Origin::Worker, pool, &mut |pool: &mut Pool, tx: &mut FrameBatch| {
+            io.transmit(pool, tx);
+        });
+        taken > 0
+    }
+
+    /// At most a batch of them, copied into frames of this worker's.
+    fn take_parcels(&mut self) -> usize {
+        let Self { pipeline, pool, rx, inbox, .. } = self;
         let mut taken = 0;
         while taken < BATCH {
             let took = inbox.handoff.take(|ingress, datagram| {
@@ -94,12 +118,12 @@ impl<P: PacketIo> Worker<P> {
             }
             taken += 1;
         }
-        pipeline.process(rx, Origin::Worker, pool, &mut |pool: &mut Pool, tx: &mut FrameBatch| {
-            io.transmit(pool, tx);
-        });
-        taken > 0
+        taken
     }
 }
+
+#[cfg(test)]
+mod moves;
 
 #[cfg(test)]
 mod tests {
@@ -115,11 +139,11 @@ mod tests {
         Command, Latching, LegSetup, LegStats, Limits, Protection, RouteOptions, Shared, Ticket, Tuning,
     };
 
-    fn limits() -> Limits {
+    pub(super) fn limits() -> Limits {
         Limits { legs: 8, routes: 8, streams: 8, egress_contexts: 8, handoff: 16, ..Limits::default() }
     }
 
-    fn worker(number: usize, shared: &Shared) -> (Worker<MemoryIo>, Wire) {
+    pub(super) fn worker(number: usize, shared: &Shared) -> (Worker<MemoryIo>, Wire) {
         let (io, wire) = MemoryIo::new().unwrap();
         let pool = Pool::new(PoolConfig { small: 64, large: 4 }).unwrap();
         let clock = sluice_io::clock::now;
@@ -127,11 +151,11 @@ mod tests {
         (Worker::new(pipeline, io, pool, Arc::clone(&shared.inboxes[number])), wire)
     }
 
-    fn peer(port: u16) -> SocketAddr {
+    pub(super) fn peer(port: u16) -> SocketAddr {
         ([127, 0, 0, 9], port).into()
     }
 
-    fn leg(id: u32) -> Box<LegSetup> {
+    pub(super) fn leg(id: u32) -> Box<LegSetup> {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
         Box::new(LegSetup {
             leg: id,
@@ -153,21 +177,21 @@ mod tests {
         })
     }
 
-    fn put(worker: &Worker<MemoryIo>, command: Command) -> Ticket {
+    pub(super) fn put(worker: &Worker<MemoryIo>, command: Command) -> Ticket {
         let (ticket, answer): (Ticket, Answer) = ticket();
         let envelope = Envelope { command: Box::new(command), answer };
         assert!(worker.inbox.commands.push(envelope).is_ok());
         ticket
     }
 
-    fn rtp(sequence: u16) -> Vec<u8> {
+    pub(super) fn rtp(sequence: u16) -> Vec<u8> {
         let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3];
         packet[2..4].copy_from_slice(&sequence.to_be_bytes());
         packet
     }
 
     /// Two workers; the first owns legs 1 and 2 with a route between them. The local address of leg 1.
-    fn pair() -> (Worker<MemoryIo>, Wire, Worker<MemoryIo>, Wire, SocketAddr) {
+    pub(super) fn pair() -> (Worker<MemoryIo>, Wire, Worker<MemoryIo>, Wire, SocketAddr) {
         let (shared, _events) = Shared::new(&limits(), 2);
         let (mut owner, owner_wire) = worker(0, &shared);
         let (other, other_wire) = worker(1, &shared);

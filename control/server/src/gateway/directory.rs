@@ -121,6 +121,15 @@ impl Directory {
         });
     }
 
+    /// Another worker has the leg.
+    pub(super) fn moved(&self, leg: LegId, worker: usize) {
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                names.worker = worker;
+            }
+        });
+    }
+
     /// Signalling moved the peer.
     pub(super) fn signalled(&self, leg: LegId) {
         self.write(|all| {

@@ -82,6 +82,42 @@ impl Gateway {
         Ok(v1::ListSessionsResponse { sessions, next_page_token })
     }
 
+    /// Has another worker carry the session's legs.
+    pub(crate) async fn move_session(&self, id: &str, worker: u32) -> Result<v1::Session, ApiError> {
+        let to = worker as usize;
+        let mut state = self.state.lock().await;
+        let session = state.session(id)?;
+        let from = session.worker;
+        let legs: Vec<_> = session.legs.values().map(|leg| leg.number).collect();
+        if !self.is_alive(to) {
+            let message = format!("there is no worker {to} that works");
+            return Err(ApiError::invalid(
+                "worker",
+                message,
+                "choose one that `sluice ctl info` lists as alive",
+            ));
+        }
+        if to == from {
+            return Ok(shown(id, state.session(id)?));
+        }
+        let moved = match self.command(from, Command::MoveLegs { legs: legs.clone(), to }).await {
+            Err(error) if error.reason == "LEGS_LOST" => {
+                let gone = state.session(id)?.legs.keys().cloned().collect();
+                self.forget_legs(&mut state, id, &gone);
+                return Err(error);
+            }
+            moved => moved,
+        };
+        moved?;
+        legs.iter().for_each(|leg| self.directory.moved(*leg, to));
+        state.session(id)?.worker = to;
+        for (worker, sign) in [(from, -1), (to, 1)] {
+            state.count_sessions(worker, sign);
+            state.count_legs(worker, sign * legs.len() as isize);
+        }
+        Ok(shown(id, state.session(id)?))
+    }
+
     pub(crate) async fn delete_session(&self, id: &str) -> Result<bool, ApiError> {
         let mut state = self.state.lock().await;
         let Some(session) = state.sessions.get(id) else { return Ok(false) };

@@ -3,6 +3,7 @@
 mod fanout;
 mod keys;
 mod lifecycle;
+mod moving;
 mod options;
 mod perc;
 mod positions;

@@ -82,6 +82,8 @@ pub(super) enum Sessions {
     List,
     /// Show one session.
     Show { session: String },
+    /// Have another worker carry a session, under running media.
+    Move { session: String, worker: u32 },
     /// Delete a session with all that belongs to it.
     Delete { session: String },
 }

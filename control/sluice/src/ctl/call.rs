@@ -67,6 +67,10 @@ async fn sessions(client: &mut Client, command: Sessions, print: Printer) -> Res
         Sessions::Show { session } => {
             print.sessions(&[answer(client.get_session(v1::GetSessionRequest { session }).await)?])
         }
+        Sessions::Move { session, worker } => {
+            let request = v1::MoveSessionRequest { session, worker };
+            print.sessions(&[answer(client.move_session(request).await)?])
+        }
         Sessions::Delete { session } => {
             let request = v1::DeleteSessionRequest { session };
             print.deleted("session", answer(client.delete_session(request).await)?.existed)

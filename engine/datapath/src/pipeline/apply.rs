@@ -25,6 +25,12 @@ impl Pipeline {
         self.now = (self.clock)();
         match command {
             Command::AddLeg(setup) => self.add_leg(&setup, io),
+            Command::MoveLegs { legs, to } => {
+                let (ticket, answer) = crate::ticket::ticket();
+                self.send_off(&legs, to, answer, io, pool);
+                // Without an answer they are on their way.
+                ticket.wait(std::time::Duration::ZERO).unwrap_or(Ok(()))
+            }
             Command::AddPort(setup) => self.add_port(&setup, io),
             Command::RemovePort { port } => self.remove_port(port, io),
             Command::RemoveLeg { leg } => {

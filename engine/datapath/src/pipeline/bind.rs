@@ -286,6 +286,12 @@ impl Pipeline {
         }
         let Some(egress) = self.egress.remove(context) else { return };
         self.egress_ids.remove(&(egress.key, egress.ssrc));
+        self.retire_context(&egress);
+        self.stats.egress_contexts.set(self.egress.len() as u64);
+    }
+
+    /// A context goes; where it stood is remembered.
+    pub(super) fn retire_context(&self, egress: &Egress) {
         let (position, remaining) = (egress.outbound.position(), egress.outbound.remaining());
         if position == Position::default() {
             self.shared.guard.disclaim(egress.key, egress.ssrc);
@@ -295,7 +301,6 @@ impl Pipeline {
             let parked = Parked { position, used: egress.outbound.used() };
             self.shared.guard.release(egress.key, egress.ssrc, parked);
         }
-        self.stats.egress_contexts.set(self.egress.len() as u64);
     }
 
     /// Has all streams that are routed to a leg look at their bindings anew.

@@ -37,7 +37,7 @@ impl Pipeline {
                 }
             },
             None => {
-                self.foreign(frame, &ingress, origin, pool);
+                self.foreign(frame, &ingress, pool);
                 return None;
             }
         };
@@ -91,13 +91,11 @@ impl Pipeline {
         Some(Located::Leg(found >> 1, if found & 1 == 0 { Component::Rtp } else { Component::Rtcp }))
     }
 
-    /// Hands a datagram to the worker that owns its local address. What was handed over once is not
-    /// handed on: its leg is gone.
-    fn foreign(&mut self, frame: Frame, ingress: &Ingress, origin: Origin, pool: &mut Pool) {
-        let owner = match origin {
-            Origin::Io => self.directory.get(&LocalKey::from(ingress.local)).copied(),
-            Origin::Worker => None,
-        };
+    /// Hands a datagram to the worker that owns its local address. One that was handed here goes on if its leg has
+    /// moved since; where the leg is gone, nobody knows of it.
+    fn foreign(&mut self, frame: Frame, ingress: &Ingress, pool: &mut Pool) {
+        let owner = self.directory.get(&LocalKey::from(ingress.local)).copied();
+        let owner = owner.filter(|owner| *owner != self.worker);
         let handed = match owner.and_then(|owner| Some((owner, self.shared.inboxes.get(owner)?))) {
             None => Err(DropReason::UnknownLeg),
             Some((owner, inbox)) => match inbox.handoff.put(ingress, frame.payload()) {

@@ -4,7 +4,7 @@ use sluice_classifier::LocalKey;
 use sluice_io::{Component, PacketIo, Pool};
 
 use super::{Pipeline, Resolve};
-use crate::inbox::Notice;
+use crate::inbox::{News, Notice};
 use crate::stream::Phase;
 use crate::{DropReason, Event, LegId, RouteId};
 
@@ -135,7 +135,7 @@ impl Pipeline {
             let transport = leg.transport(*component);
             self.steer(leg.id, transport.local, transport.policy);
             let local = LocalKey::from(transport.local);
-            self.tell_others(Notice::Owner { local, worker: self.worker });
+            self.tell_others(News::Owner { local, worker: self.worker });
         }
     }
 
@@ -144,7 +144,7 @@ impl Pipeline {
         for component in leg.components() {
             let local = leg.transport(*component).local;
             self.unsteer(local);
-            self.tell_others(Notice::Gone { local: LocalKey::from(local), worker: self.worker });
+            self.tell_others(News::Gone { local: LocalKey::from(local), worker: self.worker });
         }
     }
 
@@ -162,21 +162,23 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn tell_others(&self, notice: Notice) {
+    pub(super) fn tell_others(&self, news: News) {
         for (worker, inbox) in self.shared.inboxes.iter().enumerate() {
             if worker != self.worker {
-                inbox.notices.push(notice);
+                inbox.notices.push(Notice::News(news));
             }
         }
     }
 
     /// What another worker tells of its local addresses.
-    pub(crate) fn heed(&mut self, notice: Notice) {
-        match notice {
-            Notice::Owner { local, worker } => {
+    pub(crate) fn heed(&mut self, news: News) {
+        match news {
+            // It may be old news by now.
+            News::Owner { local, .. } if self.locals.get(&local).is_some() => {}
+            News::Owner { local, worker } => {
                 self.directory.insert(local, worker);
             }
-            Notice::Gone { local, worker } => {
+            News::Gone { local, worker } => {
                 if self.directory.get(&local) == Some(&worker) {
                     self.directory.remove(&local);
                 }

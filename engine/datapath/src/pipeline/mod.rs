@@ -17,6 +17,7 @@ mod forward;
 mod housekeeping;
 mod ingress;
 mod legs;
+mod migrate;
 mod ports;
 mod positions;
 mod unprotect;
@@ -42,6 +43,7 @@ use crate::stream::{Egress, Parked, Stream};
 use crate::table::{Index, Slab};
 use crate::{DropReason, Event, LegId, WorkerStats};
 
+pub(crate) use self::migrate::Baggage;
 use self::ports::Trial;
 
 /// Frames in a batch.

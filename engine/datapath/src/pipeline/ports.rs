@@ -18,7 +18,7 @@ use sluice_srtp::Kind;
 use super::apply::{Applied, check};
 use super::ingress::{may_be_elsewhere, ssrc_of};
 use super::{BATCH, Pipeline, Received};
-use crate::inbox::Notice;
+use crate::inbox::News;
 use crate::leg::{canonical, same_endpoint};
 use crate::port::{MAX_NUMBER, Port, PortSetup, Remote, TRIALS};
 use crate::stream::Phase;
@@ -84,7 +84,7 @@ impl Pipeline {
         self.port_ids.insert(id, slot);
         self.locals.insert(LocalKey::from(local), PORT | slot);
         self.steer(token.leg, local, Policy::new());
-        self.tell_others(Notice::Owner { local: LocalKey::from(local), worker: self.worker });
+        self.tell_others(News::Owner { local: LocalKey::from(local), worker: self.worker });
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Pipeline {
         }
         let local = LocalKey::from(port.local);
         self.unsteer(port.local);
-        self.tell_others(Notice::Gone { local, worker: self.worker });
+        self.tell_others(News::Gone { local, worker: self.worker });
         io.unregister(Port::token(id));
         self.locals.remove(&local);
         self.port_ids.remove(&id);
