@@ -201,8 +201,8 @@ fn a_gateway_between_two_networks_joins_peers_in_three_namespaces() -> Result<()
         (Namespace::create("left")?, Namespace::create("middle")?, Namespace::create("right")?);
     let ends = ["l", "m", "n", "r"].map(interface_name);
     let end = |namespace, index: usize| End { namespace, interface: ends[index].clone() };
-    join((&end(&left, 0), &["192.0.2.2/24"]), (&end(&middle, 1), &["192.0.2.1/24"]), 1500)?;
-    join((&end(&middle, 2), &["198.51.100.1/24"]), (&end(&right, 3), &["198.51.100.2/24"]), 1500)?;
+    join((&end(&left, 0), &["192.0.2.2/24"]), (&end(&middle, 1), &["192.0.2.1/24"]), 1500, 1)?;
+    join((&end(&middle, 2), &["198.51.100.1/24"]), (&end(&right, 3), &["198.51.100.2/24"]), 1500, 1)?;
     let at = |text: &str| text.parse::<SocketAddr>();
     let keys = [Key::random(Suite::AesCm128HmacSha1_80)?, Key::random(Suite::AeadAes256Gcm)?];
     let sockets = (left.udp(at("192.0.2.2:4000")?)?, right.udp(at("198.51.100.2:5000")?)?);

@@ -41,7 +41,15 @@ impl Site {
 
     /// The same with another MTU and datapath.
     pub fn with(mtu: u32, datapath: &str) -> Result<Self> {
-        let world = World::namespaces(mtu)?;
+        Self::in_world(World::namespaces(mtu)?, datapath)
+    }
+
+    /// XDP on veth of so many queues.
+    pub fn with_queues(queues: u32) -> Result<Self> {
+        Self::in_world(World::with_queues(1500, queues)?, "auto")
+    }
+
+    fn in_world(world: World, datapath: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let gateway = start(&world, directory.path(), datapath)?;
         Ok(Self { gateway, world, directory })

@@ -4,6 +4,7 @@ use std::fs;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use sluice_io::Path;
+use sluice_io::probe::Nic as Card;
 use sluice_io::xdp::{self, Attached, XdpError};
 
 use crate::config::{EngineConfig, InterfaceConfig, Mode, WorkerCount};
@@ -76,7 +77,7 @@ pub(crate) fn attach(
         }
         let queues = receive_queues(&wanted.name, report.ifindex);
         if queues.is_none() && wanted.queues.is_none() {
-            let reason = "its receive queues cannot be counted, since /sys shows another network namespace; \
+            let reason = "its receive queues cannot be counted: its driver does not tell, and /sys shows another network namespace; \
                           only queue 0 is used: say how many there are (queues)";
             report.degraded.push(reason.into());
         }
@@ -161,9 +162,13 @@ fn note(attached: &Attached, report: &mut InterfaceReport) {
     }
 }
 
-/// The interface's receive queues, by sysfs; `None` if that shows another network namespace than ours, as it
-/// does after `nsenter --net`.
+/// The interface's receive queues, as its driver says, or else sysfs; `None` if that shows another network namespace
+/// than ours, as it does after `nsenter --net`.
 fn receive_queues(interface: &str, ifindex: u32) -> Option<u32> {
+    let told = Card::open(interface).and_then(|nic| nic.channels()).map(|channels| channels.receive);
+    if let Ok(queues @ 1..) = told {
+        return Some(queues);
+    }
     let directory = format!("/sys/class/net/{interface}");
     let seen = fs::read_to_string(format!("{directory}/ifindex")).ok()?;
     let entries = fs::read_dir(format!("{directory}/queues")).ok()?;

@@ -127,23 +127,15 @@ pub fn interface_name(label: &str) -> String {
     format!("{label}{:x}x{:x}", std::process::id(), serial())
 }
 
-/// Joins two namespaces by a veth pair, up and with the given addresses (`192.0.2.1/24`).
-pub fn join(left: (&End<'_>, &[&str]), right: (&End<'_>, &[&str]), mtu: u32) -> Result<()> {
+/// Joins two namespaces by a veth pair of so many queues each way, up and with the given addresses
+/// (`192.0.2.1/24`).
+pub fn join(left: (&End<'_>, &[&str]), right: (&End<'_>, &[&str]), mtu: u32, queues: u32) -> Result<()> {
     let (a, b) = (left.0, right.0);
-    ip(&[
-        "link",
-        "add",
-        &a.interface,
-        "netns",
-        a.namespace.name(),
-        "type",
-        "veth",
-        "peer",
-        "name",
-        &b.interface,
-        "netns",
-        b.namespace.name(),
-    ])?;
+    let count = queues.to_string();
+    let queues = ["numtxqueues", &count, "numrxqueues", &count];
+    let near = ["link", "add", &a.interface, "netns", a.namespace.name()];
+    let far = ["type", "veth", "peer", "name", &b.interface, "netns", b.namespace.name()];
+    ip(&[&near[..], &queues, &far, &queues].concat())?;
     for (end, addresses) in [left, right] {
         for address in addresses {
             // No duplicate address detection: the address is wanted now, not in two seconds.

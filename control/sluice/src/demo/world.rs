@@ -60,12 +60,17 @@ pub struct World {
 impl World {
     /// Two namespaces joined by veth of the given MTU; needs root.
     pub fn namespaces(mtu: u32) -> Result<Self> {
+        Self::with_queues(mtu, 1)
+    }
+
+    /// The same with so many queues each way.
+    pub fn with_queues(mtu: u32, queues: u32) -> Result<Self> {
         namespace::sweep();
         let gateway = Namespace::create("gateway")?;
         let peers = Namespace::create("peers")?;
         let near = End { namespace: &gateway, interface: interface_name("g") };
         let far = End { namespace: &peers, interface: interface_name("p") };
-        namespace::join((&near, &GATEWAY), (&far, &PEERS), mtu)?;
+        namespace::join((&near, &GATEWAY), (&far, &PEERS), mtu, queues)?;
         let (interface, peers_interface) = (Some(near.interface), Some(far.interface));
         Ok(Self {
             gateway: Place::Inside(gateway),
