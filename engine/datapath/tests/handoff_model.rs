@@ -63,7 +63,9 @@ fn whoever_sleeps_is_woken() {
                 doorbell.sleep_if(|| queue.is_empty(), || waker.wait());
             }
         }
-        givers.into_iter().for_each(|giver| giver.join().unwrap());
+        for giver in givers {
+            giver.join().unwrap();
+        }
     });
 }
 

@@ -184,6 +184,44 @@ fn many_sockets_are_told_apart() {
 }
 
 #[test]
+fn ten_thousand_sockets_are_registered_and_let_go_of_without_looking_at_all_of_them() {
+    const SOCKETS: u32 = 10_000;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wanted = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).expect("up to the hard limit");
+    if limit.maximum.is_some_and(|most| most < u64::from(SOCKETS) + 100) {
+        eprintln!("SKIP: {limit:?} is too few descriptors for {SOCKETS} sockets");
+        return;
+    }
+    let mut bench = Bench::new();
+    let (socket, from) = peer("127.0.0.1:0");
+    let locals: Vec<_> = (0..SOCKETS).map(|leg| bench.open(leg, "127.0.0.1:0")).collect();
+    for leg in (0..SOCKETS).step_by(487) {
+        socket.send_to(&leg.to_be_bytes(), locals[leg as usize]).unwrap();
+        let frame = bench.receive(1).pop().expect("a datagram");
+        assert_eq!(frame.payload(), leg.to_be_bytes());
+        assert_eq!(frame.ingress().map(|ingress| ingress.socket), Some(Some(token(leg))));
+        bench.pool.free(frame);
+        bench.send(leg, locals[leg as usize], from, 0, b"back");
+        assert_eq!(socket.recv_from(&mut [0; 16]).unwrap(), (4, locals[leg as usize]));
+    }
+    // A third of them go, in another order, and others take their places.
+    for leg in (0..SOCKETS).rev().filter(|leg| leg % 3 == 0) {
+        bench.io().unregister(token(leg));
+    }
+    assert!(bench.receive(0).is_empty());
+    for leg in (0..SOCKETS).filter(|leg| leg % 3 == 0) {
+        let local = bench.open(leg, "127.0.0.1:0");
+        if leg < 60 {
+            socket.send_to(&[1], local).unwrap();
+            let frame = bench.receive(1).pop().expect("a datagram");
+            assert_eq!(frame.ingress().map(|ingress| ingress.socket), Some(Some(token(leg))));
+            bench.pool.free(frame);
+        }
+    }
+}
+
+#[test]
 fn a_burst_beyond_the_buffers_is_received_in_turns_and_nothing_is_lost() {
     let mut bench = Bench::new();
     let local = bench.open(1, "127.0.0.1:0");

@@ -109,7 +109,9 @@ impl Gateway {
             moved => moved,
         };
         moved?;
-        legs.iter().for_each(|leg| self.directory.moved(*leg, to));
+        for leg in &legs {
+            self.directory.moved(*leg, to);
+        }
         state.session(id)?.worker = to;
         for (worker, sign) in [(from, -1), (to, 1)] {
             state.count_sessions(worker, sign);

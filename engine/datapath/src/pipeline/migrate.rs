@@ -56,7 +56,9 @@ fn change(places: &HashMap<u32, u32>, place: &mut u32) {
 }
 
 fn change_all(places: &HashMap<u32, u32>, list: &mut [u32]) {
-    list.iter_mut().for_each(|place| change(places, place));
+    for place in list {
+        change(places, place);
+    }
 }
 
 impl Places {
@@ -371,7 +373,9 @@ fn register(baggage: &Baggage, io: &mut impl PacketIo) -> Result<(), CommandErro
             let socket: Option<&Arc<UdpSocket>> = leg.socket(*component);
             let Some(socket) = socket else { continue };
             if let Err(error) = io.register(leg.token(*component), Arc::clone(socket)) {
-                done.into_iter().for_each(|token| io.unregister(token));
+                for token in done {
+                    io.unregister(token);
+                }
                 return Err(CommandError::Register { leg: leg.id, error: error.to_string() });
             }
             done.push(leg.token(*component));

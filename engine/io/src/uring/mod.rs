@@ -3,6 +3,7 @@
 
 mod address;
 mod buffers;
+mod files;
 mod sends;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,6 +18,7 @@ use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::address::{NAME_LEN, decode};
 use self::buffers::{Buffers, GROUP, OFFSET};
+use self::files::{Files, Target};
 use self::sends::Sends;
 use crate::clock::now;
 use crate::{Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, TxMeta, Waker};
@@ -58,11 +60,15 @@ impl From<io::Error> for UringError {
 /// A socket that is received from.
 struct Receiver {
     token: SocketToken,
-    socket: Arc<UdpSocket>,
+    /// Kept open; the ring knows it by `target`.
+    _socket: Arc<UdpSocket>,
+    target: Target,
     local: SocketAddr,
     /// Tells completions of this use of the place from those of an earlier one.
     generation: u32,
     closing: bool,
+    /// Whether no receive is under way.
+    idle: bool,
 }
 
 /// Completions' user data: what, of which use, which one.
@@ -84,9 +90,13 @@ pub struct UringIo {
     header: Box<libc::msghdr>,
     buffers: Buffers,
     sends: Sends,
+    files: Files,
     receivers: Vec<Option<Receiver>>,
+    /// Places in `receivers` without one.
+    vacant: Vec<u32>,
     by_token: HashMap<SocketToken, u32>,
-    idle: Vec<u32>,
+    /// Places to be armed, with their generation: others may have them by now.
+    idle: Vec<(u32, u32)>,
     generation: u32,
     arrived: VecDeque<Frame>,
     spent: Vec<Frame>,
@@ -107,6 +117,7 @@ impl UringIo {
         ring.submitter().register_eventfd(event.as_fd().as_raw_fd())?;
         let mut buffers = Buffers::register(&ring.submitter(), entries as u16)?;
         buffers.refill(pool);
+        let files = Files::register(&ring.submitter());
         // SAFETY: all-zero is a valid msghdr: null pointers and lengths of 0.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         header.msg_namelen = NAME_LEN as u32;
@@ -116,7 +127,9 @@ impl UringIo {
             header,
             buffers,
             sends: Sends::new(SENDS),
+            files,
             receivers: Vec::new(),
+            vacant: Vec::new(),
             by_token: HashMap::new(),
             idle: Vec::new(),
             generation: 0,
@@ -131,14 +144,17 @@ impl UringIo {
         let local = socket.local_addr()?;
         self.unregister(token);
         self.generation = self.generation.wrapping_add(1);
-        let receiver = Receiver { token, socket, local, generation: self.generation, closing: false };
-        let place = self.receivers.iter().position(Option::is_none).unwrap_or(self.receivers.len());
-        if place == self.receivers.len() {
-            self.receivers.push(None);
+        let place = self.vacant.pop().unwrap_or(self.receivers.len() as u32);
+        let target = self.files.set(&self.ring.submitter(), place, socket.as_raw_fd());
+        let generation = self.generation;
+        let receiver =
+            Receiver { token, _socket: socket, target, local, generation, closing: false, idle: true };
+        match self.receivers.get_mut(place as usize) {
+            Some(slot) => *slot = Some(receiver),
+            None => self.receivers.push(Some(receiver)),
         }
-        self.receivers[place] = Some(receiver);
-        self.by_token.insert(token, place as u32);
-        self.idle.push(place as u32);
+        self.by_token.insert(token, place);
+        self.idle.push((place, generation));
         self.arm();
         self.submit();
         Ok(())
@@ -147,21 +163,25 @@ impl UringIo {
     /// Stops receiving on a socket. It is closed once the kernel has let go of it.
     pub fn unregister(&mut self, token: SocketToken) {
         let Some(place) = self.by_token.remove(&token) else { return };
-        let was_idle = self.idle.contains(&place);
-        self.idle.retain(|idle| *idle != place);
-        let Some(slot) = self.receivers.get_mut(place as usize) else { return };
-        let Some(receiver) = slot else { return };
-        if was_idle {
-            // Sends that still name the descriptor must reach the kernel before it is closed.
-            let receiver = slot.take();
+        let Some(Some(receiver)) = self.receivers.get_mut(place as usize) else { return };
+        if receiver.idle {
+            // Sends that still name the socket must reach the kernel before it is closed.
             self.submit();
-            drop(receiver);
-            return;
+            return self.vacate(place);
         }
         receiver.closing = true;
         let target = user_data(RECEIVE, receiver.generation, place);
         self.cancel(target);
         self.submit();
+    }
+
+    /// Closes a socket on which nothing is under way.
+    fn vacate(&mut self, place: u32) {
+        let slot = self.receivers.get_mut(place as usize);
+        if let Some(receiver) = slot.and_then(Option::take) {
+            Files::clear(&self.ring.submitter(), receiver.target);
+            self.vacant.push(place);
+        }
     }
 
     /// Ends a multishot. Should this find no room, the next datagram of the socket brings it here again.
@@ -195,18 +215,18 @@ impl UringIo {
         let socket = frame.egress().copied().and_then(|meta| {
             let place = *self.by_token.get(&meta.socket)?;
             let receiver = self.receivers.get(place as usize)?.as_ref()?;
-            Some((meta, receiver.socket.as_raw_fd()))
+            Some((meta, receiver.target))
         });
-        let Some((meta, fd)) = socket else {
+        let Some((meta, target)) = socket else {
             self.counters.send_failed += 1;
             pool.free(frame);
             return;
         };
-        self.enqueue(pool, &meta, fd, frame);
+        self.enqueue(pool, &meta, target, frame);
     }
 
-    fn enqueue(&mut self, pool: &mut Pool, meta: &TxMeta, fd: i32, frame: Frame) {
-        match self.sends.prepare(fd, meta, frame) {
+    fn enqueue(&mut self, pool: &mut Pool, meta: &TxMeta, target: Target, frame: Frame) {
+        match self.sends.prepare(target, meta, frame) {
             Ok((number, entry)) => {
                 if !self.push(&entry.user_data(user_data(SEND, 0, number))) {
                     self.counters.send_failed += 1;
@@ -266,16 +286,26 @@ impl UringIo {
     }
 
     fn arm(&mut self) {
-        while let Some(place) = self.idle.pop() {
-            let Some(Some(receiver)) = self.receivers.get(place as usize) else { continue };
-            let fd = types::Fd(receiver.socket.as_fd().as_raw_fd());
-            let entry = opcode::RecvMsgMulti::new(fd, &raw const *self.header, GROUP)
-                .build()
-                .user_data(user_data(RECEIVE, receiver.generation, place));
-            if !self.push(&entry) {
-                // The kernel takes nothing now; the next turn tries again.
-                return self.idle.push(place);
+        while let Some((place, generation)) = self.idle.pop() {
+            let Some(Some(receiver)) = self.receivers.get_mut(place as usize) else { continue };
+            if receiver.generation != generation || receiver.closing {
+                continue;
             }
+            receiver.idle = false;
+            let entry = receiver.target.receive(&raw const *self.header, GROUP);
+            if !self.push(&entry.user_data(user_data(RECEIVE, generation, place))) {
+                // The kernel takes nothing now; the next turn tries again.
+                self.rest(place);
+                return;
+            }
+        }
+    }
+
+    /// Nothing is under way on the socket, until it is armed again.
+    fn rest(&mut self, place: u32) {
+        if let Some(Some(receiver)) = self.receivers.get_mut(place as usize) {
+            receiver.idle = true;
+            self.idle.push((place, receiver.generation));
         }
     }
 
@@ -325,7 +355,7 @@ impl UringIo {
     fn received(&mut self, data: u64, result: i32, flags: u32) {
         let (place, generation) = (data as u32, (data >> 32) as u32 & 0x00ff_ffff);
         let frame = cqueue::buffer_select(flags).and_then(|id| self.buffers.take(id));
-        let Some(slot) = self.receivers.get_mut(place as usize) else { return self.spent.extend(frame) };
+        let Some(slot) = self.receivers.get(place as usize) else { return self.spent.extend(frame) };
         let current = slot.as_ref().filter(|known| known.generation & 0x00ff_ffff == generation);
         let Some((token, local, closing)) = current.map(|known| (known.token, known.local, known.closing))
         else {
@@ -334,9 +364,9 @@ impl UringIo {
         if !cqueue::more(flags) {
             // The multishot ended: cancelled, out of buffers, or an error of the socket's.
             if closing {
-                *slot = None;
+                self.vacate(place);
             } else {
-                self.idle.push(place);
+                self.rest(place);
             }
         }
         if result < 0 && -result != libc::ENOBUFS && -result != libc::ECANCELED {

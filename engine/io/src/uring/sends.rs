@@ -1,9 +1,9 @@
 //! Sends under way: memory that must stay in place until the kernel is done with it.
 
 use io_uring::squeue::Entry;
-use io_uring::{opcode, types};
 
 use super::address::{NAME_LEN, encode, traffic_class};
+use super::files::Target;
 use crate::{Frame, TxMeta};
 
 /// One `sendmsg`: header, vector, address, control message, and the frame that it sends.
@@ -50,7 +50,7 @@ impl Sends {
     #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
     pub(super) fn prepare(
         &mut self,
-        fd: i32,
+        socket: Target,
         meta: &TxMeta,
         mut frame: Frame,
     ) -> Result<(u32, Entry), Frame> {
@@ -72,11 +72,7 @@ impl Sends {
             slot.header.msg_controllen = size_of_val(&slot.control);
         }
         slot.frame = Some(frame);
-        // MSG_DONTWAIT: a full socket buffer drops the packet now instead of delaying those behind it.
-        let entry = opcode::SendMsg::new(types::Fd(fd), &raw const slot.header)
-            .flags(libc::MSG_DONTWAIT as u32)
-            .build();
-        Ok((number, entry))
+        Ok((number, socket.send(&raw const slot.header)))
     }
 
     /// Ends a send and gives its frame back.
