@@ -171,7 +171,7 @@ fn a_worker_without_room_sends_legs_back() {
     let local = call(&mut owner, RouteOptions::default());
     let Limits { legs, .. } = limits();
     for id in 100..100 + legs as u32 {
-        let _ = put(&other, Command::AddLeg(leg(id)));
+        drop(put(&other, Command::AddLeg(leg(id))));
     }
     other.round();
     let mut ends = Ends::new();
@@ -248,7 +248,9 @@ fn a_call_that_moves_all_the_time_loses_nothing_and_repeats_nothing() {
         }
         finished.store(true, Ordering::Relaxed);
         mover.join().unwrap();
-        inboxes.iter().for_each(|inbox| inbox.stop());
+        for inbox in &inboxes {
+            inbox.stop();
+        }
         assert!(heard[..PACKETS as usize].iter().all(|times| *times == 1), "{got} of {PACKETS}");
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
