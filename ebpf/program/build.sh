@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the XDP program into sluice.bpf.o, installing the toolchain first where it is missing.
-#   build.sh           rebuild the committed object
-#   build.sh --check   rebuild aside, and fail if the committed object disassembles differently
+# Builds the XDP programs into sluice.bpf.o and traffic.bpf.o (the bench's), installing the toolchain first where it is missing.
+#   build.sh           rebuild the committed objects
+#   build.sh --check   rebuild aside, and fail if a committed object disassembles differently
 # README.md says why the toolchain is what it is.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
@@ -10,7 +10,7 @@ llvm=/usr/lib/llvm-22
 linker_version=0.13.0
 packages=(rustc-web cargo-web libstd-rust-web-dev-bpf rust-web-llvm
     llvm-22 llvm-22-dev libpolly-22-dev libzstd-dev zlib1g-dev)
-committed=sluice.bpf.o
+programs=(sluice traffic)
 
 main() {
     case "${1-}" in
@@ -18,8 +18,10 @@ main() {
             install_packages || fail "cannot install the toolchain: $unobtainable"
             install_linker
             build
-            strip_object "$committed"
-            describe
+            for program in "${programs[@]}"; do
+                strip_object "$program" "$program.bpf.o"
+                describe "$program.bpf.o"
+            done
             ;;
         --check)
             if ! install_packages; then
@@ -28,7 +30,7 @@ main() {
             fi
             install_linker
             build
-            check
+            for program in "${programs[@]}"; do check "$program"; done
             ;;
         *) fail "usage: $0 [--check]" ;;
     esac
@@ -79,23 +81,24 @@ build() {
         /usr/bin/cargo build --release --locked --target bpfel-unknown-none
 }
 
+# Strips what was built of a program into an object.
 strip_object() {
-    "$llvm/bin/llvm-objcopy" --strip-debug target/bpfel-unknown-none/release/sluice "$1"
+    "$llvm/bin/llvm-objcopy" --strip-debug "target/bpfel-unknown-none/release/$1" "$2"
 }
 
 describe() {
-    "$llvm/bin/llvm-objdump" --disassemble --section=xdp.frags --no-show-raw-insn "$committed" |
-        awk '/^ +[0-9]+:/ { n = $1 + 1 } END { print "sluice.bpf.o:", n, "instructions" }'
-    ls -l "$committed"
+    "$llvm/bin/llvm-objdump" --disassemble --no-show-raw-insn "$1" |
+        awk -v object="$1" '/^ +[0-9]+:/ { n++ } END { print object ":", n, "instructions" }'
+    ls -l "$1"
 }
 
 check() {
-    strip_object target/fresh.o
-    disassemble "$committed" >target/committed.s
-    disassemble target/fresh.o >target/fresh.s
-    diff -u target/committed.s target/fresh.s ||
-        fail "$committed is not what its source builds to: run ebpf/program/build.sh and commit it."
-    echo "$committed is what its source builds to."
+    strip_object "$1" "target/$1.fresh.o"
+    disassemble "$1.bpf.o" >"target/$1.committed.s"
+    disassemble "target/$1.fresh.o" >"target/$1.fresh.s"
+    diff -u "target/$1.committed.s" "target/$1.fresh.s" ||
+        fail "$1.bpf.o is not what its source builds to: run ebpf/program/build.sh and commit it."
+    echo "$1.bpf.o is what its source builds to."
 }
 
 # Instructions, relocations and map definitions, without the file's name, debug information and BTF.

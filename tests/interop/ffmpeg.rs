@@ -8,13 +8,13 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sluice_demo::gateway::{Key, random};
-use sluice_demo::namespace::Namespace;
-use sluice_demo::process::Process;
 use sluice_srtp::{KeyOptions, Suite};
 use sluice_tests::peer::Peer;
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{PATIENCE, QUIET, stream};
+use sluice_tools::demo::gateway::{Key, random};
+use sluice_tools::demo::namespace::Namespace;
+use sluice_tools::demo::process::Process;
 
 use crate::{SSRC, START, at, namespace, needs, rtcp_packets};
 

@@ -5,11 +5,11 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use sluice_demo::gateway::Key;
-use sluice_demo::namespace::Namespace;
-use sluice_demo::process::Process;
 use sluice_srtp::{KeyOptions, Mki, Omit, Suite};
 use sluice_tests::peer::Peer;
+use sluice_tools::demo::gateway::Key;
+use sluice_tools::demo::namespace::Namespace;
+use sluice_tools::demo::process::Process;
 
 use crate::{Lane, SSRC, START, at, namespace, needs, rtcp_packets, rtp_packets};
 

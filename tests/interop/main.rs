@@ -16,10 +16,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sluice_demo::namespace::Namespace;
 use sluice_tests::peer::Peer;
 use sluice_tests::rtp::{Source, sender_report};
 use sluice_tests::site::PATIENCE;
+use sluice_tools::demo::namespace::Namespace;
 
 /// How long after the last packet a surplus one may come.
 const AFTERMATH: Duration = Duration::from_millis(50);

@@ -5,11 +5,11 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use sluice_demo::gateway::Key;
-use sluice_demo::namespace::Namespace;
-use sluice_demo::process::Process;
 use sluice_srtp::Suite;
 use sluice_tests::peer::Peer;
+use sluice_tools::demo::gateway::Key;
+use sluice_tools::demo::namespace::Namespace;
+use sluice_tools::demo::process::Process;
 use tempfile::TempDir;
 
 use crate::ng::ask;

@@ -4,9 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sluice_demo::gateway::{Gateway, Key, Leg, Settings, drops};
-use sluice_demo::namespace::{End, Namespace, interface_name, join};
-use sluice_demo::world::Place;
 use sluice_proto::v1::event::Kind;
 use sluice_proto::v1::{Latching, UpdateLegRequest};
 use sluice_srtp::Suite;
@@ -17,6 +14,9 @@ use sluice_tests::rtp::Source;
 use sluice_tests::site::{
     PACE, PATIENCE, Site, executable, expect_exactly, expect_nothing, over_ipv6, stream,
 };
+use sluice_tools::demo::gateway::{Gateway, Key, Leg, Settings, drops};
+use sluice_tools::demo::namespace::{End, Namespace, interface_name, join};
+use sluice_tools::demo::world::Place;
 
 #[test]
 fn a_leg_whose_peer_moves_is_followed_when_signalling_says_so() -> Result<()> {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use sluice_demo::process::Process;
 use sluice_tests::needs_root;
 use sluice_tests::site::executable;
+use sluice_tools::demo::process::Process;
 
 /// A demo of few seconds, and where its output goes.
 fn demo(directory: &Path, options: &[&str]) -> Result<Process> {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sluice_demo::process::Process;
 use sluice_tests::needs_root;
 use sluice_tests::site::{Site, executable};
+use sluice_tools::demo::process::Process;
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -8,12 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use sluice_demo::media::Comparison;
-use sluice_demo::namespace::Namespace;
-use sluice_demo::process::Process;
-use sluice_demo::wire::{Capture, Wire};
-use sluice_demo::world::World;
 use sluice_tests::needs_root;
+use sluice_tools::demo::media::Comparison;
+use sluice_tools::demo::namespace::Namespace;
+use sluice_tools::demo::process::Process;
+use sluice_tools::demo::wire::{Capture, Wire};
+use sluice_tools::demo::world::World;
 
 #[test]
 fn a_panic_leaves_neither_namespace_nor_process_behind() -> Result<()> {
@@ -105,7 +105,7 @@ fn namespaces_of_the_dead_are_swept_and_those_of_the_living_kept() -> Result<()>
     dead.wait()?;
     assert!(Command::new("ip").args(["netns", "add", &name]).status()?.success());
     let living = Namespace::create("living")?;
-    sluice_demo::namespace::sweep();
+    sluice_tools::demo::namespace::sweep();
     assert!(!Path::new("/run/netns").join(&name).exists());
     assert!(Path::new("/run/netns").join(living.name()).exists());
     Ok(())

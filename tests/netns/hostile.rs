@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sluice_demo::adversary::{dtls_client_hello, is_stun_answer, stun_binding_request, zrtp_hello};
-use sluice_demo::gateway::{Key, Leg};
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
 use sluice_tests::needs_root;
@@ -12,6 +10,8 @@ use sluice_tests::peer::{Peer, receive_raw};
 use sluice_tests::raw::{Port, mac_of, udp_frame};
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{PACE, PATIENCE, Site, expect_exactly, expect_nothing, stream};
+use sluice_tools::demo::adversary::{dtls_client_hello, is_stun_answer, stun_binding_request, zrtp_hello};
+use sluice_tools::demo::gateway::{Key, Leg};
 
 /// A call from an SRTP caller to a plain listener.
 fn call(site: &mut Site, suite: Suite) -> Result<(Peer, Peer)> {

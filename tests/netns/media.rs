@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sluice_demo::gateway::{Key, Leg, drops, key_install};
 use sluice_proto::v1::Direction;
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
@@ -11,6 +10,7 @@ use sluice_tests::needs_root;
 use sluice_tests::peer::Peer;
 use sluice_tests::rtp::{Source, sender_report};
 use sluice_tests::site::{PATIENCE, Site, expect_each_exactly, expect_exactly, expect_nothing, stream};
+use sluice_tools::demo::gateway::{Key, Leg, drops, key_install};
 
 #[test]
 fn srtp_is_decrypted_and_every_byte_arrives_by_xdp() -> Result<()> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use sluice_demo::gateway::{Key, Leg};
 use sluice_proto::v1::{self, MoveSessionRequest};
 use sluice_srtp::Suite;
 use sluice_tests::needs_root;
 use sluice_tests::peer::Peer;
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{Site, expect_exactly};
+use sluice_tools::demo::gateway::{Key, Leg};
 
 /// The CPUs that this process may use.
 fn cpus() -> Result<Vec<usize>> {

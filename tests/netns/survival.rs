@@ -7,16 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sluice_demo::adversary::{is_stun_answer, stun_binding_request};
-use sluice_demo::gateway::{Key, Leg};
-use sluice_demo::namespace::Namespace;
-use sluice_demo::world::Place;
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
 use sluice_tests::needs_root;
 use sluice_tests::peer::{Peer, receive_raw};
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{PACE, PATIENCE, Site, expect_exactly, stream};
+use sluice_tools::demo::adversary::{is_stun_answer, stun_binding_request};
+use sluice_tools::demo::gateway::{Key, Leg};
+use sluice_tools::demo::namespace::Namespace;
+use sluice_tools::demo::world::Place;
 
 #[test]
 fn media_goes_on_over_io_uring_when_xdp_is_detached_in_the_middle_of_a_call() -> Result<()> {

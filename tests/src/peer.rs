@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
-use sluice_demo::gateway::Key;
 use sluice_srtp::{
     Inbound, Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Outbound, ReplayWindow, SessionKeys,
     protect, unprotect,
 };
+use sluice_tools::demo::gateway::Key;
 
 /// A peer of one leg.
 pub struct Peer {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use etherparse::PacketBuilder;
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender, NetworkInterface};
-use sluice_demo::namespace::Namespace;
+use sluice_tools::demo::namespace::Namespace;
 
 /// An open interface.
 pub struct Port {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
-use sluice_demo::gateway::{Gateway, Settings};
-use sluice_demo::namespace::{Namespace, address};
-use sluice_demo::world::{GATEWAY, PEERS, Place, World};
+use sluice_tools::demo::gateway::{Gateway, Settings};
+use sluice_tools::demo::namespace::{Namespace, address};
+use sluice_tools::demo::world::{GATEWAY, PEERS, Place, World};
 use tempfile::TempDir;
 
 use crate::peer::Peer;

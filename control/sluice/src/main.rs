@@ -38,7 +38,10 @@ enum Command {
     /// Decrypt or encrypt the SRTP streams of a capture file.
     Pcap(Box<pcap::Arguments>),
     /// Show the main job on real media between ffmpeg and GStreamer, and prove it.
-    Demo(sluice_demo::Options),
+    Demo(sluice_tools::demo::Options),
+    /// Measure it on this machine.
+    #[command(subcommand)]
+    Bench(sluice_tools::bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Pcap(arguments) => pcap::execute(&arguments),
         Command::Demo(options) => demo(&options),
+        Command::Bench(bench) => sluice_tools::bench::run(&bench).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         // A reader that has gone (`sluice … | head`) is no error.
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn demo(options: &sluice_demo::Options) -> anyhow::Result<ExitCode> {
-    let passed = sluice_demo::run(options, &std::env::current_exe()?)?;
+fn demo(options: &sluice_tools::demo::Options) -> anyhow::Result<ExitCode> {
+    let passed = sluice_tools::demo::run(options, &std::env::current_exe()?)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -33,6 +33,7 @@ mod policy;
 mod rtcp;
 mod rtp;
 mod stun;
+pub mod traffic;
 mod verdict;
 
 pub use bytes::Bytes;

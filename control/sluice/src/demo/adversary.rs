@@ -6,9 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::measure::rtp_name;
-use crate::namespace::Namespace;
-use crate::wire::{Observed, Wire};
+use crate::demo::measure::rtp_name;
+use crate::demo::namespace::Namespace;
+use crate::demo::wire::{Observed, Wire};
 
 /// Sends datagrams with a source address that belongs to somebody else.
 #[derive(Debug)]

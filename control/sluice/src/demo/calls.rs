@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use sluice_srtp::Suite;
 
-use crate::adversary::{
+use crate::demo::adversary::{
     dtls_client_hello, forge, is_stun_answer, overheard, stun_binding_request, zrtp_hello,
 };
-use crate::gateway::{Gateway, Key, Leg, random};
-use crate::interrupt;
-use crate::lane::{Lane, Lanes};
-use crate::media::{
+use crate::demo::gateway::{Gateway, Key, Leg, random};
+use crate::demo::interrupt;
+use crate::demo::lane::{Lane, Lanes};
+use crate::demo::media::{
     Comparison, Speech, ffmpeg_receiver, ffmpeg_sender, gstreamer_receiver, gstreamer_sender,
 };
-use crate::process::Process;
-use crate::world::World;
+use crate::demo::process::Process;
+use crate::demo::world::World;
 
 /// The session that holds both calls.
 pub(crate) const SESSION: &str = "demo";

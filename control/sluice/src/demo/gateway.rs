@@ -18,8 +18,8 @@ use sluice_srtp::Suite;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::Process;
-use crate::world::Place;
+use crate::demo::process::Process;
+use crate::demo::world::Place;
 
 /// How long the daemon may take to answer its first call.
 const READY: Duration = Duration::from_secs(15);

@@ -7,13 +7,13 @@ use anyhow::Result;
 use sluice_proto::v1::event::Kind;
 use sluice_proto::v1::{self, LegStatistics, Statistics};
 
-use crate::calls::{ATTACKS, DECRYPTED, GREETINGS, Outcome, REENCRYPTED, SESSION};
-use crate::gateway::{Gateway, drops};
-use crate::lane::Lanes;
-use crate::measure::{Quantiles, added_latency, rtp_name};
-use crate::media::Comparison;
-use crate::report::Report;
-use crate::world::World;
+use crate::demo::calls::{ATTACKS, DECRYPTED, GREETINGS, Outcome, REENCRYPTED, SESSION};
+use crate::demo::gateway::{Gateway, drops};
+use crate::demo::lane::Lanes;
+use crate::demo::measure::{Quantiles, added_latency, rtp_name};
+use crate::demo::media::Comparison;
+use crate::demo::report::Report;
+use crate::demo::world::World;
 
 /// Every reason for which a packet with a wrong tag is dropped.
 const FORGED: [&str; 1] = ["auth_failed"];

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, bail};
 
-use crate::adversary::Injector;
-use crate::measure::Crossing;
-use crate::wire::{Capture, Relay, Watch, Wire};
-use crate::world::{Place, World};
+use crate::demo::adversary::Injector;
+use crate::demo::measure::Crossing;
+use crate::demo::wire::{Capture, Relay, Watch, Wire};
+use crate::demo::world::{Place, World};
 
 /// Ports of a lane are counted from a multiple of this.
 const SPAN: u16 = 10;

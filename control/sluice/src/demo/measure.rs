@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::wire::Observed;
+use crate::demo::wire::Observed;
 
 /// One way through the gateway: in at one local address, out at another.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::world::Place;
+use crate::demo::world::Place;
 
 /// Where alsa-utils keeps its recordings of a speaker naming the loudspeakers.
 const RECORDINGS: &str = "/usr/share/sounds/alsa";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::measure::Quantiles;
+use crate::demo::measure::Quantiles;
 
 /// One claim of the demo and whether it held.
 #[derive(Clone, Debug)]

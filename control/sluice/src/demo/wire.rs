@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use sluice_classifier::{Endpoint, locate};
 
-use crate::process::Process;
-use crate::world::Place;
+use crate::demo::process::Process;
+use crate::demo::world::Place;
 
 /// A UDP datagram as seen at the peers' end of the wire.
 #[derive(Clone, Debug)]

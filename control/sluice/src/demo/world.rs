@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::namespace::{self, End, Namespace, address, interface_name, orphan_proof};
+use crate::demo::namespace::{self, End, Namespace, address, interface_name, orphan_proof};
 
 /// The gateway's addresses, and its peers', where both have namespaces.
 pub const GATEWAY: [&str; 2] = ["192.0.2.1/24", "2001:db8::1/64"];

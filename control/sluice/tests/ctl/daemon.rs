@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sluice_demo::process::Process;
-use sluice_demo::world::Place;
+use sluice_tools::demo::process::Process;
+use sluice_tools::demo::world::Place;
 
 use crate::support::{Run, SLUICE, command, run, run_with_input};
 

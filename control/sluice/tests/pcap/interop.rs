@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sluice_demo::process::Process;
 use sluice_srtp::Suite;
+use sluice_tools::demo::process::Process;
 
 use crate::capture::{Datagram, FORMS, Form, read};
 use crate::media::{Bench, key, rtp};

@@ -17,6 +17,7 @@ mod maps;
 mod object;
 mod pin;
 mod query;
+pub mod traffic;
 
 pub use attach::{Attached, Mode, Options};
 pub use error::XdpError;

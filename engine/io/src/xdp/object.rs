@@ -69,7 +69,7 @@ pub(super) fn damaged() -> XdpError {
     }
 }
 
-fn load_error(error: ProgramError) -> XdpError {
+pub(super) fn load_error(error: ProgramError) -> XdpError {
     match error {
         ProgramError::LoadError { io_error, verifier_log }
             if matches!(io_error.raw_os_error(), Some(libc::EACCES | libc::EINVAL | libc::E2BIG)) =>

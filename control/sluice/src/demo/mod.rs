@@ -21,12 +21,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::calls::Keys;
-use crate::gateway::{Gateway, Settings};
-use crate::lane::Lanes;
-use crate::media::Speech;
-use crate::report::Report;
-use crate::world::World;
+use crate::demo::calls::Keys;
+use crate::demo::gateway::{Gateway, Settings};
+use crate::demo::lane::Lanes;
+use crate::demo::media::Speech;
+use crate::demo::report::Report;
+use crate::demo::world::World;
 
 /// What `sluice demo` may be told.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -1,0 +1,5 @@
+//! What the `sluice` binary does besides running and controlling the gateway, as a library for the tests and benches
+//! that do the same: [`demo`], and [`bench`](mod@bench).
+
+pub mod bench;
+pub mod demo;
