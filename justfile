@@ -139,6 +139,10 @@ bench *ARGS:
 bench-srtp *ARGS:
     cargo run --quiet --release -p sluice-bench --features peers --bin bench-srtp -- {{ARGS}}
 
+# Gateways side by side on veth, one forwarding core each (root): --quick, --json FILE, --record; builds OpenSSL (once).
+bench-wire *ARGS:
+    cargo run --quiet --release -p sluice-bench --features peers --bin bench-wire -- {{ARGS}}
+
 # Whether time tells of tags or payloads: dudect's t-test on every kernel. By hand, on a quiet machine.
 constant-time *ARGS:
     cargo run --quiet --release -p sluice-bench --bin constant-time -- {{ARGS}}

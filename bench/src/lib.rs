@@ -11,6 +11,7 @@
 //! in which every engine has its turn, and the best stretch of each engine counts.
 #![deny(unsafe_code)]
 
+pub mod chart;
 pub mod engine;
 pub mod install;
 pub mod machine;
@@ -23,3 +24,5 @@ pub mod report;
 pub mod run;
 pub mod sluice;
 pub mod verify;
+#[cfg(feature = "peers")]
+pub mod wire;

@@ -7,7 +7,6 @@
 
 mod ffmpeg;
 mod gstreamer;
-mod ng;
 mod rtpengine;
 
 use std::env;

@@ -108,7 +108,7 @@ impl Key {
     pub fn derive(&self) -> Result<Arc<SessionKeys>> {
         let (key, salt) = self.material.split_at(self.suite.key_len().min(self.material.len()));
         let master = MasterKey::new(self.suite, key, salt)?;
-        let keys = SessionKeys::derive(KeyId(self.name.into()), &master, Mki::NONE, Lifetime::MAX)?;
+        let keys = SessionKeys::derive(KeyId(self.name), &master, Mki::NONE, Lifetime::MAX)?;
         Ok(Arc::new(keys))
     }
 }

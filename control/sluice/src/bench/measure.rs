@@ -128,6 +128,7 @@ fn loss_free(
     }
     let case = Case::new(CM, GCM, 160, extent.calls);
     for device in devices.iter().filter(|device| device.can(&case)) {
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough")]
         for row in with(extent, *device, &case, |bench| bench.loss_free())? {
             if extent.sections.contains(&row.section) {
                 keep(row);

@@ -237,7 +237,7 @@ mod tests {
             batch.push(pool.alloc_small().unwrap()).unwrap();
         }
         media.make(&mut batch, 1_000, |_| {});
-        for frame in batch.iter_mut() {
+        for frame in &mut batch {
             let remote = SocketAddr::from(([10, 77, 0, 1], 2000));
             let call = u32::from_be_bytes(frame.payload()[8..12].try_into().unwrap()) - Case::ssrc(0);
             let local = peer_address(Role::Listener, call as usize);

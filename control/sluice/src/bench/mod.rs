@@ -18,6 +18,7 @@ pub mod search;
 pub mod tester;
 pub mod through;
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,9 +127,30 @@ impl Options {
 /// Measures Sluice on the wire, and prints what came out.
 pub fn run(bench: &Bench) -> Result<()> {
     let Bench::Wire(options) = bench;
-    let rows = wire(options, &[&Sluice::AfXdp, &Sluice::IoUring, &PassThrough, &Reflecting])?;
+    let devices: [&dyn Forwarder; 4] = [&Sluice::AfXdp, &Sluice::IoUring, &PassThrough, &Reflecting];
+    println!("{}", describe(options, &devices)?);
+    let rows = wire(options, &devices)?;
     print!("{}", rows::tables(&rows, Style::Terminal));
     Ok(())
+}
+
+/// How will be measured, and what: a list for terminals and records.
+pub fn describe(options: &Options, devices: &[&dyn Forwarder]) -> Result<String> {
+    let extent = options.extent()?;
+    let wire = match &extent.plan.interfaces {
+        Some((device, tester)) => format!("{device} (device) cabled to {tester} (tester)"),
+        None => "a veth pair, one forwarding core, generator and sink on another".to_owned(),
+    };
+    let mut text = format!(
+        "- wire: {wire}\n- best of {} runs of {} ms each; each packet is new and valid, and checked at the sink\n\
+         - CPU: what the device's core did, kernel and interrupts included, per packet to a listener\n",
+        extent.runs,
+        extent.time.as_millis()
+    );
+    for device in devices {
+        let _ = writeln!(text, "- {}: {}", device.path(), device.version());
+    }
+    Ok(text)
 }
 
 /// Measures `devices` on the wire; rows are told as they come, and written where the options say.

@@ -183,8 +183,8 @@ fn table(rows: &[&Row], style: Style) -> Table {
     table
 }
 
-/// A suite's name as tables have room for it.
-fn short(name: &str) -> &str {
+/// A suite's name as tables and plots have room for it.
+pub fn short(name: &str) -> &str {
     match name {
         "AES_CM_128_HMAC_SHA1_80" => "CM_80",
         "AEAD_AES_256_GCM" => "GCM-256",

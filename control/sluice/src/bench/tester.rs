@@ -129,7 +129,7 @@ impl Tester {
         for _ in 0..20 {
             let mut run = Run::new(self)?;
             run.budget = rounds;
-            run.go(window, Duration::from_secs(60))?;
+            run.go(window, Duration::from_mins(1))?;
             let outcome = run.end()?;
             if outcome.lost == 0 {
                 return Ok(());
@@ -139,24 +139,20 @@ impl Tester {
     }
 
     fn transmit(&mut self, tx: &mut FrameBatch) -> Result<()> {
-        match &mut self.live {
-            Some(live) => {
-                for mut frame in tx.drain() {
-                    let meta = frame.egress().copied();
-                    // What finds no room is lost, and counted as that.
-                    if meta.is_some_and(|meta| headers::prepend(&mut frame, &meta, &self.hop)) {
-                        live.feed.push(frame.payload());
-                    }
-                    self.pool.free(frame);
-                }
-                live.feed.publish();
-                live.check()
+        let Some(live) = &mut self.live else {
+            self.io.transmit(&mut self.pool, tx);
+            return Ok(());
+        };
+        for mut frame in tx.drain() {
+            let meta = frame.egress().copied();
+            // What finds no room is lost, and counted as that.
+            if meta.is_some_and(|meta| headers::prepend(&mut frame, &meta, &self.hop)) {
+                live.feed.push(frame.payload());
             }
-            None => {
-                self.io.transmit(&mut self.pool, tx);
-                Ok(())
-            }
+            self.pool.free(frame);
         }
+        live.feed.publish();
+        live.check()
     }
 
     /// Sends for a time, and says what came.

@@ -151,7 +151,8 @@ struct Passing {
 
 impl Passing {
     fn open(interface: &str, calls: usize, hop: NextHop) -> Result<Self> {
-        let options = Options { max_legs: calls.next_power_of_two() as u32, pin: false, ..Options::default() };
+        let options =
+            Options { max_legs: calls.next_power_of_two() as u32, pin: false, ..Options::default() };
         let mut program = Attached::attach(interface, &options)?;
         for call in 0..calls {
             let local = SocketAddr::new(DEVICE.into(), (FIRST_PORT + call) as u16);
@@ -172,7 +173,7 @@ impl Passing {
         if self.batch.is_empty() {
             return self.io.wait(Duration::from_millis(100));
         }
-        for frame in self.batch.iter_mut() {
+        for frame in &mut self.batch {
             let Some(local) = frame.ingress().map(|ingress| ingress.local) else { continue };
             let call = usize::from(local.port()).saturating_sub(FIRST_PORT);
             frame.set_egress(TxMeta {

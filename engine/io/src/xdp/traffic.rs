@@ -56,7 +56,8 @@ unsafe impl Sync for Mapping {}
 /// thread that will send.
 pub fn live_frames(interface: u32, len: usize) -> Result<(Feed, LiveFrames), XdpError> {
     if len == 0 || len >= FRAME {
-        let source = io::Error::other(format!("frames have at least 1 octet and less than {FRAME}, not {len}"));
+        let source =
+            io::Error::other(format!("frames have at least 1 octet and less than {FRAME}, not {len}"));
         return Err(XdpError::Kernel { action: "lay out frames", source });
     }
     let mut ebpf = load(traffic::GENERATE)?;
@@ -86,7 +87,11 @@ impl Feed {
         // SAFETY: the slot lies in the mapping, frame is no longer than it, and the program does not look at it before
         // `filled` covers it, nor any more: there was room.
         unsafe {
-            std::ptr::copy_nonoverlapping(frame.as_ptr(), self.shared.frames.at.add(at).as_ptr(), frame.len())
+            std::ptr::copy_nonoverlapping(
+                frame.as_ptr(),
+                self.shared.frames.at.add(at).as_ptr(),
+                frame.len(),
+            );
         };
         self.filled += 1;
         true

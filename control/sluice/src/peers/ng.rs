@@ -1,23 +1,25 @@
 //! rtpengine's control protocol "ng": bencoded dictionaries over UDP, each after a cookie.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sluice_tests::peer::receive_raw;
 
-use crate::START;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than any answer.
+const LONGEST: usize = 16_384;
 
-/// Asks; an answer that is not "ok" is an error.
-pub(crate) fn ask(
-    socket: &UdpSocket,
-    server: SocketAddr,
-    question: &BTreeMap<&str, &str>,
-) -> Result<BTreeMap<String, String>> {
+/// Asks by a connected socket; an answer that is not "ok" is an error.
+pub(super) fn ask(socket: &UdpSocket, question: &BTreeMap<&str, &str>) -> Result<BTreeMap<String, String>> {
     // Who asks the same with the same cookie gets the same answer: it stands for the question.
     let cookie = format!("{}-{}", question["call-id"], question["command"]);
-    socket.send_to(format!("{cookie} {}", encode(question)).as_bytes(), server)?;
-    let (answer, _) = receive_raw(socket, START)?.context("rtpengine does not answer")?;
+    socket.send(format!("{cookie} {}", encode(question)).as_bytes())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = vec![0; LONGEST];
+    let len = socket.recv(&mut answer).context("rtpengine does not answer")?;
+    answer.truncate(len);
     let answer = String::from_utf8(answer)?;
     let (echo, answer) = answer.split_once(' ').context("an answer without a cookie")?;
     ensure!(echo == cookie, "an answer to another question: {echo}");
