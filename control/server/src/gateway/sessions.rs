@@ -183,6 +183,7 @@ mod tests {
     use std::path::Path;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::{Duration, Instant};
 
     use sluice_datapath::{Engine, Limits};
 
@@ -227,6 +228,11 @@ mod tests {
             // It stops at a queue that is full.
             let polled = deletion.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(polled, Poll::Pending));
+            let legs = || gateway.with_engine(|engine| engine.stats()[0].legs).unwrap();
+            let until = Instant::now() + Duration::from_secs(10);
+            while legs() == LEGS as u64 && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             gateway.shutdown();
             assert!(deletion.await.is_err());
         }
