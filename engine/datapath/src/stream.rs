@@ -134,6 +134,10 @@ impl Contexts<Inbound> for Slab<Stream> {
     fn get_mut(&mut self, index: usize) -> Option<&mut Inbound> {
         Self::get_mut(self, index as u32)?.inbound.as_mut()
     }
+
+    fn prefetch(&self, index: usize) {
+        Self::prefetch(self, index as u32);
+    }
 }
 
 impl Contexts<Outbound> for Slab<Egress> {
@@ -143,6 +147,10 @@ impl Contexts<Outbound> for Slab<Egress> {
 
     fn get_mut(&mut self, index: usize) -> Option<&mut Outbound> {
         Some(&mut Self::get_mut(self, index as u32)?.outbound)
+    }
+
+    fn prefetch(&self, index: usize) {
+        Self::prefetch(self, index as u32);
     }
 }
 

@@ -44,6 +44,14 @@ impl<T> Slab<T> {
         self.entries.get_mut(index as usize)?.as_mut()
     }
 
+    /// Asks the CPU to have an entry at hand soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            sluice_srtp::prefetch(entry);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
@@ -128,6 +136,12 @@ impl<K: Key> Index<K> {
             at = (at + 1) & self.mask;
         }
         None
+    }
+
+    /// Asks the CPU to have the slot at hand soon in which a key is, if it is where it belongs.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: &K) {
+        sluice_srtp::prefetch(&self.slots[self.home(key)]);
     }
 
     /// Whether there was room. The key must not be there yet.

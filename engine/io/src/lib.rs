@@ -20,6 +20,7 @@ pub mod netlink;
 mod packet_io;
 mod poll;
 pub mod probe;
+pub mod queue;
 pub mod uring;
 mod waker;
 pub mod xdp;

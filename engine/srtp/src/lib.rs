@@ -68,7 +68,7 @@ pub use single::{Cryptex, ExtensionIds, Rcc, RccMode};
 pub use suite::{Suite, UnknownSuite};
 pub use unprotect::unprotect;
 
-pub use sluice_kernels::{Kernel, SelectError, selected as selected_kernel};
+pub use sluice_kernels::{Kernel, SelectError, prefetch, selected as selected_kernel};
 
 /// Most jobs that are worked through together; a longer slice takes several rounds. More would gain nothing:
 /// the kernels are full with sixteen, and what 32 jobs need of memory stays in the first cache.

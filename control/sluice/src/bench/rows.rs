@@ -45,7 +45,8 @@ pub struct Row {
     pub shared_key: bool,
     /// Whether all legs are on one local port.
     pub shared_port: bool,
-    /// Packets per second to listeners, each of them checked.
+    /// Packets per second to listeners, each of them checked. A device that is faster than the tester has time to
+    /// spare: what a core does when it is busy is the reciprocal of [`Self::cpu_ns_per_packet`].
     pub pps: f64,
     /// Nanoseconds of the device's CPU, its kernel's included, per packet to a listener.
     pub cpu_ns_per_packet: f64,
@@ -70,7 +71,8 @@ impl Row {
     fn same_case(&self, other: &Self) -> bool {
         let case = |row: &Self| {
             let names = (row.from.clone(), row.to.clone());
-            (row.section, names, row.payload, row.legs, row.fanout, row.shared_key, row.load_percent)
+            let shared = (row.shared_key, row.shared_port);
+            (row.section, names, row.payload, row.legs, row.fanout, shared, row.load_percent)
         };
         case(self) == case(other)
     }
@@ -118,7 +120,10 @@ pub enum Style {
 /// A table per section.
 pub fn tables(rows: &[Row], style: Style) -> String {
     let titles = [
-        (Section::Relay, "Packets per second of one core, and what others have of af_xdp's"),
+        (
+            Section::Relay,
+            "Packets per second while the generator has 192 under way, and what a whole core would do",
+        ),
         (Section::LossFree, "Highest rate without loss (RFC 2544 §26.1)"),
         (Section::Latency, "Latency under load, added to what the wire and the tester take (see xdp_tx)"),
         (Section::Scale, "CPU per packet against the number of legs, at one rate"),
@@ -149,8 +154,9 @@ fn table(rows: &[&Row], style: Style) -> Table {
         "fan-out",
         "load",
         "packets/s",
-        "of af_xdp",
         "CPU ns/packet",
+        "packets/s a core",
+        "of af_xdp's",
         "p50 µs",
         "p99 µs",
         "p99.9 µs",
@@ -171,8 +177,11 @@ fn table(rows: &[&Row], style: Style) -> Table {
             listeners,
             row.load_percent.map_or_else(String::new, |percent| format!("{percent} %")),
             format!("{:.0}", row.pps),
-            ratio.map_or_else(String::new, |ours| format!("1/{:.2}", ours.pps / row.pps)),
             format!("{:.0}", row.cpu_ns_per_packet),
+            format!("{:.0}", 1e9 / row.cpu_ns_per_packet),
+            ratio.map_or_else(String::new, |ours| {
+                format!("1/{:.2}", row.cpu_ns_per_packet / ours.cpu_ns_per_packet)
+            }),
             format!("{:.0}", row.p50_us),
             format!("{:.0}", row.p99_us),
             format!("{:.0}", row.p999_us),
@@ -198,7 +207,11 @@ mod tests {
     use super::*;
 
     fn row(path: &str, pps: f64) -> Row {
-        Row { pps, ..Row::of(Section::Relay, path, "1".into(), &Case::new(CM, GCM, 160, 50)) }
+        Row {
+            pps,
+            cpu_ns_per_packet: 1e9 / pps,
+            ..Row::of(Section::Relay, path, "1".into(), &Case::new(CM, GCM, 160, 50))
+        }
     }
 
     #[test]

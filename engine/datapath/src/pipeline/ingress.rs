@@ -77,7 +77,7 @@ impl Pipeline {
     }
 
     /// The leg or port by the socket that the datagram was read from, else by its destination.
-    fn locate(&self, ingress: &Ingress) -> Option<Located> {
+    pub(super) fn locate(&self, ingress: &Ingress) -> Option<Located> {
         if let Some(token) = ingress.socket {
             return Some(match named(token) {
                 Named::Leg(leg) => Located::Leg(self.leg_ids.get(&leg)?, token.component),
@@ -267,7 +267,8 @@ pub(super) struct Admitted {
     pub(super) unknown: Option<bool>,
 }
 
-enum Located {
+#[derive(Clone, Copy)]
+pub(super) enum Located {
     Leg(u32, Component),
     Port(u32),
 }

@@ -10,6 +10,7 @@
 //! A frame has one owner and moves by value from stage to stage. Each that goes no further is counted
 //! once, under a [`DropReason`].
 
+mod ahead;
 mod apply;
 mod bind;
 mod egress;
@@ -262,12 +263,14 @@ impl Pipeline {
         }
         self.batch += 1;
         self.now = (self.clock)();
+        self.look_ahead(rx);
         let mut received: ArrayVec<Received, BATCH> = ArrayVec::new();
         for frame in rx.drain() {
             received.extend(self.ingress(frame, origin, pool));
         }
         self.unprotect(&mut received);
         self.try_others(&mut received, pool);
+        self.look_ahead_along_routes(&received);
         for packet in received {
             self.forward(packet, pool, transmit);
         }

@@ -75,6 +75,7 @@ impl Pipeline {
             return refuse("is one more than a worker may have");
         }
         let token = Port::token(id);
+        sluice_io::queue::widen(&setup.socket, sluice_io::queue::SHARED_QUEUE);
         io.register(token, Arc::clone(&setup.socket))
             .map_err(|error| CommandError::PortSocket { port: id, error: error.to_string() })?;
         let Ok(slot) = self.ports.insert(Port::new(setup, &self.tuning)) else {
