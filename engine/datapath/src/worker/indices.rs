@@ -57,6 +57,9 @@ fn report(ssrc: u32) -> Vec<u8> {
     packet
 }
 
+/// A key's number, an SSRC, whether it is RTCP, and an index of either.
+type Place = (u64, u32, bool, u64);
+
 /// Two workers and a call of three legs, of which the first is heard by the others.
 struct Call {
     workers: Vec<Worker<MemoryIo>>,
@@ -65,8 +68,8 @@ struct Call {
     local: SocketAddr,
     sends: [Outbound; 2],
     sequences: [u16; 2],
-    /// What was sent under a key (by number), an SSRC and an index, and to whom.
-    seen: HashMap<(u64, u32, bool, u64), (Vec<u8>, Vec<SocketAddr>)>,
+    /// What was sent, and to whom.
+    seen: HashMap<Place, (Vec<u8>, Vec<SocketAddr>)>,
 }
 
 impl Call {
@@ -142,7 +145,7 @@ impl Call {
             }),
             Step::Update { route, paused, map, only } => {
                 let (ssrcs, only) = (Vec::from_iter(map), only.map(|ssrc| vec![ssrc]));
-                let options = RouteOptions { paused, ssrcs, only, ..RouteOptions::default() };
+                let options = RouteOptions { paused, only, ssrcs, ..RouteOptions::default() };
                 self.command(Command::UpdateRoute { route, options });
             }
             Step::Unroute { route } => self.command(Command::RemoveRoute { route }),
@@ -159,12 +162,12 @@ impl Call {
         self.rounds();
         let sent: Vec<_> = self.wires.iter().flat_map(Wire::sent).collect();
         for sent in sent {
-            self.look_at(kind, sent.meta.remote, sent.payload);
+            self.look_at(kind, sent.meta.remote, &sent.payload);
         }
     }
 
     /// The same index may be in several datagrams only if they are the same to the octet and go to different peers.
-    fn look_at(&mut self, kind: Kind, remote: SocketAddr, packet: Vec<u8>) {
+    fn look_at(&mut self, kind: Kind, remote: SocketAddr, packet: &[u8]) {
         let (at, index) = match kind {
             Kind::Rtp => (8, u64::from(u16::from_be_bytes([packet[2], packet[3]]))),
             Kind::Rtcp => {
@@ -173,12 +176,12 @@ impl Call {
             }
         };
         let ssrc = u32::from_be_bytes(*packet[at..].first_chunk().unwrap());
-        let key = [2, 3, 4, 5, 20, 30].into_iter().find(|key| is_under(*key, kind, ssrc, &packet));
+        let key = [2, 3, 4, 5, 20, 30].into_iter().find(|key| is_under(*key, kind, ssrc, packet));
         let key = key.expect("a key of the call's");
         let (before, peers) = self
             .seen
             .entry((key, ssrc, kind == Kind::Rtcp, index))
-            .or_insert_with(|| (packet.clone(), Vec::new()));
+            .or_insert_with(|| (packet.to_vec(), Vec::new()));
         assert_eq!(*before, packet, "index {index} of {ssrc} under key {key} for two packets");
         assert!(!peers.contains(&remote), "index {index} of {ssrc} under key {key} twice to {remote}");
         peers.push(remote);
