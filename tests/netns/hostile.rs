@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sluice_proto::v1::LegStatistics;
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
 use sluice_tests::needs_root;
@@ -11,7 +12,7 @@ use sluice_tests::raw::{Port, mac_of, udp_frame};
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{PACE, PATIENCE, Site, expect_exactly, expect_nothing, stream};
 use sluice_tools::demo::adversary::{dtls_client_hello, is_stun_answer, stun_binding_request, zrtp_hello};
-use sluice_tools::demo::gateway::{Key, Leg};
+use sluice_tools::demo::gateway::{Key, Leg, drops};
 
 /// A call from an SRTP caller to a plain listener.
 fn call(site: &mut Site, suite: Suite) -> Result<(Peer, Peer)> {
@@ -100,18 +101,25 @@ fn stun_dtls_and_zrtp_to_a_media_port_take_the_kernel_s_path() -> Result<()> {
 }
 
 #[test]
-fn fragmented_datagrams_are_put_together_by_the_kernel_and_taken_all_the_same() -> Result<()> {
+fn fragmented_datagrams_are_put_together_by_the_kernel_and_taken_and_nothing_is_fragmented_again()
+-> Result<()> {
     needs_root!();
     let mut site = Site::new()?;
     let (mut caller, mut listener) = call(&mut site, Suite::AeadAes128Gcm)?;
     let mut source = Source { size: 4000, ..Source::new(1, 0) };
-    let mut sent = stream(&mut caller, site.at(4000), &mut source, 10)?;
-    // Whole ones of the same stream in between go by XDP.
+    stream(&mut caller, site.at(4000), &mut source, 10)?;
+    // Whole ones of the same stream in between go by XDP, and on to the listener.
     source.size = 160;
-    sent.extend(stream(&mut caller, site.at(4000), &mut source, 10)?);
+    let sent = stream(&mut caller, site.at(4000), &mut source, 10)?;
     source.size = 4000;
-    sent.extend(stream(&mut caller, site.at(4000), &mut source, 10)?);
-    expect_exactly(&mut listener, &sent)
+    stream(&mut caller, site.at(4000), &mut source, 10)?;
+    expect_exactly(&mut listener, &sent)?;
+    let taken = site.gateway.leg_until("call", "a", PATIENCE, |leg| leg.received_rtp_packets == 30)?;
+    assert_eq!((taken.received_rtp_packets, &taken.drops[..]), (30, &[][..]));
+    let exceeded = |leg: &LegStatistics| drops(leg, |reason| reason == "mtu_exceeded");
+    let left = site.gateway.leg_until("call", "b", PATIENCE, |leg| exceeded(leg) == 20)?;
+    assert_eq!((exceeded(&left), left.sent_rtp_packets), (20, 10), "{left:?}");
+    Ok(())
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl Peer {
         Ok(packets)
     }
 
-    fn open(&mut self, mut packet: Vec<u8>) -> Result<Vec<u8>> {
+    /// Unprotects a packet that arrived elsewhere.
+    pub fn open(&mut self, mut packet: Vec<u8>) -> Result<Vec<u8>> {
         let Some((keys, contexts)) = &mut self.receives else { return Ok(packet) };
         let (kind, ssrc) = kind_and_ssrc(&packet).context("neither RTP nor RTCP")?;
         let (keys, roc) = (Arc::clone(keys), self.roc);

@@ -59,6 +59,20 @@ fn handle(gateway: &Gateway, event: Event) {
             let rtcp = component == Component::Rtcp;
             (Some(leg), Kind::RemoteChanged(v1::RemoteChanged { rtcp, from, to: to.to_string() }))
         }
+        Event::Unreachable { leg, component, remote, why, by, count, .. } => {
+            let unreachable = v1::Unreachable {
+                rtcp: component == Component::Rtcp,
+                remote: remote.to_string(),
+                reason: why.name().to_owned(),
+                by: by.map_or_else(String::new, |by| by.to_string()),
+                count,
+            };
+            (Some(leg), Kind::Unreachable(unreachable))
+        }
+        Event::MtuExceeded { leg, size, mtu, count, .. } => {
+            let exceeded = v1::MtuExceeded { size: size as u64, mtu: mtu.unwrap_or_default(), count };
+            (Some(leg), Kind::MtuExceeded(exceeded))
+        }
         Event::Negotiation { leg, component, remote, verdict, bytes } => {
             let answered = verdict == Verdict::Stun && answer(gateway, leg, component, remote, &bytes);
             let Some(untold) = gateway.directory.tell_negotiation(leg) else { return };

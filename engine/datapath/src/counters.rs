@@ -110,6 +110,12 @@ impl VolumeCounter {
         self.bytes.add(bytes as u64);
     }
 
+    /// Takes back one that was counted.
+    pub(crate) fn take_back(&self, bytes: usize) {
+        self.packets.sub(1);
+        self.bytes.sub(bytes as u64);
+    }
+
     pub(crate) fn snapshot(&self) -> Volume {
         Volume { packets: self.packets.get(), bytes: self.bytes.get() }
     }
@@ -134,6 +140,7 @@ pub(crate) struct LegCounters {
     /// [`Path`] of the media, plus one; 0 before the first.
     pub(crate) path: Counter,
     pub(crate) clashes: Counter,
+    pub(crate) unreachable: Counter,
     pub(crate) dropped: DropCounters,
 }
 
@@ -158,6 +165,7 @@ impl LegStats {
             last_media_at: Some(counters.last_media_at.get()).filter(|&at| at != 0),
             path: path_of(counters.path.get()),
             clashes: counters.clashes.get(),
+            unreachable: counters.unreachable.get(),
             dropped: counters.dropped.snapshot(),
         }
     }
@@ -181,9 +189,9 @@ pub struct LegSnapshot {
     pub received_rtp: Volume,
     /// RTCP accepted from the peer.
     pub received_rtcp: Volume,
-    /// RTP handed to transmission towards the peer.
+    /// RTP handed to transmission towards the peer, less what the kernel refused since it was too large.
     pub sent_rtp: Volume,
-    /// RTCP handed to transmission towards the peer.
+    /// RTCP handed to transmission towards the peer, less the same.
     pub sent_rtcp: Volume,
     /// Negotiation datagrams given to control.
     pub negotiation: u64,
@@ -199,6 +207,8 @@ pub struct LegSnapshot {
     pub path: Option<Path>,
     /// Packets' sources refused or rewritten by the two-time-pad guard on the way out of this leg.
     pub clashes: u64,
+    /// ICMP errors that told of datagrams to the peer: it, or a host on the way, did not take them.
+    pub unreachable: u64,
     /// What was dropped, received for this leg or about to be sent from it.
     pub dropped: Drops,
 }
@@ -252,6 +262,7 @@ impl WorkerStats {
         published.send_too_big.set(io.send_too_big);
         published.receive_truncated.set(io.receive_truncated);
         published.pool_empty.set(io.pool_empty);
+        published.buffers_empty.set(io.buffers_empty);
         published.receive_malformed.set(io.receive_malformed);
         published.socket_errors.set(io.socket_errors);
     }
@@ -291,6 +302,7 @@ struct PublishedIo {
     send_too_big: Counter,
     receive_truncated: Counter,
     pool_empty: Counter,
+    buffers_empty: Counter,
     receive_malformed: Counter,
     socket_errors: Counter,
 }
@@ -304,6 +316,7 @@ impl PublishedIo {
             send_too_big: self.send_too_big.get(),
             receive_truncated: self.receive_truncated.get(),
             pool_empty: self.pool_empty.get(),
+            buffers_empty: self.buffers_empty.get(),
             receive_malformed: self.receive_malformed.get(),
             socket_errors: self.socket_errors.get(),
         }
@@ -326,7 +339,7 @@ pub struct WorkerSnapshot {
     pub handed_out: u64,
     /// Datagrams given to control.
     pub negotiation: u64,
-    /// Datagrams handed to transmission.
+    /// Datagrams handed to transmission, less those that the kernel refused since they were too large.
     pub sent: u64,
     /// Datagrams held for probation now.
     pub held: u64,

@@ -107,6 +107,8 @@ reasons! {
     NoTailroom = "no_tailroom",
     /// Could not be protected for another reason.
     ProtectFailed = "protect_failed",
+    /// Larger than the path to the peer takes (MTU); nothing is fragmented.
+    MtuExceeded = "mtu_exceeded",
     /// No free chunk for a copy.
     PoolEmpty = "pool_empty",
     /// The worker that owns the leg did not keep up with the datagrams handed to it.

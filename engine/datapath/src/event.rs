@@ -1,11 +1,11 @@
 //! What workers and the engine tell control.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
 use sluice_classifier::Verdict;
-use sluice_io::{Component, Path};
+use sluice_io::{Component, Path, Unreachable};
 use sluice_srtp::KeyId;
 
 use crate::{Direction, LegId, RouteId};
@@ -124,6 +124,38 @@ pub enum Event {
         to: SocketAddr,
         /// How often signalling had moved the leg's peer by then: its next word makes this out of date.
         signalled: u64,
+        /// When.
+        at: u64,
+    },
+    /// ICMP says that datagrams do not reach a leg's peer. Anybody may forge that: media goes on. At most one event
+    /// per second and leg.
+    Unreachable {
+        /// Which leg.
+        leg: LegId,
+        /// Which of its transport components.
+        component: Component,
+        /// The peer's address.
+        remote: SocketAddr,
+        /// Why.
+        why: Unreachable,
+        /// Who says so.
+        by: Option<IpAddr>,
+        /// How many such errors since the last event.
+        count: u64,
+        /// When.
+        at: u64,
+    },
+    /// Datagrams to a leg's peer are dropped, since they are larger than the path takes. At most one event per
+    /// second and leg.
+    MtuExceeded {
+        /// Which leg.
+        leg: LegId,
+        /// Octets of the last one's IP packet.
+        size: usize,
+        /// Largest IP packet that the path takes, as far as that is known.
+        mtu: Option<u32>,
+        /// How many since the last event.
+        count: u64,
         /// When.
         at: u64,
     },

@@ -11,7 +11,7 @@ use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
 use crate::expected::{Expected, PER_STREAM};
 use crate::port::Port;
-use crate::rate::{Bucket, Burst, PathTracker};
+use crate::rate::{Bucket, Burst, Notices, PathTracker};
 use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Sharing, Signalled};
 
 /// One transport component of a leg: a local port and the peer's.
@@ -119,6 +119,10 @@ pub(crate) struct Leg {
     pub(crate) negotiation: Bucket,
     pub(crate) auth_failures: Burst,
     pub(crate) replays: Burst,
+    pub(crate) unreachable: Notices,
+    pub(crate) too_big: Notices,
+    /// ICMP's word that the path takes less: for how many of them the next hop is looked up.
+    pub(crate) path_changes: Notices,
     expiring: [Option<KeyId>; 2],
     expired: [Option<KeyId>; 2],
 }
@@ -167,6 +171,9 @@ impl Leg {
             negotiation: Bucket::new(tuning.negotiation_per_second),
             auth_failures: Burst::default(),
             replays: Burst::default(),
+            unreachable: Notices::default(),
+            too_big: Notices::default(),
+            path_changes: Notices::default(),
             expiring: [None; 2],
             expired: [None; 2],
         }

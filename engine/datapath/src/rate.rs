@@ -85,6 +85,25 @@ impl Burst {
     }
 }
 
+/// Things of which the first is told at once, and the others at most once a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Notices {
+    next_at: u64,
+    untold: u64,
+}
+
+impl Notices {
+    /// Counts one; if it is to be told: how many there were since the last one that was.
+    pub(crate) fn count(&mut self, now: u64) -> Option<u64> {
+        self.untold += 1;
+        if now < self.next_at {
+            return None;
+        }
+        self.next_at = now.saturating_add(SECOND);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 /// Tells a change of path from packets that take different paths side by side (jumbo frames, the moments
 /// in which a program is attached): the new path must have carried some packets in a row.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,6 +172,13 @@ mod tests {
         assert_eq!(burst.roll(10 * SECOND, 10), None, "it lasted, and is over now");
         (0..12).for_each(|n| assert_eq!(burst.hit(20 * SECOND + n, 10), None));
         assert_eq!(burst.roll(22 * SECOND, 10), Some(12), "the next one is another");
+    }
+
+    #[test]
+    fn the_first_is_told_at_once_and_the_others_once_a_second_with_their_number() {
+        let mut notices = Notices::default();
+        let told: Vec<_> = (0..35).filter_map(|n| notices.count(n * SECOND / 10)).collect();
+        assert_eq!(told, [1, 10, 10, 10]);
     }
 
     #[test]

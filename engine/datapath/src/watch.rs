@@ -34,6 +34,8 @@ pub(crate) trait Lookup {
     fn next_hop(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<Option<NextHop>, String>;
     /// Whether routes, neighbours or links changed since the last call.
     fn changed(&mut self) -> bool;
+    /// From now on, nothing that was found before counts.
+    fn refresh(&mut self);
 }
 
 /// Routes, neighbours and links as netlink tells them.
@@ -58,7 +60,11 @@ impl Lookup for Netlink {
     }
 
     fn changed(&mut self) -> bool {
-        self.watcher.changed()
+        self.watcher.changed_for(&self.resolver)
+    }
+
+    fn refresh(&mut self) {
+        self.resolver.refresh();
     }
 }
 
@@ -159,6 +165,7 @@ impl<L: Lookup> Watch<L> {
             Resolve::Watch { worker, leg, component, local, remote } => {
                 let key = (worker, leg, component);
                 self.peers.insert(key, Peer { local, remote, told: None });
+                self.lookup.refresh();
                 self.resolve(key);
             }
             Resolve::Forget { worker, leg } => {
@@ -172,6 +179,7 @@ impl<L: Lookup> Watch<L> {
         self.changed |= self.lookup.changed();
         if self.due.is_empty() && std::mem::take(&mut self.changed) {
             self.due.extend(self.peers.keys());
+            self.lookup.refresh();
         }
         for key in self.due.drain(..BUDGET.min(self.due.len())).collect::<Vec<_>>() {
             self.resolve(key);
@@ -246,6 +254,8 @@ mod tests {
         fn changed(&mut self) -> bool {
             std::mem::take(&mut self.changed)
         }
+
+        fn refresh(&mut self) {}
     }
 
     fn hop(last: u8) -> NextHop {

@@ -52,6 +52,9 @@ impl<P: PacketIo> Worker<P> {
             io.transmit(pool, tx);
         });
         pipeline.keep_house(pool);
+        while let Some(trouble) = io.take_trouble() {
+            pipeline.hear(&trouble);
+        }
         let stats = pipeline.stats();
         stats.rounds.add(1);
         stats.publish_io(&io.counters());
@@ -122,6 +125,8 @@ impl<P: PacketIo> Worker<P> {
     }
 }
 
+#[cfg(test)]
+mod indices;
 #[cfg(test)]
 mod moves;
 

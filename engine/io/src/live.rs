@@ -11,13 +11,10 @@ use arrayvec::ArrayVec;
 
 use crate::af_xdp::{Umem, XskError, XskSocket};
 use crate::uring::{UringError, UringIo};
-use crate::{Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, SocketToken, Waker, poll};
+use crate::{Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, SocketToken, Trouble, Waker, poll};
 
 /// Most AF_XDP sockets of one worker.
 pub const MAX_XSKS: usize = 64;
-const UDP_HEADER: usize = 8;
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
 
 /// A queue that a worker is to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +107,8 @@ impl LiveIo {
     fn send_by_xsk(&mut self, frame: Frame) -> Result<(), Frame> {
         let Some(meta) = frame.egress().copied() else { return Err(frame) };
         let Some(hop) = meta.next_hop.filter(|_| frame.is_small()) else { return Err(frame) };
-        let ip = if meta.remote.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
-        if frame.len() + UDP_HEADER + ip > hop.mtu as usize {
-            // The kernel's socket decides: it may fragment, or say that the packet is too big.
+        if meta.exceeded(frame.len()).is_some() {
+            // The kernel's socket refuses it, and tells what the path takes.
             return Err(frame);
         }
         match self.xsks.iter_mut().find(|socket| socket.place().0 == hop.ifindex) {
@@ -167,7 +163,7 @@ impl PacketIo for LiveIo {
     }
 
     fn wait(&mut self, timeout: Duration) {
-        if !self.uring.has_arrived() {
+        if !self.uring.is_busy() {
             let mut fds: ArrayVec<BorrowedFd<'_>, { MAX_XSKS + 2 }> = ArrayVec::new();
             fds.push(self.waker.as_fd());
             fds.push(self.uring.as_fd());
@@ -180,6 +176,10 @@ impl PacketIo for LiveIo {
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    fn take_trouble(&mut self) -> Option<Trouble> {
+        self.uring.take_trouble()
     }
 
     fn counters(&self) -> IoCounters {
@@ -195,6 +195,7 @@ impl PacketIo for LiveIo {
             send_too_big: total.send_too_big + uring.send_too_big,
             receive_truncated: total.receive_truncated + uring.receive_truncated,
             pool_empty: total.pool_empty + uring.pool_empty,
+            buffers_empty: total.buffers_empty + uring.buffers_empty,
             receive_malformed: total.receive_malformed + uring.receive_malformed,
             socket_errors: total.socket_errors + uring.socket_errors,
             ..total

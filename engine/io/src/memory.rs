@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::clock::now;
 use crate::{
-    FrameBatch, HEADROOM, Ingress, IoCounters, LARGE, PacketIo, Path, Pool, SocketToken, TxMeta, Waker,
+    FrameBatch, HEADROOM, Ingress, IoCounters, LARGE, PacketIo, Path, Pool, SocketToken, Trouble, TxMeta,
+    Waker,
 };
 
 /// A datagram that the worker sent.
@@ -36,6 +37,7 @@ pub struct Arrival {
 struct Queues {
     arrivals: VecDeque<Arrival>,
     sent: Vec<Sent>,
+    troubles: VecDeque<Trouble>,
     refuse_sends: bool,
 }
 
@@ -84,6 +86,12 @@ impl Wire {
     /// Takes everything that the worker sent so far.
     pub fn sent(&self) -> Vec<Sent> {
         std::mem::take(&mut lock(&self.queues).sent)
+    }
+
+    /// Has the worker hear of a datagram that it sent.
+    pub fn tell(&self, trouble: Trouble) {
+        lock(&self.queues).troubles.push_back(trouble);
+        self.waker.wake();
     }
 
     /// Makes every further send fail, or succeed again.
@@ -159,6 +167,10 @@ impl PacketIo for MemoryIo {
 
     fn counters(&self) -> IoCounters {
         self.counters
+    }
+
+    fn take_trouble(&mut self) -> Option<Trouble> {
+        lock(&self.queues).troubles.pop_front()
     }
 }
 

@@ -1,10 +1,10 @@
 //! The one trait that the datapath sees, and what travels beside a frame's bytes.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{FrameBatch, Pool, Waker};
+use crate::{FrameBatch, Pool, Trouble, Waker};
 
 /// The way a datagram came in or went out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ pub struct NextHop {
     pub destination: [u8; 6],
     /// 802.1Q tag to put on the frame: VLAN id, 1–4094.
     pub vlan: Option<u16>,
-    /// Largest IP packet in bytes that the interface takes.
+    /// Largest IP packet in bytes that the interface and the path take, as far as the kernel knows.
     pub mtu: u32,
 }
 
@@ -83,6 +83,33 @@ pub struct TxMeta {
     pub next_hop: Option<NextHop>,
     /// DSCP code point, 0–63.
     pub dscp: u8,
+}
+
+impl TxMeta {
+    const UDP: usize = 8;
+    const IPV4: usize = 20;
+    const IPV6: usize = 40;
+
+    /// Octets of the IP packet that carries so much UDP payload.
+    #[inline]
+    pub fn packet_len(&self, payload: usize) -> usize {
+        Self::packet_len_to(self.remote.ip(), payload)
+    }
+
+    /// The same of an IP packet to this address.
+    #[inline]
+    pub const fn packet_len_to(remote: IpAddr, payload: usize) -> usize {
+        let ip = if remote.to_canonical().is_ipv4() { Self::IPV4 } else { Self::IPV6 };
+        payload + Self::UDP + ip
+    }
+
+    /// The largest IP packet towards the peer, if so much UDP payload makes a larger one. While the next hop is
+    /// not known the kernel is asked, which refuses what it would have to fragment.
+    #[inline]
+    pub fn exceeded(&self, payload: usize) -> Option<u32> {
+        let mtu = self.next_hop?.mtu;
+        (self.packet_len(payload) > mtu as usize).then_some(mtu)
+    }
 }
 
 /// Packet I/O of one worker. Implementations: AF_XDP and io_uring together in [`crate::live::LiveIo`],
@@ -111,6 +138,12 @@ pub trait PacketIo {
 
     /// What this worker's I/O has done so far.
     fn counters(&self) -> IoCounters;
+
+    /// The next piece of news of datagrams that were handed over. Few are kept; of those that are lost only the
+    /// counters know.
+    fn take_trouble(&mut self) -> Option<Trouble> {
+        None
+    }
 }
 
 /// Totals since start; the worker copies them into its published statistics.
@@ -122,14 +155,16 @@ pub struct IoCounters {
     pub sent: [u64; 4],
     /// Frames that could not be sent: ring full or send error.
     pub send_failed: u64,
-    /// Frames larger than the next hop's MTU, not sent.
+    /// Frames that the kernel refused since they are larger than the path takes.
     pub send_too_big: u64,
     /// Received datagrams cut off because they are larger than a chunk; dropped.
     pub receive_truncated: u64,
     /// Times that receiving paused because the pool had no free chunk.
     pub pool_empty: u64,
+    /// Times that a kernel socket's datagrams had to wait because all buffers to receive into were full.
+    pub buffers_empty: u64,
     /// Frames delivered by AF_XDP in which no UDP datagram was found; dropped.
     pub receive_malformed: u64,
-    /// Kernel sockets' asynchronous errors (ICMP unreachable and the like).
+    /// Errors that kernel sockets were told of (ICMP unreachable and the like).
     pub socket_errors: u64,
 }

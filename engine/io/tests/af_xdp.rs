@@ -13,7 +13,8 @@ use sluice_io::live::{LiveIo, Queue};
 use sluice_io::netlink::Resolver;
 use sluice_io::xdp::{Attached, Mode, Options};
 use sluice_io::{
-    Component, Frame, FrameBatch, NextHop, PacketIo, Path, Pool, PoolConfig, SocketToken, TxMeta,
+    Component, Frame, FrameBatch, IoCounters, NextHop, PacketIo, Path, Pool, PoolConfig, SocketToken,
+    Trouble, TroubleKind, TxMeta,
 };
 
 const CONFIG: PoolConfig = PoolConfig { small: 1024, large: 64 };
@@ -114,9 +115,17 @@ impl Bench {
     }
 
     fn sent(&mut self, path: Path) -> u64 {
+        self.counters().sent[path as usize]
+    }
+
+    fn counters(&mut self) -> IoCounters {
         let (pool, io) = self.io();
         io.receive(pool, &mut FrameBatch::new());
-        io.counters().sent[path as usize]
+        io.counters()
+    }
+
+    fn trouble(&mut self) -> Option<Trouble> {
+        self.io().1.take_trouble()
     }
 }
 
@@ -269,7 +278,7 @@ fn bursts_of_full_batches_are_all_sent() {
 }
 
 #[test]
-fn what_does_not_fit_the_link_or_a_chunk_goes_by_the_kernel_socket() {
+fn what_does_not_fit_the_hop_or_a_chunk_goes_by_the_kernel_socket_which_fragments_nothing() {
     let Some(pair) = Pair::new("what_does_not_fit_the_link_or_a_chunk", 9000) else { return };
     let (peer, remote) = peer(&pair, FAMILIES[0].1);
     Pair::inside(&pair.near, || {
@@ -277,13 +286,20 @@ fn what_does_not_fit_the_link_or_a_chunk_goes_by_the_kernel_socket() {
         let hop = bench.next_hop(remote);
         let before = bench.sent(Path::IoUring);
         let small = NextHop { mtu: 600, ..hop };
-        for (len, hop) in [(560, small), (573, small), (8900, hop), (12_000, hop)] {
+        for (len, hop) in [(560, small), (573, small), (8900, hop)] {
             let packet = rtp(1, len);
             let meta = bench.meta(remote, Some(hop));
             bench.send_bytes(&packet, meta);
             hears(&peer, &packet, bench.local);
         }
-        assert_eq!((bench.sent(Path::XdpNative), bench.sent(Path::IoUring) - before), (1, 3));
+        assert_eq!((bench.sent(Path::XdpNative), bench.sent(Path::IoUring) - before), (1, 2));
+        let packet = rtp(1, 12_000);
+        let meta = bench.meta(remote, Some(hop));
+        bench.send_bytes(&packet, meta);
+        let kind =
+            TroubleKind::TooBig { head: [packet[0], packet[1]], length: packet.len(), mtu: Some(9000) };
+        assert_eq!(bench.trouble(), Some(Trouble { socket: LEG, remote, kind }));
+        assert_eq!((bench.trouble(), bench.counters().send_too_big), (None, 1));
         // And inwards: jumbo media passes the program and is read from the kernel socket.
         let packet = rtp(2, 8000);
         peer.send_to(&packet, bench.local).expect("sent");

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use sluice_io::live::LiveIo;
 use sluice_io::{
-    Component, Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, PoolConfig, SocketToken, TxMeta,
+    Component, Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, PoolConfig, SocketToken, Trouble,
+    TroubleKind, TxMeta, Unreachable,
 };
 
 const CONFIG: PoolConfig = PoolConfig { small: 64, large: 64 };
@@ -110,6 +111,18 @@ const fn token(leg: u32) -> SocketToken {
     SocketToken { leg, component: Component::Rtp }
 }
 
+/// Raises the limit of open files; says so if that is not enough.
+fn may_open(files: u32) -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wanted = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).expect("up to the hard limit");
+    let enough = limit.maximum.is_none_or(|most| most >= u64::from(files));
+    if !enough {
+        eprintln!("SKIP: {limit:?} is too few descriptors for {files}");
+    }
+    enough
+}
+
 fn peer(address: &str) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(address).expect("a port");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
@@ -186,11 +199,7 @@ fn many_sockets_are_told_apart() {
 #[test]
 fn ten_thousand_sockets_are_registered_and_let_go_of_without_looking_at_all_of_them() {
     const SOCKETS: u32 = 10_000;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let wanted = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).expect("up to the hard limit");
-    if limit.maximum.is_some_and(|most| most < u64::from(SOCKETS) + 100) {
-        eprintln!("SKIP: {limit:?} is too few descriptors for {SOCKETS} sockets");
+    if !may_open(SOCKETS + 100) {
         return;
     }
     let mut bench = Bench::new();
@@ -289,10 +298,70 @@ fn nobody_listening_is_counted_and_the_socket_goes_on() {
         bench.send(1, local, nobody, 0, b"hello?");
         bench.receive(0);
     }
+    bench.until(|counters| counters.socket_errors >= 3);
+    let why = Unreachable::Port;
+    let kind = TroubleKind::Unreachable { why, by: Some(local.ip()) };
+    for _ in 0..3 {
+        let told = bench.io().take_trouble();
+        assert_eq!(told, Some(Trouble { socket: token(1), remote: nobody, kind }));
+    }
     peer.send_to(b"still here", local).expect("sent");
     assert_eq!(bench.payloads(1), [b"still here".to_vec()]);
     bench.send(1, local, remote, 0, b"so am I");
     assert_eq!(peer.recv(&mut [0; 20]).expect("an answer"), 7);
+}
+
+#[test]
+fn what_icmp_tells_of_one_peer_costs_the_others_no_packet() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let mut bench = Bench::new();
+        let local = bench.open(1, address);
+        let (peer, remote) = peer(address);
+        let (gone, nobody) = self::peer(address);
+        drop(gone);
+        // The kernel has the next send of the socket fail for what became of the one before.
+        for number in 0..500_u32 {
+            bench.send(1, local, nobody, 0, b"hello?");
+            bench.send(1, local, remote, 0, &number.to_be_bytes());
+            let mut heard = [0; 8];
+            assert_eq!(peer.recv(&mut heard).expect("an answer"), 4);
+            assert_eq!(heard[..4], number.to_be_bytes());
+            while bench.io().take_trouble().is_some() {}
+        }
+        let counters = bench.counters();
+        assert_eq!((counters.send_failed, counters.sent[Path::IoUring as usize]), (0, 1000));
+        assert!(counters.socket_errors > 100, "{counters:?}");
+    }
+}
+
+#[test]
+fn a_burst_to_ten_thousand_sockets_that_exhausts_the_buffers_is_received_in_turns() {
+    const SOCKETS: u32 = 10_000;
+    const EACH: u32 = 5;
+    if !may_open(SOCKETS + 100) {
+        return;
+    }
+    let mut bench = Bench::new();
+    let (peer, _) = peer("127.0.0.1:0");
+    let locals: Vec<_> = (0..SOCKETS).map(|leg| bench.open(leg, "127.0.0.1:0")).collect();
+    // Far more than the 32 buffers, some of each socket: those of one turn do not fit.
+    for (leg, local) in locals.iter().enumerate() {
+        for number in 0..EACH {
+            peer.send_to(&(leg as u32 * EACH + number).to_be_bytes(), local).expect("sent");
+        }
+    }
+    let began = Instant::now();
+    let mut heard = Vec::new();
+    while heard.len() < (SOCKETS * EACH) as usize && began.elapsed() < Duration::from_secs(60) {
+        heard.extend(bench.payloads(1000));
+    }
+    eprintln!("{} datagrams in {:?}", heard.len(), began.elapsed());
+    assert_eq!(heard.len(), (SOCKETS * EACH) as usize);
+    let sent: HashSet<_> = (0..SOCKETS * EACH).map(|number| number.to_be_bytes().to_vec()).collect();
+    assert_eq!(heard.into_iter().collect::<HashSet<_>>(), sent);
+    let counters = bench.counters();
+    assert!(counters.buffers_empty > 100, "{counters:?}");
+    assert_eq!((counters.socket_errors, counters.receive_truncated), (0, 0));
 }
 
 #[test]

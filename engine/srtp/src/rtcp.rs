@@ -19,6 +19,9 @@ pub const PAYLOAD_FEEDBACK: u8 = 206;
 /// Extended reports (RFC 3611).
 pub const EXTENDED_REPORT: u8 = 207;
 
+/// Reporting sources of a reporting group (RFC 8861).
+pub const REPORTING_SOURCES: u8 = 212;
+
 /// The SSRC of the packet's sender: the first packet's second word.
 pub fn sender_ssrc(packet: &[u8]) -> Option<u32> {
     packet.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes)
@@ -59,8 +62,9 @@ pub fn rewrite_ssrc(packet: &mut [u8], from: u32, to: u32) {
 
 /// Replaces every SSRC of an unprotected compound packet for which `replacement` has another: as sender,
 /// in report blocks, SDES chunks and BYE lists (RFC 3550 §6), as the media source of feedback
-/// (RFC 4585 §6.1), in the entries of TMMBR, TMMBN, FIR, TSTR, TSTN and VBCM (RFC 5104 §4.2, §4.3) and of
-/// REMB, and in XR blocks (RFC 3611 §4).
+/// (RFC 4585 §6.1), in the entries of TMMBR, TMMBN, FIR, TSTR, TSTN and VBCM (RFC 5104 §4.2, §4.3), PSLEI (RFC 6642),
+/// PAUSE and RESUME (RFC 7728), congestion control (RFC 8888), LRR (RFC 9627) and of REMB, in XR blocks (RFC 3611 §4,
+/// RFC 7272), and as reporting sources (RFC 8861).
 pub fn rewrite_ssrcs(packet: &mut [u8], replacement: impl Fn(u32) -> Option<u32>) {
     let mut start = 0;
     loop {
@@ -76,6 +80,9 @@ fn replace(field: &mut [u8; 4], replacement: impl Fn(u32) -> Option<u32>) {
         *field = ssrc.to_be_bytes();
     }
 }
+
+/// The format of feedback without a media source (RFC 8888 §3.1).
+const CONGESTION_CONTROL: u8 = 11;
 
 type Visit<'a> = dyn FnMut(&mut [u8; 4]) + 'a;
 
@@ -95,6 +102,7 @@ fn each_ssrc(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
         BYE => every(body, 0, 4, count, visit),
         TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => feedback(body, part, visit),
         EXTENDED_REPORT => extended(body, visit),
+        REPORTING_SOURCES => every(body, 0, 4, body.len() / 4, visit),
         _ => at(body, 0, visit),
     }
 }
@@ -131,11 +139,20 @@ fn chunks(body: &mut [u8], count: usize, visit: &mut Visit<'_>) {
 /// Sender, media source, and the SSRCs that some formats carry in entries of their own.
 fn feedback(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
     at(body, 0, visit);
+    if (part.packet_type, part.count) == (TRANSPORT_FEEDBACK, CONGESTION_CONTROL) {
+        return congestion(body, visit);
+    }
     at(body, 4, visit);
     let pairs = body.len().saturating_sub(8) / 8;
     match (part.packet_type, part.count) {
         // TMMBR, TMMBN; FIR, TSTR, TSTN: entries of two words.
         (TRANSPORT_FEEDBACK, 3 | 4) | (PAYLOAD_FEEDBACK, 4..=6) => every(body, 8, 8, pairs, visit),
+        // PAUSE, RESUME: entries with parameters.
+        (TRANSPORT_FEEDBACK, 9) => pauses(body, visit),
+        // PSLEI: a list.
+        (PAYLOAD_FEEDBACK, 8) => every(body, 8, 4, body.len().saturating_sub(8) / 4, visit),
+        // LRR: entries of three words.
+        (PAYLOAD_FEEDBACK, 10) => every(body, 8, 12, body.len().saturating_sub(8) / 12, visit),
         // VBCM: one entry of any length.
         (PAYLOAD_FEEDBACK, 7) => at(body, 8, visit),
         // REMB (draft-alvestrand-rmcat-remb §2.2): a count, a bitrate, a list.
@@ -147,11 +164,31 @@ fn feedback(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
     }
 }
 
+/// Congestion control feedback (RFC 8888 §3.1): no media source, but for each an SSRC, the first sequence number, how
+/// many are reported and half a word for each; then the time of the report.
+fn congestion(body: &mut [u8], visit: &mut Visit<'_>) {
+    let mut offset = 4;
+    while let Some(&[_, _, _, _, _, _, high, low]) = body.get(offset..).and_then(|tail| tail.first_chunk()) {
+        at(body, offset, visit);
+        offset += 8 + (2 * usize::from(u16::from_be_bytes([high, low]))).next_multiple_of(4);
+    }
+}
+
+/// PAUSE and RESUME (RFC 7728 §8.1): the target, and the length of what follows, in words.
+fn pauses(body: &mut [u8], visit: &mut Visit<'_>) {
+    let mut offset = 8;
+    while let Some(&[_, _, _, _, _, words, _, _]) = body.get(offset..).and_then(|tail| tail.first_chunk()) {
+        at(body, offset, visit);
+        offset += 8 + 4 * usize::from(words);
+    }
+}
+
 /// Report blocks (RFC 3611 §4): all but the receiver reference time have the source's SSRC first; DLRR
 /// has one per sub-block.
 fn extended(body: &mut [u8], visit: &mut Visit<'_>) {
     const REFERENCE_TIME: u8 = 4;
     const DLRR: u8 = 5;
+    const SYNCHRONIZATION: u8 = 12;
     at(body, 0, visit);
     let mut offset = 4;
     while let Some(&[kind, _, high, low]) = body.get(offset..).and_then(|tail| tail.first_chunk()) {
@@ -159,6 +196,8 @@ fn extended(body: &mut [u8], visit: &mut Visit<'_>) {
         match kind {
             REFERENCE_TIME => {}
             DLRR => every(body, offset + 4, 12, length / 12, visit),
+            // IDMS (RFC 7272 §7): payload type and group stand before it.
+            SYNCHRONIZATION if length >= 12 => at(body, offset + 12, visit),
             _ if length >= 4 => at(body, offset + 4, visit),
             _ => {}
         }
@@ -252,12 +291,67 @@ mod tests {
         check(&compound, 10);
     }
 
+    /// Of each packet: how often it names the source.
+    #[test]
+    fn every_format_of_feedback_names_its_sources_where_its_document_says() {
+        let pairs = [5, 0, OLD, 1, OLD, 2];
+        for (count, kind, words, fields) in [
+            // NACK, TMMBR, TMMBN, ECN (RFC 6679), transport-wide congestion control: the media source.
+            (1, TRANSPORT_FEEDBACK, &[OLD, OLD, 0x0007_0001][..], 2),
+            (3, TRANSPORT_FEEDBACK, &pairs, 2),
+            (4, TRANSPORT_FEEDBACK, &pairs, 2),
+            (8, TRANSPORT_FEEDBACK, &[5, OLD, 1, 2, 3, 4, 5], 1),
+            (15, TRANSPORT_FEEDBACK, &[5, OLD, 1, 2], 1),
+            // PAUSE with no parameter, REFUSED with two words, PAUSED.
+            (9, TRANSPORT_FEEDBACK, &[5, 0, OLD, 7, OLD, 0x3002_0007, 1, 2, OLD, 0x2001_0007, 3], 3),
+            // Two streams of three and of no reports, and the time.
+            (11, TRANSPORT_FEEDBACK, &[5, OLD, 0x0010_0003, 1, 2, OLD, 0x0020_0000, 77], 2),
+            // PLI, SLI, RPSI.
+            (1, PAYLOAD_FEEDBACK, &[OLD, OLD], 2),
+            (2, PAYLOAD_FEEDBACK, &[5, OLD, 9], 1),
+            (3, PAYLOAD_FEEDBACK, &[5, OLD, 9], 1),
+            // FIR, TSTR, TSTN, VBCM.
+            (4, PAYLOAD_FEEDBACK, &pairs, 2),
+            (5, PAYLOAD_FEEDBACK, &pairs, 2),
+            (6, PAYLOAD_FEEDBACK, &pairs, 2),
+            (7, PAYLOAD_FEEDBACK, &[5, 0, OLD, 0x0100_0002, 1], 1),
+            // PSLEI, LRR, REMB.
+            (8, PAYLOAD_FEEDBACK, &[5, 0, OLD, 6, OLD], 2),
+            (10, PAYLOAD_FEEDBACK, &[5, 0, OLD, 1, 2, OLD, 3, 4], 2),
+            (15, PAYLOAD_FEEDBACK, &[5, 0, 0x5245_4d42, 0x0200_0000, OLD, OLD], 2),
+            // APP (RFC 3550 §6.7), reporting sources.
+            (3, 204, &[OLD, 0x6e61_6d65, 1], 1),
+            (0, REPORTING_SOURCES, &[5, OLD, OLD], 2),
+            // XR: loss RLE, reference time, VoIP metrics, IDMS.
+            (0, EXTENDED_REPORT, &[5, 0x0100_0002, OLD, 1, 0x0400_0002, 1, 2], 1),
+            (0, EXTENDED_REPORT, &[5, 0x0700_0008, OLD, 1, 2, 3, 4, 5, 6, 7], 1),
+            (0, EXTENDED_REPORT, &[5, 0x0c00_0007, 1, 2, OLD, 3, 4, 5, 6], 1),
+        ] {
+            // Alone (RFC 5506), and in a compound packet.
+            let alone = packet(count, kind, &body(words));
+            check(&alone, fields);
+            let mut compound = packet(1, RECEIVER_REPORT, &body(&[5, OLD, 0, 0, 0, 0, 0]));
+            compound.extend(packet(1, SOURCE_DESCRIPTION, &[&body(&[OLD])[..], &[1, 1, b'x', 0]].concat()));
+            compound.extend(&alone);
+            check(&compound, fields + 2);
+        }
+    }
+
     #[test]
     fn what_only_looks_like_an_ssrc_is_left_alone() {
-        let compound = packet(1, TRANSPORT_FEEDBACK, &body(&[5, 6, OLD]));
-        let mut rewritten = compound.clone();
-        rewrite_ssrcs(&mut rewritten, |ssrc| (ssrc == OLD).then_some(NEW));
-        assert_eq!(rewritten, compound);
+        for (count, kind, words) in [
+            (1, TRANSPORT_FEEDBACK, &[5, 6, OLD][..]),
+            (11, TRANSPORT_FEEDBACK, &[5, 6, 0x0010_0002, OLD, OLD]),
+            (9, TRANSPORT_FEEDBACK, &[5, 6, 7, 0x3001_0007, OLD]),
+            (10, PAYLOAD_FEEDBACK, &[5, 6, 7, OLD, OLD]),
+            (0, EXTENDED_REPORT, &[5, 0x0400_0002, OLD, OLD]),
+            (0, EXTENDED_REPORT, &[5, 0x0c00_0007, OLD, OLD, 1, OLD, OLD, OLD, OLD]),
+        ] {
+            let compound = packet(count, kind, &body(words));
+            let mut rewritten = compound.clone();
+            rewrite_ssrcs(&mut rewritten, |ssrc| (ssrc == OLD).then_some(NEW));
+            assert_eq!(rewritten, compound, "{count}, {kind}");
+        }
     }
 
     proptest! {
@@ -270,7 +364,7 @@ mod tests {
 
         #[test]
         fn any_packet_of_a_known_type_is_survived(
-            count in 0..32_u8, kind in SENDER_REPORT..=EXTENDED_REPORT, content in prop::collection::vec(any::<u8>(), 0..120)
+            count in 0..32_u8, kind in SENDER_REPORT..=REPORTING_SOURCES, content in prop::collection::vec(any::<u8>(), 0..120)
         ) {
             rewrite_ssrcs(&mut packet(count, kind, &content), |ssrc| Some(!ssrc));
         }

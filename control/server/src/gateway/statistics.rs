@@ -40,6 +40,7 @@ impl Gateway {
                     ssrc_clashes: counted.clashes,
                     path: Self::path_of(&state.stats),
                     drops: drops(&counted.dropped),
+                    unreachable: counted.unreachable,
                 });
             }
         }
@@ -79,6 +80,7 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         receive_malformed: io.receive_malformed,
         socket_errors: io.socket_errors,
         egress_contexts: worker.egress_contexts,
+        buffers_empty: io.buffers_empty,
     }
 }
 

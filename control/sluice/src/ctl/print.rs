@@ -184,8 +184,17 @@ impl Printer {
             ]);
         }
         show(&mut out, &workers)?;
-        let mut legs =
-            table(&["session", "leg", "RTP in", "RTP out", "RTCP in", "RTCP out", "path", "dropped"]);
+        let mut legs = table(&[
+            "session",
+            "leg",
+            "RTP in",
+            "RTP out",
+            "RTCP in",
+            "RTCP out",
+            "path",
+            "unreachable",
+            "dropped",
+        ]);
         for leg in &statistics.legs {
             let drops = leg.drops.iter().map(|drop| format!("{} {}", drop.packets, drop.reason));
             legs.add_row([
@@ -196,6 +205,7 @@ impl Printer {
                 leg.received_rtcp_packets.to_string(),
                 leg.sent_rtcp_packets.to_string(),
                 leg.path.clone(),
+                leg.unreachable.to_string(),
                 drops.collect::<Vec<_>>().join("\n"),
             ]);
         }
@@ -255,6 +265,14 @@ fn sentence(kind: &Kind) -> String {
             let answered = if e.answered { ", answered" } else { "" };
             let untold = if e.untold > 0 { format!(", after {} more", e.untold) } else { String::new() };
             format!("{} datagram of {} bytes from {}{answered}{untold}", e.protocol, e.length, e.remote)
+        }
+        Kind::Unreachable(e) => {
+            let by = if e.by.is_empty() { "this host" } else { &e.by };
+            format!("{} is unreachable ({}), says {by}, {} times", e.remote, e.reason, e.count)
+        }
+        Kind::MtuExceeded(e) => {
+            let mtu = if e.mtu == 0 { "what the path takes".to_owned() } else { format!("MTU {}", e.mtu) };
+            format!("{} packets not sent, the last of {} bytes: more than {mtu}", e.count, e.size)
         }
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),

@@ -98,9 +98,11 @@ impl<'a> Leg<'a> {
     }
 
     fn request(&self, session: &str) -> v1::CreateLegRequest {
-        let protection = |key: Option<&Key>| match key {
-            Some(_) => Protection::Srtp as i32,
-            None => Protection::Plain as i32,
+        // A key that is installed by other means is asked for in the configuration.
+        let protection = |key: Option<&Key>, configured: i32| match (key, configured) {
+            (Some(_), _) => Protection::Srtp as i32,
+            (None, 0) => Protection::Plain as i32,
+            (None, configured) => configured,
         };
         v1::CreateLegRequest {
             session: session.to_owned(),
@@ -108,8 +110,8 @@ impl<'a> Leg<'a> {
             config: Some(v1::LegConfig {
                 local: self.local.to_string(),
                 remote: self.remote.map(|remote| remote.to_string()).unwrap_or_default(),
-                inbound: protection(self.inbound),
-                outbound: protection(self.outbound),
+                inbound: protection(self.inbound, self.config.inbound),
+                outbound: protection(self.outbound, self.config.outbound),
                 ..self.config.clone()
             }),
         }

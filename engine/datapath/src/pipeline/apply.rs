@@ -13,7 +13,8 @@ use crate::port::MAX_NUMBER;
 use crate::route::Route;
 use crate::stream::expiring_below;
 use crate::{
-    Command, CommandError, Direction, LegId, LegSetup, LegUpdate, Protection, RouteId, RouteOptions,
+    Command, CommandError, Direction, DropReason, LegId, LegSetup, LegUpdate, Protection, RouteId,
+    RouteOptions,
 };
 
 pub(super) type Applied = Result<(), CommandError>;
@@ -299,7 +300,7 @@ impl Pipeline {
         io: &mut impl PacketIo,
         pool: &mut Pool,
     ) -> Applied {
-        let (_, leg) = self.leg_mut(id)?;
+        let (slot, leg) = self.leg_mut(id)?;
         if component == Component::Rtcp && leg.rtcp.is_none() {
             return Err(CommandError::NoRtcpComponent(id));
         }
@@ -316,6 +317,11 @@ impl Pipeline {
         frame.set_egress(meta);
         leg.counters().injected.add(1);
         self.stats.injected.add(1);
+        if let Some(mtu) = meta.exceeded(bytes.len()) {
+            self.tell_too_big(slot, meta.packet_len(bytes.len()), Some(mtu));
+            self.discard(frame, slot, DropReason::MtuExceeded, pool);
+            return Ok(());
+        }
         self.stats.sent.add(1);
         let mut tx = FrameBatch::new();
         // Has room: it is empty.

@@ -54,6 +54,12 @@ impl Pipeline {
 
     /// Counts a packet and puts it with those that are handed over next.
     fn hand_over(&mut self, packet: Outgoing, at: u64, pool: &mut Pool, transmit: &mut impl Transmit) {
+        let Outgoing { frame, leg, .. } = &packet;
+        let excess = frame.egress().and_then(|meta| Some((*meta, meta.exceeded(frame.len())?)));
+        if let Some((meta, mtu)) = excess {
+            self.tell_too_big(*leg, meta.packet_len(frame.len()), Some(mtu));
+            return self.discard(packet.frame, packet.leg, DropReason::MtuExceeded, pool);
+        }
         self.count_sent(&packet, at);
         if self.tx.is_full() {
             transmit(pool, &mut self.tx);

@@ -332,14 +332,20 @@ impl Pipeline {
     /// knows them, and those that the leg's peer knows as their own sender does (RFC 3550 §7.2).
     fn rewrite_rtcp(&self, compound: &mut [u8], from: u32, binding: &Binding) {
         let rewrites = |slot| self.legs.get(slot).map_or(0, |leg| leg.rewrites);
-        let (sent, received) = (rewrites(binding.to) > 0, rewrites(from) > 0);
+        let maps = self.routes.get(binding.route).map(|route| route.options.as_ref());
+        let maps = maps.filter(|options| !options.ssrcs.is_empty());
+        let (sent, received) = (rewrites(binding.to) > 0 || maps.is_some(), rewrites(from) > 0);
         if !sent && !received {
             return;
         }
         rewrite_ssrcs(compound, |ssrc| {
             let renamed = || {
-                let stream = self.streams.get(self.stream_ids.get(&(from, ssrc))?)?;
-                stream.bindings.iter().find(|other| other.route == binding.route)?.rewrite
+                let Some(stream) = self.stream_ids.get(&(from, ssrc)) else {
+                    // It was not heard yet, or no longer is: a goodbye, or a description.
+                    return maps.map(|options| options.sent_ssrc(ssrc)).filter(|sent| *sent != ssrc);
+                };
+                let bindings = &self.streams.get(stream)?.bindings;
+                bindings.iter().find(|other| other.route == binding.route)?.rewrite
             };
             let original = || {
                 let stream = self.streams.get(self.renamed.get(&(from, ssrc))?)?;

@@ -21,6 +21,7 @@ mod legs;
 mod migrate;
 mod ports;
 mod positions;
+mod trouble;
 mod unprotect;
 
 use std::collections::HashMap;

@@ -267,6 +267,39 @@ fn reports_name_streams_as_their_reader_knows_them() {
     }
 }
 
+/// A sender report with a description and a goodbye of two sources, of which one may never have been heard.
+fn farewell(sender: u32, other: u32) -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let mut compound = words(&[0x80c8_0006, sender, 1, 2, 3, 4, 5]);
+    compound.extend(words(&[0x82ca_0006, sender, 0x0103_6161, 0x6100_0000, other, 0x0103_6262, 0x6200_0000]));
+    compound.extend(words(&[0x82cb_0002, sender, other]));
+    compound
+}
+
+#[test]
+fn sources_that_were_not_heard_yet_or_no_longer_are_mapped_in_descriptions_and_goodbyes_too() {
+    for outbound in [Plain, Srtp] {
+        let mut harness = Harness::new();
+        harness.leg(1, Srtp, Plain);
+        harness.leg(2, Plain, outbound);
+        harness.leg(3, Plain, outbound);
+        let maps = RouteOptions { ssrcs: vec![(7, 70), (8, 80)], ..RouteOptions::default() };
+        harness.route_with(2, 1, 2, maps);
+        harness.route(3, 1, 3);
+        let (mut alice, mut bob, mut carol) = (Peer::of(1, 7, 0), Peer::of(2, 0, 70), Peer::of(3, 0, 7));
+        let clear = |peer: &mut Peer, bytes: &[u8]| match outbound {
+            Plain => bytes.to_vec(),
+            Srtp => peer.unprotect(bytes).unwrap(),
+        };
+        for _ in 0..2 {
+            let sent = harness.receive(1, &alice.protect(&farewell(7, 8)));
+            assert_eq!(clear(&mut bob, &sent[0].bytes), farewell(70, 80));
+            assert_eq!(clear(&mut carol, &sent[1].bytes), farewell(7, 8), "the other route maps nothing");
+            harness.receive(1, &Peer::of(1, 8, 0).protect(&rtp(8, 1)));
+        }
+    }
+}
+
 #[test]
 fn a_mapping_that_changes_takes_the_stream_along() {
     let mut harness = Harness::new();

@@ -11,3 +11,4 @@ mod positions;
 mod property;
 mod steering;
 mod support;
+mod trouble;

@@ -1,13 +1,15 @@
 //! From two addresses to the Ethernet header between them.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
     VlanProtocol,
 };
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
@@ -19,13 +21,20 @@ use super::exchange::{Answer, Exchange};
 use crate::NextHop;
 
 const UDP: u8 = 17;
+/// After this time without a word from a neighbour that is in use, it is asked whether it is there.
+const UNCONFIRMED: Duration = Duration::from_secs(4);
+/// `USER_HZ`: the unit of the kernel's times of neighbours.
+const TICKS_PER_SECOND: u32 = 100;
 
 /// Looks next hops up, in the network namespace of the thread that opened it.
 pub struct Resolver {
     exchange: Exchange,
     allowed: Vec<u32>,
-    /// Whether the kernel lets us have stale neighbours checked (CAP_NET_ADMIN).
+    /// Whether the kernel lets us have neighbours checked (CAP_NET_ADMIN).
     may_probe: bool,
+    /// What was found since [`Resolver::refresh`]: many peers have few next hops.
+    links: HashMap<u32, Link>,
+    neighbours: HashMap<(u32, IpAddr), [u8; 6]>,
 }
 
 /// Where a route leads.
@@ -37,6 +46,7 @@ struct Route {
 }
 
 /// An Ethernet interface, or a VLAN on one.
+#[derive(Clone, Copy)]
 struct Link {
     /// The interface that carries the frames.
     carrier: u32,
@@ -61,10 +71,34 @@ impl Resolver {
     /// Opens a netlink socket. Only next hops over the `allowed` interfaces, by index, are ever found:
     /// those with AF_XDP sockets.
     pub fn open(allowed: Vec<u32>) -> Result<Self, NetlinkError> {
-        Ok(Self { exchange: Exchange::open()?, allowed, may_probe: true })
+        Ok(Self {
+            exchange: Exchange::open()?,
+            allowed,
+            may_probe: true,
+            links: HashMap::new(),
+            neighbours: HashMap::new(),
+        })
     }
 
-    /// The next hop of UDP datagrams from `local` to `remote`. `None` while there is no route, no
+    /// Forgets the interfaces and neighbours that were found so far: from now on they are asked for anew.
+    pub fn refresh(&mut self) {
+        self.links.clear();
+        self.neighbours.clear();
+    }
+
+    /// Whether a neighbour is what it was when it was looked up: that the kernel has checked it is no news.
+    pub(super) fn is_known(&self, neighbour: &NeighbourMessage) -> bool {
+        let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
+        });
+        let known = address.and_then(|at| self.neighbours.get(&(neighbour.header.ifindex, at)));
+        known.is_some_and(|known| read_neighbour(neighbour) == Some(*known))
+    }
+
+    /// The next hop of UDP datagrams from `local` to `remote`. Interfaces and neighbours are as they were when they were
+    /// first asked for since [`Self::refresh`]. `None` while there is no route, no
     /// resolved neighbour, or no way over an allowed Ethernet interface.
     pub fn next_hop(
         &mut self,
@@ -72,11 +106,13 @@ impl Resolver {
         remote: SocketAddr,
     ) -> Result<Option<NextHop>, NetlinkError> {
         let Some(route) = self.route(local, remote)? else { return Ok(None) };
-        let Some(link) = self.link(route.interface)? else { return Ok(None) };
+        let Some(link) = self.known_link(route.interface)? else { return Ok(None) };
         if !self.allowed.contains(&link.carrier) {
             return Ok(None);
         }
-        let Some(destination) = self.neighbour(route.interface, route.neighbour)? else { return Ok(None) };
+        let Some(destination) = self.known_neighbour(route.interface, route.neighbour)? else {
+            return Ok(None);
+        };
         Ok(Some(NextHop {
             ifindex: link.carrier,
             source: link.mac,
@@ -119,24 +155,49 @@ impl Resolver {
         let Answer::Found(RouteNetlinkMessage::NewNeighbour(found)) = self.exchange.ask(question)? else {
             return Ok(None);
         };
-        if found.header.state == NeighbourState::Stale {
+        if is_unconfirmed(&found) {
             self.probe(interface, address)?;
+            if !self.may_probe && found.header.state == NeighbourState::Stale {
+                // What the kernel sends to it has the kernel check it as well.
+                return Ok(None);
+            }
         }
         Ok(read_neighbour(&found))
     }
 
-    /// Frames sent past the kernel do not tell it that the neighbour is in use, and a stale entry would
-    /// never be checked again: say so (`NTF_USE`).
+    /// Frames sent past the kernel do not tell it that the neighbour is in use: it would never look whether that is
+    /// still there, and still has that address. Has it ask now; until the answer, or the want of one, the entry is
+    /// good (RFC 4861 §7.3.3, and the same for ARP).
     fn probe(&mut self, interface: u32, address: IpAddr) -> Result<(), NetlinkError> {
         if !self.may_probe {
             return Ok(());
         }
         let mut order = neighbour(interface, address);
-        order.header.flags = NeighbourFlags::Use;
+        order.header.state = NeighbourState::Probe;
+        // Without NLM_F_CREATE one that is gone by now is not made anew, and without NLM_F_REPLACE the entry keeps
+        // what else is known of it.
         if let Answer::Refused(error) = self.exchange.order(RouteNetlinkMessage::NewNeighbour(order))? {
             self.may_probe = error.raw_os_error() != Some(libc::EPERM);
         }
         Ok(())
+    }
+
+    fn known_neighbour(&mut self, interface: u32, address: IpAddr) -> Result<Option<[u8; 6]>, NetlinkError> {
+        if let Some(known) = self.neighbours.get(&(interface, address)) {
+            return Ok(Some(*known));
+        }
+        let found = self.neighbour(interface, address)?;
+        self.neighbours.extend(found.map(|mac| ((interface, address), mac)));
+        Ok(found)
+    }
+
+    fn known_link(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        if let Some(known) = self.links.get(&index) {
+            return Ok(Some(*known));
+        }
+        let found = self.link(index)?;
+        self.links.extend(found.map(|link| (index, link)));
+        Ok(found)
     }
 
     fn link(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
@@ -203,6 +264,22 @@ fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
         RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
         _ => None,
     })
+}
+
+/// Whether nothing confirmed for a while that the neighbour is there.
+fn is_unconfirmed(found: &NeighbourMessage) -> bool {
+    let confirmed = found.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::CacheInfo(info) => Some(info.confirmed / TICKS_PER_SECOND),
+        _ => None,
+    });
+    match found.header.state {
+        NeighbourState::Stale => true,
+        NeighbourState::Reachable => {
+            confirmed.is_some_and(|seconds| u64::from(seconds) >= UNCONFIRMED.as_secs())
+        }
+        // Being checked, or not to be.
+        _ => false,
+    }
 }
 
 fn read_neighbour(found: &NeighbourMessage) -> Option<[u8; 6]> {

@@ -3,11 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::RecvFlags;
 
-use super::NetlinkError;
+use super::{NetlinkError, Resolver};
 use crate::poll;
 
 /// Links, neighbours, addresses, routes and rules of IPv4 and IPv6, and next-hop objects (`RTNLGRP_*`).
@@ -46,14 +49,27 @@ impl Watcher {
 
     /// Whether anything changed since the last call; does not block.
     pub fn changed(&mut self) -> bool {
+        self.changed_unless(|_| false)
+    }
+
+    /// The same, but for neighbours that are what `resolver` found: those in use are checked every few seconds, and
+    /// that would have all peers looked up as often.
+    pub fn changed_for(&mut self, resolver: &Resolver) -> bool {
+        self.changed_unless(|neighbour| resolver.is_known(neighbour))
+    }
+
+    fn changed_unless(&mut self, is_known: impl Fn(&NeighbourMessage) -> bool) -> bool {
         let mut changed = false;
-        // What exactly changed does not matter, so that a notification cut short is as good as a whole one.
-        let mut message = [0_u8; 64];
+        let mut message = [0_u8; 512];
         loop {
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
             match rustix::net::recv(&self.socket, message.as_mut_slice(), flags) {
-                // NOBUFS: notifications were lost, since there were many.
-                Ok(_) | Err(rustix::io::Errno::NOBUFS) => changed = true,
+                // What exactly else changed does not matter, so that one cut short is as good as a whole one.
+                Ok((_, length)) => {
+                    changed |= !neighbour(message.get(..length)).is_some_and(|known| is_known(&known));
+                }
+                // Notifications were lost, since there were many.
+                Err(rustix::io::Errno::NOBUFS) => changed = true,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return changed,
             }
@@ -64,6 +80,19 @@ impl Watcher {
     pub fn wait(&mut self, timeout: Duration) -> bool {
         poll::wait(&[self.socket.as_fd()], timeout);
         self.changed()
+    }
+}
+
+/// The neighbour, if that is all that a notification is about.
+fn neighbour(notification: Option<&[u8]>) -> Option<NeighbourMessage> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(notification?).ok()?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour))
+            if message.header.length as usize == notification?.len() =>
+        {
+            Some(neighbour)
+        }
+        _ => None,
     }
 }
 

@@ -79,6 +79,11 @@ impl Buffers {
         self.empty.is_empty()
     }
 
+    /// Buffers that the kernel has.
+    pub(super) fn filled(&self) -> usize {
+        self.frames.len() - self.empty.len()
+    }
+
     /// Takes the frame that the kernel filled.
     pub(super) fn take(&mut self, id: u16) -> Option<Frame> {
         let frame = self.frames.get_mut(usize::from(id))?.take()?;

@@ -3,12 +3,13 @@
 
 mod address;
 mod buffers;
+mod errors;
 mod files;
 mod sends;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -18,14 +19,21 @@ use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::address::{NAME_LEN, decode};
 use self::buffers::{Buffers, GROUP, OFFSET};
+use self::errors::Report;
 use self::files::{Files, Target};
 use self::sends::Sends;
 use crate::clock::now;
-use crate::{Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, TxMeta, Waker};
+use crate::{
+    Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, Trouble, TroubleKind, TxMeta, Waker,
+};
 
 const ENTRIES: u32 = 1024;
 const SENDS: u32 = 512;
 const MIN_BUFFERS: u32 = 16;
+/// Pieces of news that are kept until they are taken.
+const TROUBLES: usize = 256;
+/// Errors taken from one socket in one go.
+const ERRORS: usize = 64;
 
 /// Why io_uring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +69,7 @@ impl From<io::Error> for UringError {
 struct Receiver {
     token: SocketToken,
     /// Kept open; the ring knows it by `target`.
-    _socket: Arc<UdpSocket>,
+    socket: Arc<UdpSocket>,
     target: Target,
     local: SocketAddr,
     /// Tells completions of this use of the place from those of an earlier one.
@@ -95,11 +103,16 @@ pub struct UringIo {
     /// Places in `receivers` without one.
     vacant: Vec<u32>,
     by_token: HashMap<SocketToken, u32>,
-    /// Places to be armed, with their generation: others may have them by now.
-    idle: Vec<(u32, u32)>,
+    /// Places to be armed, the one that waits longest first, with their generation: others may have them by now.
+    idle: VecDeque<(u32, u32)>,
     generation: u32,
     arrived: VecDeque<Frame>,
     spent: Vec<Frame>,
+    troubles: VecDeque<Trouble>,
+    /// Places whose queues of errors were not taken to the end.
+    troubled: Vec<u32>,
+    /// Whether a send waits to be tried again.
+    again: bool,
     counters: IoCounters,
 }
 
@@ -131,10 +144,13 @@ impl UringIo {
             receivers: Vec::new(),
             vacant: Vec::new(),
             by_token: HashMap::new(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             generation: 0,
             arrived: VecDeque::with_capacity(entries as usize),
             spent: Vec::with_capacity((entries + SENDS) as usize),
+            troubles: VecDeque::with_capacity(TROUBLES),
+            troubled: Vec::new(),
+            again: false,
             counters: IoCounters::default(),
         })
     }
@@ -142,19 +158,19 @@ impl UringIo {
     /// Starts receiving on a socket.
     pub fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
         let local = socket.local_addr()?;
+        errors::prepare(&socket)?;
         self.unregister(token);
         self.generation = self.generation.wrapping_add(1);
         let place = self.vacant.pop().unwrap_or(self.receivers.len() as u32);
         let target = self.files.set(&self.ring.submitter(), place, socket.as_raw_fd());
         let generation = self.generation;
-        let receiver =
-            Receiver { token, _socket: socket, target, local, generation, closing: false, idle: true };
+        let receiver = Receiver { token, socket, target, local, generation, closing: false, idle: true };
         match self.receivers.get_mut(place as usize) {
             Some(slot) => *slot = Some(receiver),
             None => self.receivers.push(Some(receiver)),
         }
         self.by_token.insert(token, place);
-        self.idle.push((place, generation));
+        self.idle.push_back((place, generation));
         self.arm();
         self.submit();
         Ok(())
@@ -201,9 +217,13 @@ impl UringIo {
         if !self.buffers.refill(pool) {
             self.counters.pool_empty += 1;
         }
+        for place in std::mem::take(&mut self.troubled) {
+            self.take_errors(place);
+        }
         self.arm();
         self.submit();
         self.reap();
+        self.try_again();
         self.spent.drain(..).for_each(|frame| pool.free(frame));
     }
 
@@ -245,13 +265,29 @@ impl UringIo {
         if self.sends.under_way() > 0 {
             self.submit();
             self.reap();
+            self.try_again();
         }
         self.spent.drain(..).for_each(|frame| pool.free(frame));
     }
 
-    /// Whether something arrived that nobody has taken yet.
-    pub fn has_arrived(&self) -> bool {
-        !self.arrived.is_empty()
+    /// Has the kernel look at sends that failed through no fault of their own.
+    fn try_again(&mut self) {
+        // Ends: each send is tried again but a few times.
+        while std::mem::take(&mut self.again) {
+            self.submit();
+            self.reap();
+        }
+    }
+
+    /// The next piece of news of datagrams that were sent from registered sockets' addresses.
+    pub fn take_trouble(&mut self) -> Option<Trouble> {
+        self.troubles.pop_front()
+    }
+
+    /// Whether there is something to do at once: something arrived that nobody has taken yet, or sockets wait for
+    /// their turn.
+    pub fn is_busy(&self) -> bool {
+        !self.arrived.is_empty() || (!self.idle.is_empty() && self.buffers.filled() > 0)
     }
 
     /// Becomes readable when there are completions, until [`Self::heard`].
@@ -285,8 +321,11 @@ impl UringIo {
         }
     }
 
+    /// Begins to receive on sockets on which nothing is under way: on as many as there are buffers. Were it on more,
+    /// in a burst to many sockets each turn would cost as much as there are sockets, for what few buffers hold.
     fn arm(&mut self) {
-        while let Some((place, generation)) = self.idle.pop() {
+        for _ in 0..self.buffers.filled() {
+            let Some((place, generation)) = self.idle.pop_front() else { return };
             let Some(Some(receiver)) = self.receivers.get_mut(place as usize) else { continue };
             if receiver.generation != generation || receiver.closing {
                 continue;
@@ -305,7 +344,7 @@ impl UringIo {
     fn rest(&mut self, place: u32) {
         if let Some(Some(receiver)) = self.receivers.get_mut(place as usize) {
             receiver.idle = true;
-            self.idle.push((place, receiver.generation));
+            self.idle.push_back((place, receiver.generation));
         }
     }
 
@@ -333,23 +372,80 @@ impl UringIo {
             let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
             match data >> 56 {
                 RECEIVE => self.received(data, result, flags),
-                SEND => self.sent(data as u32, result),
+                SEND => self.completed(data as u32, result),
                 _ => {}
             }
         }
     }
 
-    fn sent(&mut self, number: u32, result: i32) {
-        match -result {
-            ..=0 => self.counters.sent[Path::IoUring as usize] += 1,
-            libc::EMSGSIZE => self.counters.send_too_big += 1,
-            libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH => {
-                self.counters.socket_errors += 1;
-                self.counters.send_failed += 1;
-            }
-            _ => self.counters.send_failed += 1,
+    fn completed(&mut self, number: u32, result: i32) {
+        if result >= 0 {
+            self.counters.sent[Path::IoUring as usize] += 1;
+        } else if !self.failed(number, -result) {
+            return;
         }
         self.spent.extend(self.sends.finish(number));
+    }
+
+    /// A send failed, with this error; whether for good.
+    #[cold]
+    fn failed(&mut self, number: u32, error: i32) -> bool {
+        let sent = self.sends.frame(number).and_then(|frame| Some((*frame.egress()?, frame.payload())));
+        let Some((meta, payload)) = sent else { return true };
+        let head = std::array::from_fn(|at| payload.get(at).copied().unwrap_or_default());
+        let length = payload.len();
+        let place = self.by_token.get(&meta.socket).copied();
+        let mtu = match (is_news(error), place) {
+            (true, Some(place)) => self.take_errors(place).filter(|(remote, _)| *remote == meta.remote.ip()),
+            _ => None,
+        };
+        // Where the kernel did not refuse this very datagram, it told of an earlier one's fate.
+        if is_news(error) && mtu.is_none() && self.send_again(number, place) {
+            return false;
+        }
+        if error == libc::EMSGSIZE {
+            self.counters.send_too_big += 1;
+            let kind = TroubleKind::TooBig { head, length, mtu: mtu.map(|(_, mtu)| mtu) };
+            self.tell(meta.socket, meta.remote, kind);
+        } else {
+            self.counters.send_failed += 1;
+        }
+        true
+    }
+
+    fn send_again(&mut self, number: u32, place: Option<u32>) -> bool {
+        let receiver = place.and_then(|place| self.receivers.get(place as usize)?.as_ref());
+        let Some(target) = receiver.map(|receiver| receiver.target) else { return false };
+        let Some(entry) = self.sends.again(number, target) else { return false };
+        self.again = true;
+        self.push(&entry.user_data(user_data(SEND, 0, number)))
+    }
+
+    /// Takes what a socket was told of the fate of datagrams: as long as that waits, the socket calls for
+    /// attention. To whom a datagram was refused last, and what the path takes.
+    fn take_errors(&mut self, place: u32) -> Option<(IpAddr, u32)> {
+        let receiver = self.receivers.get(place as usize)?.as_ref()?;
+        let (token, socket) = (receiver.token, Arc::clone(&receiver.socket));
+        let mut refused = None;
+        for _ in 0..ERRORS {
+            let Some(report) = errors::next(&socket) else { return refused };
+            match report {
+                Report::Icmp(remote, kind) => {
+                    self.counters.socket_errors += 1;
+                    self.tell(token, remote, kind);
+                }
+                Report::Refused(remote, mtu) => refused = Some((remote.ip(), mtu)),
+                Report::Other => {}
+            }
+        }
+        self.troubled.push(place);
+        refused
+    }
+
+    fn tell(&mut self, socket: SocketToken, remote: SocketAddr, kind: TroubleKind) {
+        if self.troubles.len() < TROUBLES {
+            self.troubles.push_back(Trouble { socket, remote, kind });
+        }
     }
 
     fn received(&mut self, data: u64, result: i32, flags: u32) {
@@ -369,8 +465,11 @@ impl UringIo {
                 self.rest(place);
             }
         }
-        if result < 0 && -result != libc::ENOBUFS && -result != libc::ECANCELED {
-            self.counters.socket_errors += 1;
+        match -result {
+            ..=0 | libc::ECANCELED => {}
+            libc::ENOBUFS => self.counters.buffers_empty += 1,
+            error if is_news(error) => drop(self.take_errors(place)),
+            _ => self.counters.socket_errors += 1,
         }
         if closing && cqueue::more(flags) {
             self.cancel(data);
@@ -394,6 +493,24 @@ impl UringIo {
             self.spent.push(frame);
         }
     }
+}
+
+/// Whether an error is what ICMP makes of it (`icmp_err_convert` of the kernel): it tells of an earlier datagram, and
+/// not of the one that was to be received or sent. `EMSGSIZE` may be either.
+const fn is_news(error: i32) -> bool {
+    matches!(
+        error,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::EPROTO
+            | libc::EACCES
+            | libc::EMSGSIZE
+    )
 }
 
 /// Finds source and payload in what the kernel wrote. `None` if the datagram did not fit.

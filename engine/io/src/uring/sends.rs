@@ -6,6 +6,10 @@ use super::address::{NAME_LEN, encode, traffic_class};
 use super::files::Target;
 use crate::{Frame, TxMeta};
 
+/// How often a send is tried again. News of another datagram makes a send fail, and each failure takes one piece of
+/// news away.
+const RETRIES: u8 = 3;
+
 /// One `sendmsg`: header, vector, address, control message, and the frame that it sends.
 struct Slot {
     header: libc::msghdr,
@@ -13,6 +17,8 @@ struct Slot {
     name: [u8; NAME_LEN],
     control: [u64; 3],
     frame: Option<Frame>,
+    /// How often it was tried again.
+    retries: u8,
 }
 
 /// A fixed number of slots that never move.
@@ -33,6 +39,7 @@ impl Sends {
             name: [0; NAME_LEN],
             control: [0; 3],
             frame: None,
+            retries: 0,
         };
         Self { slots: (0..slots).map(slot).collect(), free: (0..slots).rev().collect() }
     }
@@ -71,8 +78,20 @@ impl Sends {
             slot.header.msg_control = slot.control.as_mut_ptr().cast();
             slot.header.msg_controllen = size_of_val(&slot.control);
         }
-        slot.frame = Some(frame);
+        (slot.frame, slot.retries) = (Some(frame), 0);
         Ok((number, socket.send(&raw const slot.header)))
+    }
+
+    /// What a send sends.
+    pub(super) fn frame(&self, number: u32) -> Option<&Frame> {
+        self.slots.get(number as usize)?.frame.as_ref()
+    }
+
+    /// The entry of a send that failed through no fault of its own; `None` if that happened too often.
+    pub(super) fn again(&mut self, number: u32, socket: Target) -> Option<Entry> {
+        let slot = self.slots.get_mut(number as usize).filter(|slot| slot.frame.is_some())?;
+        slot.retries += 1;
+        (slot.retries <= RETRIES).then(|| socket.send(&raw const slot.header))
     }
 
     /// Ends a send and gives its frame back.
