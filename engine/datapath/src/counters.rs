@@ -233,6 +233,7 @@ pub struct WorkerCounters {
     pub(crate) routes: Counter,
     pub(crate) streams: Counter,
     pub(crate) egress_contexts: Counter,
+    pub(crate) overloaded: Counter,
     pub(crate) rounds: Counter,
     pub(crate) commands: Counter,
     pub(crate) latency: Histogram,
@@ -254,6 +255,8 @@ impl WorkerStats {
         published.pool_empty.set(io.pool_empty);
         published.receive_malformed.set(io.receive_malformed);
         published.socket_errors.set(io.socket_errors);
+        published.ring_dropped.set(io.ring_dropped);
+        published.socket_dropped.set(io.socket_dropped);
     }
 
     /// What was counted so far.
@@ -275,6 +278,7 @@ impl WorkerStats {
             routes: counters.routes.get(),
             streams: counters.streams.get(),
             egress_contexts: counters.egress_contexts.get(),
+            overloaded: counters.overloaded.get() != 0,
             rounds: counters.rounds.get(),
             commands: counters.commands.get(),
             latency: counters.latency.snapshot(),
@@ -293,6 +297,8 @@ struct PublishedIo {
     pool_empty: Counter,
     receive_malformed: Counter,
     socket_errors: Counter,
+    ring_dropped: Counter,
+    socket_dropped: Counter,
 }
 
 impl PublishedIo {
@@ -306,6 +312,8 @@ impl PublishedIo {
             pool_empty: self.pool_empty.get(),
             receive_malformed: self.receive_malformed.get(),
             socket_errors: self.socket_errors.get(),
+            ring_dropped: self.ring_dropped.get(),
+            socket_dropped: self.socket_dropped.get(),
         }
     }
 }
@@ -344,6 +352,8 @@ pub struct WorkerSnapshot {
     pub streams: u64,
     /// Contexts for sending now.
     pub egress_contexts: u64,
+    /// Whether the kernel has to drop what this worker does not take in time, or had to within the last second.
+    pub overloaded: bool,
     /// Rounds of the worker's loop; one that stands still while legs exist is stuck.
     pub rounds: u64,
     /// Commands applied.
