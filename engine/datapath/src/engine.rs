@@ -15,8 +15,8 @@ use crate::counters::{WorkerSnapshot, WorkerStats};
 use crate::event::{self, EventReceiver};
 use crate::guard::Guard;
 use crate::inbox::{Envelope, Inbox};
-use crate::memory::{self, WorkerMemory};
 use crate::launch::{Placement, Plan, Ready, live};
+use crate::memory::{self, WorkerMemory};
 use crate::pipeline::{Resolver, Shared, Steering};
 use crate::report::{EngineReport, InterfaceReport, WorkerReport};
 use crate::setup::{self, Nic};
@@ -222,7 +222,8 @@ impl Engine {
         EngineReport {
             kernel: self.kernel,
             path: path.unwrap_or(Path::IoUring),
-            memory: self.in_common + self.workers.iter().map(|worker| worker.report.memory.total()).sum::<u64>(),
+            memory: self.in_common
+                + self.workers.iter().map(|worker| worker.report.memory.total()).sum::<u64>(),
             workers: workers.collect(),
             interfaces,
         }

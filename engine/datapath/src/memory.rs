@@ -183,7 +183,10 @@ mod tests {
     }
 
     fn assert_states(stated: u64, measured: u64) {
-        assert!(measured <= stated && stated <= measured + measured / 8, "{measured} measured, {stated} stated");
+        assert!(
+            measured <= stated && stated <= measured + measured / 8,
+            "{measured} measured, {stated} stated"
+        );
     }
 
     #[test]
@@ -203,7 +206,13 @@ mod tests {
 
     #[test]
     fn places_make_up_the_tables() {
-        let limits = Limits { legs: 1 << 14, routes: 1 << 14, streams: 1 << 14, egress_contexts: 1 << 14, ..Limits::default() };
+        let limits = Limits {
+            legs: 1 << 14,
+            routes: 1 << 14,
+            streams: 1 << 14,
+            egress_contexts: 1 << 14,
+            ..Limits::default()
+        };
         let Place { leg, stream, context, route } = Place::ONE;
         let sum = (leg + stream + context + route) << 14;
         let all = tables(&limits) as u64;

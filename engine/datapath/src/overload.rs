@@ -47,7 +47,9 @@ mod tests {
     fn an_overload_is_one_from_the_first_drop_to_a_second_without_any() {
         let mut overload = Overload::default();
         let mut seen = Vec::new();
-        for (tenth, dropped) in [(0, 0), (1, 5), (2, 5), (3, 9), (9, 9), (12, 20), (21, 20), (22, 20), (23, 20), (40, 21)] {
+        for (tenth, dropped) in
+            [(0, 0), (1, 5), (2, 5), (3, 9), (9, 9), (12, 20), (21, 20), (22, 20), (23, 20), (40, 21)]
+        {
             seen.extend(overload.look(dropped, tenth * CALM / 10).map(|change| (tenth, change)));
         }
         assert_eq!(seen, [(1, Change::Began), (22, Change::Ended(20)), (40, Change::Began)]);

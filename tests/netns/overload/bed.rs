@@ -21,6 +21,8 @@ pub const CALLS: u16 = 8;
 /// Where the good call's caller sends to, and from.
 pub const GOOD_PORT: u16 = 4500;
 pub const GOOD_PEER: u16 = 25_000;
+/// Where SRTP legs of the calls are, which nobody calls in earnest.
+pub const FORGED_PORT: u16 = 4600;
 
 /// Daemon, calls, generator.
 pub struct Bed {
@@ -59,13 +61,15 @@ impl Bed {
         let (mut deaf, mut sessions) = (Vec::new(), vec!["good".to_owned()]);
         for call in 0..CALLS {
             let (from, to) = (20_000 + 10 * call, 30_000 + 10 * call);
-            for port in [from, from + 1, to, to + 1] {
+            for port in [from, from + 1, to, to + 1, from + 2] {
                 deaf.push(site.peer(port)?.socket);
             }
             let key = Key::random(suite)?;
             let legs = [
                 Leg::new("p", site.at(4000 + 10 * call), site.world.peers_at(from)),
                 Leg::new("l", site.at(5000 + 10 * call), site.world.peers_at(to)).outbound(&key),
+                // Somebody who will not be heard for all the forgeries.
+                Leg::new("s", site.at(FORGED_PORT + 10 * call), site.world.peers_at(from + 2)).inbound(&key),
             ];
             let session = format!("call-{call}");
             site.gateway.create_call(&session, &legs, &[("p", "l")])?;
@@ -88,7 +92,7 @@ impl Bed {
     /// Streams are known, next hops as well.
     fn warm_up(&mut self) -> Result<()> {
         for _ in 0..20 {
-            self.flood.pour(&self.site, 2000.0, Duration::from_millis(100), &mut self.load.writer(Kind::Media))?;
+            self.flood.pour(2000.0, Duration::from_millis(100), &mut self.load.writer(Kind::Media))?;
             self.good_alone(2000.0, 20)?;
             thread::sleep(Duration::from_millis(100));
             if self.good_lost()? == 0 {
@@ -105,7 +109,7 @@ impl Bed {
     pub fn capacity(&mut self) -> Result<f64> {
         let time = Duration::from_secs(1);
         let before = self.books()?;
-        let poured = self.flood.pour(&self.site, f64::INFINITY, time, &mut self.load.writer(Kind::Media))?;
+        let poured = self.flood.pour(f64::INFINITY, time, &mut self.load.writer(Kind::Media))?;
         let seen = self.quiet_books()?.since(&before);
         seen.balance(poured)?;
         self.load.forget_rtcp();
@@ -117,14 +121,16 @@ impl Bed {
     pub fn good_alone(&mut self, rate: f64, count: usize) -> Result<u64> {
         let sealed = self.make_good(count)?;
         let mut writer = self.load.good_beside(&sealed, None);
-        self.flood.pour_all(&self.site, rate, count as u64, &mut writer)
+        self.flood.pour_all(rate, count as u64, &mut writer)?;
+        Ok(count as u64)
     }
 
     /// So many frames at this rate, of which every tenth is of the good call and the others are of this kind.
     pub fn good_beside(&mut self, kind: Kind, rate: f64, count: usize) -> Result<u64> {
         let sealed = self.make_good(count / 10)?;
         let mut writer = self.load.good_beside(&sealed, Some((kind, 9)));
-        self.flood.pour_all(&self.site, rate, count as u64, &mut writer)
+        self.flood.pour_all(rate, count as u64, &mut writer)?;
+        Ok(count as u64)
     }
 
     fn make_good(&mut self, count: usize) -> Result<Vec<Vec<u8>>> {

@@ -136,7 +136,8 @@ fn lost_on_the_wire(site: &Site) -> Result<u64> {
     let output = ethtool.args(["-S", site.peers_interface()]).output().context("cannot run ethtool")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = text.lines().filter_map(|line| line.trim().split_once(": "));
-    let errors = errors.filter(|(name, _)| name.starts_with("tx_queue_") && name.ends_with("_xdp_xmit_errors"));
+    let errors =
+        errors.filter(|(name, _)| name.starts_with("tx_queue_") && name.ends_with("_xdp_xmit_errors"));
     Ok(errors.filter_map(|(_, count)| count.parse::<u64>().ok()).sum())
 }
 

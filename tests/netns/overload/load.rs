@@ -1,12 +1,11 @@
 //! What is sent to the daemon: frames of one length, which padding behind the packet makes up to.
 
-
 use anyhow::Result;
 use sluice_tests::raw::{mac_of, udp_frame};
 use sluice_tests::rtp::{Source, sender_report};
 use sluice_tests::site::Site;
 
-use crate::bed::{CALLS, GOOD_PEER, GOOD_PORT};
+use crate::bed::{CALLS, FORGED_PORT, GOOD_PEER, GOOD_PORT};
 
 /// Octets of a frame: the headers, and RTP of 160 octets with a tag.
 pub const FRAME: usize = 14 + 20 + 8 + 12 + 160 + 10;
@@ -19,7 +18,7 @@ const CHECKSUM: usize = 14 + 20 + 6;
 pub enum Kind {
     /// Valid RTP of plain calls; every twentieth packet is RTCP.
     Media,
-    /// Packets of the good call's SSRC with wrong tags.
+    /// Packets of the good call's SSRC with wrong tags, to its leg and to others.
     Forged,
     /// Octets without a meaning, to ports of calls.
     Garbage,
@@ -37,7 +36,7 @@ pub struct Load {
     rtp: Vec<Vec<u8>>,
     rtcp: Vec<Vec<u8>>,
     garbage: Vec<Vec<u8>>,
-    forged: Vec<u8>,
+    forged: Vec<Vec<u8>>,
     good: Vec<u8>,
     sequences: Vec<u16>,
     turn: u64,
@@ -73,12 +72,14 @@ impl Load {
             frame(from, to, &[0; FRAME - HEADERS])
         })?;
         let sealed = [&Source::new(0x600d, 0).packet(0)[..], &[0xee; 10]].concat();
-        let forged = frame(GOOD_PEER, GOOD_PORT, &sealed)?;
+        let good = frame(GOOD_PEER, GOOD_PORT, &sealed)?;
+        let mut forged = calls(&|call| frame(20_002 + 10 * call, FORGED_PORT + 10 * call, &sealed))?;
+        forged.push(good.clone());
         Ok(Self {
             rtp,
             rtcp,
             garbage,
-            good: forged.clone(),
+            good,
             forged,
             sequences: vec![0; usize::from(CALLS)],
             turn: 0,
@@ -128,16 +129,17 @@ impl Load {
         self.turn += 1;
         let call = (self.turn % u64::from(CALLS)) as usize;
         match kind {
-            Kind::Media if self.turn.is_multiple_of(20) => self.write_rtcp(call, frame),
+            Kind::Media if self.turn.is_multiple_of(20) => self.write_rtcp(frame),
             Kind::Media => {
                 frame.copy_from_slice(&self.rtp[call]);
                 let sequence = &mut self.sequences[call];
                 *sequence = sequence.wrapping_add(1);
                 frame[HEADERS + 2..HEADERS + 4].copy_from_slice(&sequence.to_be_bytes());
             }
-            Kind::Rtcp => self.write_rtcp(call, frame),
+            Kind::Rtcp => self.write_rtcp(frame),
             Kind::Forged => {
-                frame.copy_from_slice(&self.forged);
+                let leg = (self.turn % self.forged.len() as u64) as usize;
+                frame.copy_from_slice(&self.forged[leg]);
                 let sequence = (self.random() as u16).to_be_bytes();
                 frame[HEADERS + 2..HEADERS + 4].copy_from_slice(&sequence);
             }
@@ -151,9 +153,8 @@ impl Load {
         }
     }
 
-    /// Among the RTP of a batch there is one of each call in turn.
-    fn write_rtcp(&mut self, call: usize, frame: &mut [u8]) {
-        frame.copy_from_slice(&self.rtcp[call]);
+    fn write_rtcp(&mut self, frame: &mut [u8]) {
+        frame.copy_from_slice(&self.rtcp[(self.rtcp_sent % u64::from(CALLS)) as usize]);
         self.rtcp_sent += 1;
     }
 

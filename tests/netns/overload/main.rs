@@ -5,9 +5,10 @@
 
 mod bed;
 mod books;
+mod legs;
 mod load;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::event::Kind as Event;
@@ -30,7 +31,7 @@ fn overload(datapath: &str) -> Result<()> {
     let capacity = bed.capacity()?;
     let before = bed.books()?;
     let mut media = bed.load.writer(Kind::Media);
-    let poured = bed.flood.pour(&bed.site, 3.0 * capacity, OVERLOAD, &mut media)?;
+    let poured = bed.flood.pour(3.0 * capacity, OVERLOAD, &mut media)?;
     drop(media);
     let after = bed.quiet_books()?;
     let seen = after.since(&before);
@@ -43,10 +44,9 @@ fn overload(datapath: &str) -> Result<()> {
     }
     let (sent, heard) = (bed.load.rtcp_sent(), bed.rtcp_heard()?);
     eprintln!("{datapath}: {heard} of {sent} RTCP packets got through, beside {lost} packets lost");
-    ensure!(heard * 100 >= sent * 95, "{heard} of {sent} RTCP packets got through an overload");
-    let worker = |event: &sluice_proto::v1::Event, over| {
-        matches!(&event.kind, Some(Event::Overload(overload)) if overload.over == over)
-    };
+    // Until the worker has noticed, some are lost with the rest.
+    ensure!(heard * 10 >= sent * 9, "{heard} of {sent} RTCP packets got through an overload");
+    let worker = |event: &sluice_proto::v1::Event, over| matches!(&event.kind, Some(Event::Overload(overload)) if overload.over == over);
     for over in [false, true] {
         let told = bed.site.gateway.wait_for_event(Duration::from_secs(5), |event| worker(event, over));
         told.with_context(|| format!("no event of an overload that is over: {over}"))?;
@@ -55,7 +55,7 @@ fn overload(datapath: &str) -> Result<()> {
     ensure!(bed.site.gateway.healthy()?, "{}", bed.site.gateway.log());
     for trial in 1.. {
         let before = bed.books()?;
-        let poured = bed.good_alone(SHARE * capacity, 2000)?;
+        let poured = bed.good_alone(2000.0, 2000)?;
         let seen = bed.quiet_books()?.since(&before);
         seen.balance(poured)?;
         let lost = bed.good_lost()?;
@@ -117,23 +117,28 @@ const MARGIN: u64 = 4 << 20;
 fn memory_stays_flat_and_the_daemon_well_whatever_comes() -> Result<()> {
     needs_root!();
     let seconds = std::env::var("SLUICE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
-    let slice = Duration::from_millis(500);
-    let rounds = (seconds * 2 / (Kind::ALL.len() as u64 * 2)).max(2);
+    let (each, slice) = (Duration::from_secs(seconds) / 2, Duration::from_millis(500));
     for datapath in ["auto", "io_uring"] {
         let mut bed = Bed::new(datapath)?;
-        let mut first = None;
-        for round in 0..rounds.div_ceil(2) + 1 {
+        let (mut first, begun) = (None, Instant::now());
+        for round in 0.. {
+            if round > 1 && begun.elapsed() >= each {
+                break;
+            }
             for kind in Kind::ALL {
                 let before = bed.books()?;
                 // As fast as this machine can.
-                let poured = bed.flood.pour(&bed.site, f64::INFINITY, slice, &mut bed.load.writer(kind))?;
+                let poured = bed.flood.pour(f64::INFINITY, slice, &mut bed.load.writer(kind))?;
                 bed.quiet_books()?.since(&before).balance(poured).with_context(|| format!("{kind:?}"))?;
             }
             ensure!(bed.site.gateway.healthy()?, "{}", bed.site.gateway.log());
             let resident = books::resident(bed.site.gateway.id())?;
             eprintln!("{datapath}, round {round}: {} KiB resident", resident >> 10);
             let first = *first.get_or_insert(resident);
-            ensure!(resident <= first + MARGIN, "{first} bytes after the first round, {resident} after {round}");
+            ensure!(
+                resident <= first + MARGIN,
+                "{first} bytes after the first round, {resident} after {round}"
+            );
         }
         let log = bed.site.gateway.log();
         ensure!(!log.contains("panicked"), "{log}");

@@ -22,7 +22,13 @@ impl Printer {
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "sluice {}, up {} s", info.version, info.uptime_seconds)?;
-        writeln!(out, "path {}, kernel {}, {} MiB set aside", info.path, info.kernel, info.memory_bytes >> 20)?;
+        writeln!(
+            out,
+            "path {}, kernel {}, {} MiB set aside",
+            info.path,
+            info.kernel,
+            info.memory_bytes >> 20
+        )?;
         let mut interfaces = table(&["interface", "path", "queues", "attached", "remarks"]);
         for interface in &info.interfaces {
             interfaces.add_row([
@@ -272,7 +278,9 @@ fn sentence(kind: &Kind) -> String {
             format!("{} datagram of {} bytes from {}{answered}{untold}", e.protocol, e.length, e.remote)
         }
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
-        Kind::Overload(e) if e.over => format!("worker {}: overload is over; {} dropped", e.worker, e.dropped),
+        Kind::Overload(e) if e.over => {
+            format!("worker {}: overload is over; {} dropped", e.worker, e.dropped)
+        }
         Kind::Overload(e) => format!("worker {}: overload: the newest packets are dropped", e.worker),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),
     }

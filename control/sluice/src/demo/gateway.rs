@@ -154,6 +154,12 @@ pub struct Settings<'a> {
     pub addresses: Vec<std::net::IpAddr>,
     /// `auto`, `xdp-native`, `xdp-generic` or `io_uring`.
     pub datapath: &'a str,
+    /// How many workers; `None`: one per core.
+    pub workers: Option<u32>,
+    /// The port that legs may share.
+    pub shared_port: Option<u16>,
+    /// Room for so many legs, if not for as many as usual.
+    pub legs: Option<u32>,
 }
 
 /// A running daemon and a connection to its API.
@@ -392,7 +398,16 @@ fn configuration_text(settings: &Settings<'_>, socket: &Path) -> Result<String> 
     let mut text = String::new();
     writeln!(text, "[api]\nsocket = {}", quoted(socket)?)?;
     writeln!(text, "[media]\naddresses = {}", serde_json::to_string(&addresses)?)?;
+    if let Some(port) = settings.shared_port {
+        writeln!(text, "shared_port = {port}")?;
+    }
     writeln!(text, "[datapath]\nmode = {}", quoted(settings.datapath)?)?;
+    if let Some(workers) = settings.workers {
+        writeln!(text, "workers = {workers}")?;
+    }
+    if let Some(legs) = settings.legs {
+        writeln!(text, "[limits]\nlegs = {legs}")?;
+    }
     for interface in &settings.interfaces {
         writeln!(text, "[[interface]]\nname = {}", quoted(interface)?)?;
     }

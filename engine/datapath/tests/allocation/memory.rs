@@ -31,7 +31,11 @@ fn far_peer(leg: u32) -> SocketAddr {
 }
 
 /// Pairs of legs, from `first` on: the first of each receives SRTP, the second sends it, each under a key of its own.
-fn add_pairs(bench: &mut Bench, legs: std::ops::Range<u32>, shared: Option<&(SocketAddr, Arc<std::net::UdpSocket>)>) {
+fn add_pairs(
+    bench: &mut Bench,
+    legs: std::ops::Range<u32>,
+    shared: Option<&(SocketAddr, Arc<std::net::UdpSocket>)>,
+) {
     for leg in legs.clone() {
         let caller = leg % 2 == 0;
         let (local, rtp) = match shared {
@@ -88,7 +92,10 @@ fn legs_with_ports_of_their_own_take_what_is_stated_and_twice_as_many_twice_that
     let [_, once, twice] = rounds.map(|legs| kept(|| add_pairs(&mut bench, legs, None)));
     let (stated, pairs) = (stated_pair(), u64::from(LEGS / 2));
     eprintln!("a pair of legs: {} bytes, {stated} stated", once / pairs);
-    assert!(once <= pairs * stated && twice <= 2 * pairs * stated, "{once}, {twice}: more than {pairs} × {stated}");
+    assert!(
+        once <= pairs * stated && twice <= 2 * pairs * stated,
+        "{once}, {twice}: more than {pairs} × {stated}"
+    );
     assert!(2 * once >= pairs * stated, "{once}: less than half of {pairs} × {stated}");
     assert_eq!(bench.pipeline.stats().snapshot().sent, u64::from(2 * LEGS));
 }
@@ -106,7 +113,10 @@ fn a_hundred_thousand_legs_on_a_shared_port_take_what_is_stated() {
     let filled = kept(|| add_pairs(&mut bench, 0..LEGS, Some(&(local, socket))));
     let counted = bench.pipeline.stats().snapshot();
     let half = u64::from(LEGS / 2);
-    assert_eq!((counted.legs, counted.streams, counted.egress_contexts, counted.sent), (2 * half, half, half, half));
+    assert_eq!(
+        (counted.legs, counted.streams, counted.egress_contexts, counted.sent),
+        (2 * half, half, half, half)
+    );
     let memory = WorkerMemory::of(&config, 0);
     let stated = memory.tables + memory.queues + half * stated_pair();
     eprintln!(

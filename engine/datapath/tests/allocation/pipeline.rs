@@ -200,7 +200,8 @@ fn plain_rtp_on_probation_allocates_nothing() {
 fn what_is_not_given_to_control_allocates_nothing_and_what_is_allocates_once() {
     let mut bench = Bench::new();
     bench.leg(1, Plain, Plain, CM);
-    let hello: Vec<Vec<u8>> = (0..PACKETS).map(|_| vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]).collect();
+    let hello: Vec<Vec<u8>> =
+        (0..PACKETS).map(|_| vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]).collect();
     // Each takes a copy to control, until the leg's share of a second is used up.
     loop {
         let allocations = allocation_counter::measure(|| bench.play(1, &hello));
@@ -214,17 +215,41 @@ fn what_is_not_given_to_control_allocates_nothing_and_what_is_allocates_once() {
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }
 
-/// What a new SSRC may cost beside a MAC: the contexts of keys in their grace period, of double suites and of wide
-/// replay windows have memory of their own. `auth_failures_per_second` bounds how many there are.
+/// Contexts of keys in their grace period and of double suites have memory of their own.
+#[test]
+fn forged_packets_of_unknown_ssrcs_allocate_nothing_under_several_keys_or_double_ones() {
+    for (suite, keys) in [(CM, 2), (CM, 8), (Suite::DoubleAeadAes128Gcm, 1)] {
+        let mut bench = Bench::new();
+        bench.leg(1, Srtp, Plain, suite);
+        for id in 1..keys {
+            let keys = vec![key(10 + id, suite)];
+            bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
+        }
+        let forged: Vec<_> = (0..u32::from(PACKETS)).map(|ssrc| vec![rtp(1000 + ssrc, 1)]).collect();
+        bench.play(1, &forged[0]);
+        let allocations =
+            allocation_counter::measure(|| forged[1..].iter().for_each(|packet| bench.play(1, packet)));
+        assert_eq!(allocations.count_total, 0, "{suite} {allocations:?}");
+        let dropped = bench.pipeline.stats().snapshot().dropped;
+        assert_eq!(dropped.get(DropReason::AuthFailed), u64::from(PACKETS), "{dropped:?}");
+        // What was tried in vain does no harm to what is right.
+        bench.leg(2, Plain, Plain, suite);
+        bench.route(1, 1, 2);
+        let media = protected(&key(10, suite), 7);
+        bench.play(1, &media[..2]);
+        assert_eq!(bench.sent, 2, "{suite}");
+    }
+}
+
+/// Of several in one batch, all but one have a context made for them. `auth_failures_per_second` bounds how many.
 #[test]
 fn forged_packets_of_unknown_ssrcs_allocate_no_more_than_a_leg_may_have_tried() {
     let mut bench = Bench::new();
     bench.leg(1, Srtp, Plain, CM);
     let keys = vec![key(11, CM)];
     bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
-    let forged = |round: u32| -> Vec<_> {
-        (0..u32::from(PACKETS)).map(|ssrc| rtp(1000 * round + ssrc, 1)).collect()
-    };
+    let forged =
+        |round: u32| -> Vec<_> { (0..u32::from(PACKETS)).map(|ssrc| rtp(1000 * round + ssrc, 1)).collect() };
     let rounds: Vec<_> = (1..20).map(forged).collect();
     let allocations = allocation_counter::measure(|| rounds.iter().for_each(|round| bench.play(1, round)));
     let dropped = bench.pipeline.stats().snapshot().dropped;

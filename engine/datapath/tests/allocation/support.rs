@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sluice_datapath::Protection::{self, Srtp};
 use sluice_datapath::{
-    Command, Direction, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RouteOptions, Shared, Tuning,
+    Command, Direction, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RouteOptions,
+    Shared, Tuning,
 };
 use sluice_io::memory::MemoryIo;
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken};

@@ -2,15 +2,18 @@
 
 use crate::xdp::Relief;
 
-/// RTCP packets that may go by the kernel's sockets between two batches of 64, while the ring is about to overflow. More
-/// than there is in a healthy mix (RFC 3550 §6.2: a twentieth of the traffic), and few enough that a storm of RTCP,
-/// which costs the worker ten times as much on that way, leaves it most of its time.
-const RTCP_PER_BATCH: u64 = 16;
+/// RTCP packets that may go by the kernel's sockets until the worker comes for the next batch: some milliseconds' worth
+/// on a worker with all that it can take, for RTCP is a twentieth of the traffic at most (RFC 3550 §6.2).
+const RTCP_PER_BATCH: u64 = 128;
+/// It is over once the ring was never found half full for so long, in nanoseconds: a worker that shares its CPU is late
+/// again and again.
+const CALM: u64 = 100_000_000;
 
 /// Judged by how many chunks the kernel has left to receive into each time that the worker comes for a batch.
 #[derive(Default)]
 pub(crate) struct Pressure {
-    high: bool,
+    /// When it was high last, plus one; 0: it is not.
+    high_at: u64,
     relief: Option<Relief>,
 }
 
@@ -20,14 +23,21 @@ impl Pressure {
         self.relief = Some(relief);
     }
 
-    /// `free` of `level` chunks are not filled yet. Pressure begins with a quarter left, and ends with three quarters, so
-    /// that it does not come and go with every batch.
-    pub(crate) fn note(&mut self, free: u32, level: u32) {
-        let before = self.high;
-        let bound = u64::from(level) * if before { 3 } else { 1 };
-        self.high = u64::from(free) * 4 < bound;
-        let Some(relief) = self.relief.as_ref().filter(|_| self.high || before) else { return };
-        relief.allow(if self.high { RTCP_PER_BATCH } else { 0 });
+    /// Whether there is any.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.high_at != 0
+    }
+
+    /// `free` of `level` chunks are not filled yet, now.
+    pub(crate) fn note(&mut self, free: u32, level: u32, now: u64) {
+        let before = self.is_on();
+        if u64::from(free) * 2 < u64::from(level) {
+            self.high_at = now + 1;
+        } else if before && now.saturating_sub(self.high_at) >= CALM {
+            self.high_at = 0;
+        }
+        let Some(relief) = self.relief.as_ref().filter(|_| self.is_on() || before) else { return };
+        relief.allow(if self.is_on() { RTCP_PER_BATCH } else { 0 });
     }
 }
 
@@ -36,21 +46,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pressure_begins_with_a_quarter_left_and_ends_with_three() {
+    fn pressure_begins_with_half_a_ring_and_ends_a_while_after() {
         let mut pressure = Pressure::default();
-        let mut highs = Vec::new();
-        for free in [1024, 300, 256, 255, 0, 500, 767, 768, 500, 300, 200] {
-            pressure.note(free, 1024);
-            highs.push(pressure.high);
+        let mut seen = Vec::new();
+        for (tenths, free) in
+            [(0, 1024), (1, 512), (2, 511), (3, 1024), (9, 0), (10, 1024), (18, 1024), (20, 900), (21, 1024)]
+        {
+            pressure.note(free, 1024, 1 + tenths * CALM / 10);
+            seen.push(pressure.is_on());
         }
         let (no, yes) = (false, true);
-        assert_eq!(highs, [no, no, no, yes, yes, yes, yes, no, no, no, yes]);
+        assert_eq!(seen, [no, no, yes, yes, yes, yes, yes, no, no]);
     }
 
     #[test]
     fn a_ring_that_was_never_filled_is_not_under_pressure() {
         let mut pressure = Pressure::default();
-        pressure.note(0, 0);
-        assert!(!pressure.high);
+        pressure.note(0, 0, 5);
+        assert!(!pressure.is_on());
     }
 }

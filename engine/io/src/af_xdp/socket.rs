@@ -194,9 +194,8 @@ impl XskSocket {
     }
 
     /// What it takes, its four rings and their heads included.
-    pub(crate) const BYTES: usize = size_of::<Self>()
-        + RING as usize * 2 * (size_of::<u64>() + size_of::<libc::xdp_desc>())
-        + 4 * 4096;
+    pub(crate) const BYTES: usize =
+        size_of::<Self>() + RING as usize * 2 * (size_of::<u64>() + size_of::<libc::xdp_desc>()) + 4 * 4096;
 
     /// Interface and queue.
     pub const fn place(&self) -> (u32, u32) {
@@ -224,6 +223,11 @@ impl XskSocket {
     /// By which RTCP goes past the ring while that is about to overflow.
     pub(crate) fn relieve(&mut self, relief: Relief) {
         self.pressure.relieve(relief);
+    }
+
+    /// Whether more comes, or came a moment ago, than is taken.
+    pub(crate) const fn is_pressed(&self) -> bool {
+        self.pressure.is_on()
     }
 
     /// Whether its interface is gone, for good.
@@ -265,8 +269,8 @@ impl XskSocket {
         rx: &mut FrameBatch,
         counters: &mut IoCounters,
     ) {
-        self.pressure.note(self.fill.waiting(), self.level);
         let received_at = now();
+        self.pressure.note(self.fill.waiting(), self.level, received_at);
         while !rx.is_full() {
             let Some(descriptor) = self.rx.consume() else { break };
             let Some(mut frame) = umem.take(descriptor.addr) else { continue };
@@ -469,9 +473,7 @@ fn get<T: Answer>(fd: i32, option: libc::c_int) -> io::Result<T> {
     let mut value: T = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&value) as u32;
     // SAFETY: the kernel writes at most len octets to value.
-    let got = unsafe {
-        libc::getsockopt(fd, libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len)
-    };
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len) };
     if got == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 

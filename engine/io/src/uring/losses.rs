@@ -52,13 +52,7 @@ fn drops(fd: RawFd) -> io::Result<u32> {
     let mut len = size_of_val(&values) as libc::socklen_t;
     // SAFETY: the kernel writes at most len octets to values, which any octets are valid for.
     let got = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            values.as_mut_ptr().cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, values.as_mut_ptr().cast(), &raw mut len)
     };
     if got == 0 { Ok(values[DROPS]) } else { Err(io::Error::last_os_error()) }
 }

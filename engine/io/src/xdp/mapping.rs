@@ -38,7 +38,8 @@ impl Mapping {
         if at == libc::MAP_FAILED {
             return Err(failed(io::Error::last_os_error()));
         }
-        let at = NonNull::new(at.cast()).ok_or_else(|| failed(io::Error::other("mmap returned address 0")))?;
+        let at =
+            NonNull::new(at.cast()).ok_or_else(|| failed(io::Error::other("mmap returned address 0")))?;
         Ok(Self { at, bytes })
     }
 

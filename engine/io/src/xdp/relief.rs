@@ -19,7 +19,8 @@ impl Relief {
 
     /// `None` for a queue beyond those that the program serves.
     pub(super) fn of(map: &Arc<Mapping>, queue: u32) -> Option<Self> {
-        let offset = queue as usize * size_of::<layout::Relief>() + std::mem::offset_of!(layout::Relief, left);
+        let offset =
+            queue as usize * size_of::<layout::Relief>() + std::mem::offset_of!(layout::Relief, left);
         (queue < layout::MAX_QUEUES).then(|| Self { map: Arc::clone(map), offset })
     }
 
