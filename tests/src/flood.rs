@@ -52,7 +52,7 @@ impl Flood {
 
     /// Sends `count` frames at such a rate, and takes what time it needs.
     pub fn pour_all(&mut self, rate: f64, count: u64, next: &mut impl FnMut(&mut [u8])) -> Result<()> {
-        let sent = self.run(rate, Duration::from_secs(60), count, next)?;
+        let sent = self.run(rate, Duration::from_mins(1), count, next)?;
         ensure!(sent == count, "only {sent} of {count} frames could be sent in a minute");
         Ok(())
     }

@@ -106,7 +106,9 @@ impl Worker {
         let media = protected(&key(1, SUITE), 7);
         let (first, then) = media.split_at(2);
         let send = |packets: &[Vec<u8>], to: SocketAddr| {
-            packets.iter().for_each(|packet| assert_eq!(sender.send_to(packet, to).unwrap(), packet.len()));
+            for packet in packets {
+                assert_eq!(sender.send_to(packet, to).unwrap(), packet.len());
+            }
         };
         let before = self.sent(path);
         send(first, self.local);

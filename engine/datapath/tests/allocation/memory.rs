@@ -38,12 +38,11 @@ fn add_pairs(
 ) {
     for leg in legs.clone() {
         let caller = leg % 2 == 0;
-        let (local, rtp) = match shared {
-            Some((local, socket)) => (*local, Arc::clone(socket)),
-            None => {
-                let socket = bench.socket();
-                (socket.local_addr().unwrap(), socket)
-            }
+        let (local, rtp) = if let Some((local, socket)) = shared {
+            (*local, Arc::clone(socket))
+        } else {
+            let socket = bench.socket();
+            (socket.local_addr().unwrap(), socket)
         };
         bench.apply(Command::AddLeg(Box::new(LegSetup {
             leg,

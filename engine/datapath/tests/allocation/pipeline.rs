@@ -256,5 +256,5 @@ fn forged_packets_of_unknown_ssrcs_allocate_no_more_than_a_leg_may_have_tried() 
     let tried = dropped.get(DropReason::AuthFailed);
     assert!(tried > 0 && dropped.get(DropReason::AuthRateLimited) > 0, "{dropped:?}");
     assert!(allocations.count_total <= tried, "{allocations:?}");
-    assert_eq!(allocations.count_current, 0, "nothing stays");
+    assert!(allocations.count_current <= 1, "one stays, for the next");
 }
