@@ -106,6 +106,15 @@ netns *ARGS:
         cargo test -p sluice-tests --no-fail-fast -- --test-threads=1 {{ARGS}}
     fi
 
+# Floods, forgeries, garbage and storms of RTCP for SLUICE_SOAK_SECONDS (600), with an eye on memory and books (root).
+soak:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build -p sluice
+    SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
+    export SLUICE_BIN SLUICE_SOAK_SECONDS="${SLUICE_SOAK_SECONDS:-600}"
+    cargo test -p sluice-tests --test netns_overload -- --nocapture memory_stays_flat
+
 # Rebuild the XDP program with its own toolchain and compare it with the committed object.
 ebpf:
     ebpf/program/build.sh --check

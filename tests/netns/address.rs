@@ -216,6 +216,9 @@ fn a_gateway_between_two_networks_joins_peers_in_three_namespaces() -> Result<()
         interfaces: vec![ends[1].clone(), ends[2].clone()],
         addresses: vec![at("192.0.2.1:0")?.ip(), at("198.51.100.1:0")?.ip()],
         datapath: "auto",
+        workers: None,
+        shared_port: None,
+        legs: None,
     })?;
     let (near, far) = (at("192.0.2.1:4000")?, at("198.51.100.1:5000")?);
     let legs = [

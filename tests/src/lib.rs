@@ -1,5 +1,6 @@
 //! Shared helpers of the integration tests.
 
+pub mod flood;
 pub mod peer;
 pub mod raw;
 pub mod rtp;

@@ -64,6 +64,11 @@ pub fn mac_of(namespace: &Namespace, name: &str) -> Result<[u8; 6]> {
     Ok(interface.mac.unwrap_or_default().octets())
 }
 
+/// The index of an interface inside a namespace.
+pub fn index_of(namespace: &Namespace, name: &str) -> Result<u32> {
+    Ok(namespace.run(|| find(name))??.index)
+}
+
 /// A UDP datagram in an Ethernet frame, tagged with `vlan` if given.
 pub fn udp_frame(
     macs: ([u8; 6], [u8; 6]),

@@ -211,6 +211,9 @@ fn start(world: &World, directory: &Path, datapath: &str) -> Result<Gateway> {
         interfaces: world.interface.iter().cloned().collect(),
         addresses: with_prefix.collect::<Result<Vec<IpAddr>>>()?,
         datapath,
+        workers: None,
+        shared_port: None,
+        legs: None,
     })
 }
 

@@ -90,6 +90,14 @@ fn handle(gateway: &Gateway, event: Event) {
             warn!(interface, reason, "datapath degraded");
             (None, Kind::Degraded(v1::Degraded { interface, reason }))
         }
+        Event::OverloadBegan { worker, .. } => {
+            warn!(worker, "overload: media comes faster than the worker takes it, and the newest is dropped");
+            (None, Kind::Overload(v1::Overload { worker: worker as u32, over: false, dropped: 0 }))
+        }
+        Event::OverloadEnded { worker, dropped, .. } => {
+            warn!(worker, dropped, "overload is over");
+            (None, Kind::Overload(v1::Overload { worker: worker as u32, over: true, dropped }))
+        }
         Event::WorkerDied { worker, reason } => {
             error!(worker, reason, "a worker died: its calls have no media; restart sluice");
             let reason = format!("worker {worker} died: {reason}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use sluice_datapath::WorkerMemory;
 use sluice_server::{Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -26,6 +27,15 @@ pub(crate) fn execute(args: &Arguments) -> Result<ExitCode> {
     let config = Config::load(&args.config)?;
     if args.check {
         println!("{}: correct", args.config.display());
+        // How many queues a worker gets, the host will show; their rings are small beside the rest.
+        let memory = WorkerMemory::of(&config.engine(), 1);
+        println!(
+            "each worker sets aside {} MiB: packets {}, tables {}, I/O and queues {}",
+            memory.total() >> 20,
+            memory.packets >> 20,
+            memory.tables >> 20,
+            (memory.io + memory.queues) >> 20
+        );
         return Ok(ExitCode::SUCCESS);
     }
     log_to_stderr(config.log.level.name())?;
@@ -55,7 +65,8 @@ async fn serve(config: Config) -> Result<()> {
     for worker in info.workers.iter().filter(|worker| !worker.unbound_reason.is_empty()) {
         warn!(worker.index, worker.unbound_reason, "worker is not bound to a CPU");
     }
-    info!(version = info.version, kernel = info.kernel, workers = info.workers.len(), "started");
+    let memory_mib = info.memory_bytes >> 20;
+    info!(version = info.version, kernel = info.kernel, workers = info.workers.len(), memory_mib, "started");
     // The one line that supervisors and tests wait for.
     println!("ready: api unix:{} path {} kernel {}", socket.display(), info.path, info.kernel);
     let shutdown = async move {

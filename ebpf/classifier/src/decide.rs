@@ -16,7 +16,7 @@ pub enum Action {
 }
 
 /// The program's counters: an index into [`crate::layout::COUNTERS`]. Every frame counts in exactly one
-/// of them; [`Counter::NoSocket`] counts besides.
+/// of them; those that [`Counter::is_beside`] names count besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Counter {
@@ -67,6 +67,9 @@ pub enum Counter {
     /// Besides one of those redirected or dropped: the receive queue has no AF_XDP socket, so that the
     /// frame passed to the kernel.
     NoSocket,
+    /// Besides [`Counter::Rtcp`]: passed to the kernel, since the queue's worker is overloaded and its ring may be full
+    /// ([`crate::layout::RELIEF`]).
+    RtcpAside,
 }
 
 impl Counter {
@@ -74,7 +77,7 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotIp,
         Self::NotUdp,
         Self::Fragment,
@@ -98,12 +101,18 @@ impl Counter {
         Self::PacketType,
         Self::RtcpLength,
         Self::NoSocket,
+        Self::RtcpAside,
     ];
 
     /// The index into the counters.
     #[inline(always)]
     pub const fn index(self) -> u32 {
         self as u32
+    }
+
+    /// Whether it counts frames that another counter has counted already.
+    pub const fn is_beside(self) -> bool {
+        matches!(self, Self::NoSocket | Self::RtcpAside)
     }
 
     /// A name for tables and metrics.
@@ -132,6 +141,7 @@ impl Counter {
             Self::PacketType => "packet_type",
             Self::RtcpLength => "rtcp_length",
             Self::NoSocket => "no_socket",
+            Self::RtcpAside => "rtcp_aside",
         }
     }
 }

@@ -10,9 +10,13 @@ pub const LEGS: &str = "LEGS";
 pub const SOCKETS: &str = "SOCKETS";
 /// The per-CPU array [`crate::Counter`] → count of frames (`u64`).
 pub const COUNTERS: &str = "COUNTERS";
+/// The array of [`Relief`], one for each receive queue, which the queue's worker has in its memory.
+pub const RELIEF: &str = "RELIEF";
 /// The name of the XDP program.
 pub const PROGRAM: &str = "sluice";
 
+/// `BPF_F_MMAPABLE`: user space has the map's memory in its own.
+pub const MMAPABLE: u32 = 1 << 10;
 /// Receive queues that the XSKMAP has room for.
 pub const MAX_QUEUES: u32 = 256;
 /// Local ports that the map of legs has room for, unless the loader is told otherwise.
@@ -64,6 +68,18 @@ impl From<Endpoint> for SocketAddr {
     fn from(endpoint: Endpoint) -> Self {
         Self::new(Ipv6Addr::from(endpoint.addr).to_canonical(), endpoint.port)
     }
+}
+
+/// How many RTCP packets of a receive queue may pass to the kernel's sockets instead of going to the AF_XDP socket's
+/// ring. The worker of a queue that comes faster than it works writes it anew with every batch; the program counts it
+/// down. A full ring drops the newest, whatever it is, while a leg's own socket has room for its RTCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Relief {
+    /// Packets that may still pass; 0: all of the queue's media goes to the ring.
+    pub left: u64,
+    /// A cache line for each queue: its worker and the kernel write it often.
+    pub pad: [u64; 7],
 }
 
 /// What the program knows of a leg's local port: the value of the map of legs.

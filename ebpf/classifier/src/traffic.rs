@@ -4,8 +4,6 @@
 pub const SLOTS: u32 = 4096;
 /// Room of a frame in octets, which has less than that; a power of two.
 pub const FRAME: usize = 2048;
-/// `BPF_F_MMAPABLE`: user space writes into the map's memory.
-pub const MMAPABLE: u32 = 1 << 10;
 /// The program that sends frames.
 pub const GENERATE: &str = "generate";
 /// The program that sends back what comes.

@@ -9,13 +9,14 @@
 #![feature(asm_experimental_arch)]
 
 use core::arch::asm;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::{HashMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
-use sluice_classifier::layout::{MAX_LEGS, MAX_QUEUES};
+use sluice_classifier::layout::{MAX_LEGS, MAX_QUEUES, MMAPABLE, Relief};
 use sluice_classifier::{Action, Bytes, Counter, LegEntry, LocalKey, decide};
 
 /// `BPF_F_NO_PREALLOC`: an entry that is removed stays readable until the programs that look at it have
@@ -31,6 +32,8 @@ static LEGS: HashMap<LocalKey, LegEntry> = HashMap::with_max_entries(MAX_LEGS, N
 static SOCKETS: XskMap = XskMap::with_max_entries(MAX_QUEUES, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT as u32, 0);
+#[map]
+static RELIEF: Array<Relief> = Array::with_max_entries(MAX_QUEUES, MMAPABLE);
 
 #[xdp(frags)]
 pub fn sluice(ctx: XdpContext) -> u32 {
@@ -38,6 +41,10 @@ pub fn sluice(ctx: XdpContext) -> u32 {
     count(counter);
     match action {
         Action::Pass => XDP_PASS,
+        Action::Redirect if counter == Counter::Rtcp && may_go_aside(&ctx) => {
+            count(Counter::RtcpAside);
+            XDP_PASS
+        }
         Action::Redirect if redirect(&ctx) => XDP_REDIRECT,
         Action::Drop if SOCKETS.get(ctx.rx_queue_index()).is_some() => XDP_DROP,
         Action::Redirect | Action::Drop => {
@@ -50,6 +57,22 @@ pub fn sluice(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn redirect(ctx: &XdpContext) -> bool {
     matches!(SOCKETS.redirect(ctx.rx_queue_index(), XDP_PASS as u64), Ok(XDP_REDIRECT))
+}
+
+/// Whether the queue's worker, which is overloaded, wants its RTCP by the kernel's sockets.
+#[inline(always)]
+fn may_go_aside(ctx: &XdpContext) -> bool {
+    let Some(relief) = RELIEF.get_ptr_mut(ctx.rx_queue_index()) else { return false };
+    // SAFETY: the pointer is to a value of the map, which lives as long as the program. A queue's frames are processed
+    // one at a time; what its worker writes meanwhile makes the count wrong by one at most.
+    unsafe {
+        let left = read_volatile(&raw const (*relief).left);
+        if left == 0 {
+            return false;
+        }
+        write_volatile(&raw mut (*relief).left, left - 1);
+    }
+    true
 }
 
 #[inline(always)]

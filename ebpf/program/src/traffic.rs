@@ -13,7 +13,8 @@ use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
-use sluice_classifier::traffic::{Control, FRAME, MMAPABLE, SLOTS};
+use sluice_classifier::layout::MMAPABLE;
+use sluice_classifier::traffic::{Control, FRAME, SLOTS};
 
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);

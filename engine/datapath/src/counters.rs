@@ -243,6 +243,7 @@ pub struct WorkerCounters {
     pub(crate) routes: Counter,
     pub(crate) streams: Counter,
     pub(crate) egress_contexts: Counter,
+    pub(crate) overloaded: Counter,
     pub(crate) rounds: Counter,
     pub(crate) commands: Counter,
     pub(crate) latency: Histogram,
@@ -265,6 +266,8 @@ impl WorkerStats {
         published.buffers_empty.set(io.buffers_empty);
         published.receive_malformed.set(io.receive_malformed);
         published.socket_errors.set(io.socket_errors);
+        published.ring_dropped.set(io.ring_dropped);
+        published.socket_dropped.set(io.socket_dropped);
     }
 
     /// What was counted so far.
@@ -286,6 +289,7 @@ impl WorkerStats {
             routes: counters.routes.get(),
             streams: counters.streams.get(),
             egress_contexts: counters.egress_contexts.get(),
+            overloaded: counters.overloaded.get() != 0,
             rounds: counters.rounds.get(),
             commands: counters.commands.get(),
             latency: counters.latency.snapshot(),
@@ -305,6 +309,8 @@ struct PublishedIo {
     buffers_empty: Counter,
     receive_malformed: Counter,
     socket_errors: Counter,
+    ring_dropped: Counter,
+    socket_dropped: Counter,
 }
 
 impl PublishedIo {
@@ -319,6 +325,8 @@ impl PublishedIo {
             buffers_empty: self.buffers_empty.get(),
             receive_malformed: self.receive_malformed.get(),
             socket_errors: self.socket_errors.get(),
+            ring_dropped: self.ring_dropped.get(),
+            socket_dropped: self.socket_dropped.get(),
         }
     }
 }
@@ -357,6 +365,8 @@ pub struct WorkerSnapshot {
     pub streams: u64,
     /// Contexts for sending now.
     pub egress_contexts: u64,
+    /// Whether the kernel has to drop what this worker does not take in time, or had to within the last second.
+    pub overloaded: bool,
     /// Rounds of the worker's loop; one that stands still while legs exist is stuck.
     pub rounds: u64,
     /// Commands applied.

@@ -16,6 +16,7 @@ use crate::event::{self, EventReceiver};
 use crate::guard::Guard;
 use crate::inbox::{Envelope, Inbox};
 use crate::launch::{Placement, Plan, Ready, live};
+use crate::memory::{self, WorkerMemory};
 use crate::pipeline::{Resolver, Shared, Steering};
 use crate::report::{EngineReport, InterfaceReport, WorkerReport};
 use crate::setup::{self, Nic};
@@ -104,6 +105,8 @@ pub struct Engine {
     interfaces: Arc<Interfaces>,
     nics: Vec<InterfaceReport>,
     kernel: &'static str,
+    /// Memory of what the workers have in common.
+    in_common: u64,
     watch: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -138,8 +141,15 @@ impl Engine {
             inboxes,
         };
         // From here on, dropping the engine takes everything down again.
-        let mut engine =
-            Self { workers: Vec::new(), shared, interfaces, nics: nic_reports, kernel, watch: None };
+        let mut engine = Self {
+            workers: Vec::new(),
+            shared,
+            interfaces,
+            nics: nic_reports,
+            kernel,
+            in_common: memory::in_common(&config.limits),
+            watch: None,
+        };
         engine.start_workers(&config, &nics, &placement)?;
         if watches {
             engine.start_watch(resolve)?;
@@ -212,6 +222,8 @@ impl Engine {
         EngineReport {
             kernel: self.kernel,
             path: path.unwrap_or(Path::IoUring),
+            memory: self.in_common
+                + self.workers.iter().map(|worker| worker.report.memory.total()).sum::<u64>(),
             workers: workers.collect(),
             interfaces,
         }
@@ -276,11 +288,15 @@ impl Engine {
             let thread = std::thread::Builder::new()
                 .name(format!("sluice-{worker}"))
                 .spawn(move || live(plan, &ready, &main_inbox, &flag, &events))?;
-            let report = WorkerReport { place, bound: Ok(()), alive: true, queues: Vec::new() };
+            let memory = WorkerMemory::of(config, 0);
+            let report = WorkerReport { place, bound: Ok(()), alive: true, queues: Vec::new(), memory };
             let stats = Arc::default();
             self.workers.push(Handle { inbox, stats, alive, thread: Some(thread), report });
             let ready: Ready = is_ready.recv().map_err(|_| EngineError::WorkerLost(worker))??;
             self.note_ready(worker, ready, placement);
+            if let Some(handle) = self.workers.get_mut(worker) {
+                handle.report.memory = WorkerMemory::of(config, handle.report.queues.len());
+            }
         }
         Ok(())
     }

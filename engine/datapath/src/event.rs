@@ -179,6 +179,22 @@ pub enum Event {
         /// What was lost.
         reason: String,
     },
+    /// Datagrams come faster than a worker takes them: the kernel drops the newest at its rings or sockets.
+    OverloadBegan {
+        /// Which worker.
+        worker: usize,
+        /// When.
+        at: u64,
+    },
+    /// A worker has kept up for a second.
+    OverloadEnded {
+        /// Which worker.
+        worker: usize,
+        /// What the kernel dropped meanwhile.
+        dropped: u64,
+        /// When.
+        at: u64,
+    },
     /// A worker ended although nobody told it to: its legs are without media.
     WorkerDied {
         /// Which worker.

@@ -49,10 +49,21 @@ impl Handoff {
         Self { empty, filled: ArrayQueue::new(capacity) }
     }
 
-    /// Copies a datagram into the queue.
+    /// What it takes.
+    pub(crate) const fn bytes(capacity: usize) -> usize {
+        let capacity = if capacity == 0 { 1 } else { capacity };
+        // Each queue has a slot, with a stamp, for every parcel.
+        capacity * (size_of::<Parcel>() + 2 * 2 * size_of::<usize>())
+    }
+
+    /// Copies a datagram into the queue. The last eighth of it is for what is not RTP: an owner that does not keep up
+    /// still hears of its peers' reports.
     pub(crate) fn put(&self, ingress: &Ingress, datagram: &[u8]) -> Result<(), Refused> {
         if datagram.len() > PARCEL_BYTES {
             return Err(Refused::TooLarge);
+        }
+        if is_rtp(datagram) && self.empty.len() <= self.empty.capacity() / 8 {
+            return Err(Refused::Full);
         }
         let mut parcel = self.empty.pop().ok_or(Refused::Full)?;
         parcel.ingress = Some(*ingress);
@@ -76,10 +87,24 @@ impl Handoff {
     }
 }
 
+/// As RFC 7983 §7 and RFC 5761 §4 tell it from all else.
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, kind, ..] if !matches!(kind, 192..=223))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use sluice_io::Path;
+
+    #[test]
+    fn a_queue_that_takes_no_more_rtp_takes_rtcp() {
+        let handoff = Handoff::new(16);
+        let (rtp, rtcp) = ([0x80, 0x80, 0, 1], [0x80, 200, 0, 0]);
+        let put = |datagram: &[u8]| (0..20).filter(|_| handoff.put(&ingress(), datagram).is_ok()).count();
+        assert_eq!((put(&rtp), put(&rtcp)), (14, 2));
+        assert_eq!(std::iter::from_fn(|| handoff.take(|_, _| ())).count(), 16);
+    }
 
     fn ingress() -> Ingress {
         Ingress {

@@ -157,7 +157,12 @@ impl Plan {
             });
             let name = interface.name.clone();
             match given {
-                Ok(()) => opened.push((name, queue)),
+                Ok(()) => {
+                    if let Some(relief) = interface.relief(queue) {
+                        io.relieve((interface.ifindex, queue), relief);
+                    }
+                    opened.push((name, queue));
+                }
                 Err(reason) if self.config.datapath == Mode::Auto => {
                     degraded.push((name, format!("queue {queue} goes by kernel sockets: {reason}")));
                 }

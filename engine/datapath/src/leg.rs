@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluice_classifier::Policy;
 use sluice_io::{Component, NextHop, SocketToken};
-use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
+use sluice_srtp::{Inbound, KeyId, ReplayWindow, SessionKeys};
 
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
@@ -66,7 +66,6 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// A leg of this worker. What the packet path reads stands first.
-#[derive(Debug)]
 pub(crate) struct Leg {
     pub(crate) id: LegId,
     pub(crate) inbound: Protection,
@@ -98,6 +97,9 @@ pub(crate) struct Leg {
     pub(crate) routes_in: Vec<u32>,
     /// Oldest first.
     pub(crate) inbound_keys: Vec<Arc<SessionKeys>>,
+    /// A context of these keys that nothing authenticated in, for the next unknown SSRC: with several keys, and in double
+    /// suites, a context has memory of its own, which forgeries must not have allocated one by one.
+    pub(crate) spare: Option<Inbound>,
     pub(crate) outbound_key: Option<Arc<SessionKeys>>,
     /// Whether other legs may send under that key as well.
     pub(crate) shares_key: bool,
@@ -156,6 +158,7 @@ impl Leg {
             routes_out: Vec::new(),
             routes_in: Vec::new(),
             inbound_keys: Vec::new(),
+            spare: None,
             outbound_key: None,
             shares_key: false,
             superseded: Vec::new(),

@@ -119,6 +119,11 @@ impl Finder {
         Self { remotes: Index::new(legs), ssrcs: Index::new(legs + streams) }
     }
 
+    /// What it takes.
+    pub(crate) const fn bytes(legs: usize, streams: usize) -> usize {
+        Index::<Remote>::bytes(legs) + Index::<(u32, u32)>::bytes(legs + streams)
+    }
+
     /// The leg has the address, whoever had it before.
     pub(crate) fn set_remote(&mut self, remote: Remote, leg: u32) {
         self.remotes.remove(&remote);

@@ -2,6 +2,7 @@
 
 use sluice_io::Path;
 
+use crate::memory::WorkerMemory;
 use crate::placement::Place;
 
 /// How the engine runs.
@@ -15,6 +16,8 @@ pub struct EngineReport {
     pub interfaces: Vec<InterfaceReport>,
     /// Each worker.
     pub workers: Vec<WorkerReport>,
+    /// Memory of all workers together, in bytes: what they have in common included.
+    pub memory: u64,
 }
 
 /// How an interface is used.
@@ -47,4 +50,6 @@ pub struct WorkerReport {
     pub alive: bool,
     /// AF_XDP sockets: interface and queue.
     pub queues: Vec<(String, u32)>,
+    /// Memory that it has set aside.
+    pub memory: WorkerMemory,
 }

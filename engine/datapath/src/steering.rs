@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sluice_classifier::{LegEntry, Policy};
 use sluice_io::Path;
-use sluice_io::xdp::{Attached, AttachedMode, Counters, XdpError};
+use sluice_io::xdp::{Attached, AttachedMode, Counters, Relief, XdpError};
 
 use crate::{LegId, Steering};
 
@@ -40,6 +40,11 @@ impl Interface {
     /// Gives the media of a receive queue to an AF_XDP socket.
     pub(crate) fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), XdpError> {
         self.lock().as_mut().map_or(Ok(()), |attached| attached.maps().set_socket(queue, socket))
+    }
+
+    /// By which the worker of a receive queue has RTCP go past its ring.
+    pub(crate) fn relief(&self, queue: u32) -> Option<Relief> {
+        self.lock().as_mut()?.maps().relief(queue)
     }
 
     /// Whether the interface (still) has our program.

@@ -15,6 +15,11 @@ impl<T> Slab<T> {
         Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), capacity }
     }
 
+    /// What it takes.
+    pub(crate) const fn bytes(capacity: usize) -> usize {
+        capacity * (size_of::<Option<T>>() + size_of::<u32>())
+    }
+
     /// The new entry's number; gives the entry back if the slab is full.
     pub(crate) fn insert(&mut self, entry: T) -> Result<u32, T> {
         if let Some(index) = self.free.pop() {
@@ -115,7 +120,7 @@ impl Key for sluice_classifier::LocalKey {
 
 impl<K: Key> Index<K> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let slots = (capacity.max(1) * 2).next_power_of_two();
+        let slots = Self::slots(capacity);
         let random = RandomState::new();
         Self {
             slots: vec![None; slots].into_boxed_slice(),
@@ -124,6 +129,15 @@ impl<K: Key> Index<K> {
             capacity,
             seed: [random.hash_one(1_u8) | 1, random.hash_one(2_u8)],
         }
+    }
+
+    const fn slots(capacity: usize) -> usize {
+        (if capacity == 0 { 1 } else { capacity } * 2).next_power_of_two()
+    }
+
+    /// What it takes.
+    pub(crate) const fn bytes(capacity: usize) -> usize {
+        Self::slots(capacity) * size_of::<Option<(K, u32)>>()
     }
 
     #[inline]

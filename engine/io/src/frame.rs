@@ -22,6 +22,14 @@ pub struct PoolConfig {
     pub large: u32,
 }
 
+impl PoolConfig {
+    /// The memory that it takes, in bytes, with its books.
+    pub const fn bytes(self) -> usize {
+        let books = (self.small as usize + self.large as usize) * size_of::<u32>();
+        self.small as usize * SMALL + self.large as usize * LARGE + books
+    }
+}
+
 impl Default for PoolConfig {
     fn default() -> Self {
         Self { small: 4096, large: 1024 }

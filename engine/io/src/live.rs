@@ -11,7 +11,10 @@ use arrayvec::ArrayVec;
 
 use crate::af_xdp::{Umem, XskError, XskSocket};
 use crate::uring::{UringError, UringIo};
-use crate::{Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, SocketToken, Trouble, Waker, poll};
+use crate::xdp::Relief;
+use crate::{
+    Frame, FrameBatch, IoCounters, PacketIo, Path, Pool, PoolConfig, SocketToken, Trouble, Waker, poll,
+};
 
 /// Most AF_XDP sockets of one worker.
 pub const MAX_XSKS: usize = 64;
@@ -36,6 +39,17 @@ pub enum LiveError {
     /// The waker's eventfd.
     #[error("cannot make an eventfd: {0}; look at the open-files limit")]
     Waker(io::Error),
+}
+
+/// What the I/O of a worker takes beside its pool, in bytes, with so many AF_XDP sockets: rings shared with the kernel, and
+/// books of the chunks in them.
+pub const fn bytes(pool: PoolConfig, xsks: usize) -> usize {
+    Umem::bytes(pool) + UringIo::bytes(pool) + xsks * XskSocket::BYTES
+}
+
+/// What it takes for each kernel socket, in bytes, without the kernel's own books.
+pub const fn bytes_per_socket() -> usize {
+    UringIo::BYTES_PER_SOCKET
 }
 
 /// Packet I/O of one worker. It stays on the thread that made it, since only that one may use its io_uring.
@@ -74,6 +88,13 @@ impl LiveIo {
         Ok(&self.xsks[place])
     }
 
+    /// While a queue's media comes faster than it is taken, its RTCP is to go by the kernel's sockets.
+    pub fn relieve(&mut self, (ifindex, queue): (u32, u32), relief: Relief) {
+        if let Some(socket) = self.xsks.iter_mut().find(|socket| socket.place() == (ifindex, queue)) {
+            socket.relieve(relief);
+        }
+    }
+
     /// The AF_XDP sockets.
     pub fn xsks(&self) -> &[XskSocket] {
         &self.xsks
@@ -97,7 +118,9 @@ impl LiveIo {
     /// Closes the sockets whose interface is gone.
     fn bury(&mut self, pool: &mut Pool) {
         while let Some(place) = self.xsks.iter().position(XskSocket::is_gone) {
-            let socket = self.xsks.swap_remove(place);
+            let mut socket = self.xsks.swap_remove(place);
+            socket.survey();
+            self.counters.ring_dropped += socket.dropped();
             self.counters.send_failed += socket.close(pool, &mut self.umem);
         }
     }
@@ -130,7 +153,12 @@ impl PacketIo for LiveIo {
     fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
         // The kernel path first: it carries little beside XDP, and must not starve behind a full ring.
         self.uring.turn(pool);
-        let share = if self.xsks.is_empty() { rx.room() } else { rx.room() / 2 };
+        // Under pressure it has RTCP to bring, a packet of which costs as much as ten by AF_XDP.
+        let share = match &self.xsks[..] {
+            [] => rx.room(),
+            xsks if xsks.iter().any(XskSocket::is_pressed) => rx.room() / 4,
+            _ => rx.room() / 2,
+        };
         for _ in 0..share {
             let Some(frame) = self.uring.take() else { break };
             if let Err(frame) = rx.push(frame) {
@@ -182,23 +210,15 @@ impl PacketIo for LiveIo {
         self.uring.take_trouble()
     }
 
+    fn survey(&mut self) {
+        self.uring.survey();
+        self.xsks.iter_mut().for_each(XskSocket::survey);
+    }
+
     fn counters(&self) -> IoCounters {
-        let (mut total, uring) = (self.counters, self.uring.counters());
-        for (total, uring) in total.received.iter_mut().zip(uring.received) {
-            *total += uring;
-        }
-        for (total, uring) in total.sent.iter_mut().zip(uring.sent) {
-            *total += uring;
-        }
-        IoCounters {
-            send_failed: total.send_failed + uring.send_failed,
-            send_too_big: total.send_too_big + uring.send_too_big,
-            receive_truncated: total.receive_truncated + uring.receive_truncated,
-            pool_empty: total.pool_empty + uring.pool_empty,
-            buffers_empty: total.buffers_empty + uring.buffers_empty,
-            receive_malformed: total.receive_malformed + uring.receive_malformed,
-            socket_errors: total.socket_errors + uring.socket_errors,
-            ..total
-        }
+        let mut total = self.counters;
+        total += self.uring.counters();
+        total.ring_dropped += self.xsks.iter().map(XskSocket::dropped).sum::<u64>();
+        total
     }
 }

@@ -165,6 +165,10 @@ impl PacketIo for MemoryIo {
         self.waker.clone()
     }
 
+    fn survey(&mut self) {
+        // Nothing is dropped here.
+    }
+
     fn counters(&self) -> IoCounters {
         self.counters
     }

@@ -136,6 +136,10 @@ pub trait PacketIo {
     /// A handle by which another thread ends [`PacketIo::wait`].
     fn waker(&self) -> Waker;
 
+    /// Asks the kernel what it dropped because nobody took it in time, of some sockets at a time. To be called every few
+    /// milliseconds; costs a few system calls.
+    fn survey(&mut self);
+
     /// What this worker's I/O has done so far.
     fn counters(&self) -> IoCounters;
 
@@ -167,4 +171,34 @@ pub struct IoCounters {
     pub receive_malformed: u64,
     /// Errors that kernel sockets were told of (ICMP unreachable and the like).
     pub socket_errors: u64,
+    /// Frames that the kernel dropped because an AF_XDP socket had no chunk or no descriptor free for them, as of the last
+    /// [`PacketIo::survey`].
+    pub ring_dropped: u64,
+    /// Datagrams that the kernel dropped because the queue of their UDP socket was full, as of the last
+    /// [`PacketIo::survey`] that got to the socket, and since it was registered.
+    pub socket_dropped: u64,
+}
+
+impl IoCounters {
+    /// What the kernel dropped because this worker did not take it in time.
+    pub const fn overflowed(&self) -> u64 {
+        self.ring_dropped + self.socket_dropped
+    }
+}
+
+impl std::ops::AddAssign for IoCounters {
+    fn add_assign(&mut self, other: Self) {
+        for path in 0..self.received.len() {
+            self.received[path] += other.received[path];
+            self.sent[path] += other.sent[path];
+        }
+        self.send_failed += other.send_failed;
+        self.send_too_big += other.send_too_big;
+        self.receive_truncated += other.receive_truncated;
+        self.pool_empty += other.pool_empty;
+        self.receive_malformed += other.receive_malformed;
+        self.socket_errors += other.socket_errors;
+        self.ring_dropped += other.ring_dropped;
+        self.socket_dropped += other.socket_dropped;
+    }
 }

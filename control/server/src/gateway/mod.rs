@@ -135,6 +135,7 @@ impl Gateway {
             unbound_reason: worker.bound.err().unwrap_or_default(),
             alive: worker.alive,
             queues: worker.queues.into_iter().map(|(name, queue)| format!("{name}:{queue}")).collect(),
+            memory_bytes: worker.memory.total(),
         });
         Ok(v1::Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -143,6 +144,7 @@ impl Gateway {
             interfaces: interfaces.collect(),
             workers: workers.collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            memory_bytes: report.memory,
         })
     }
 

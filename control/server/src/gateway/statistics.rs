@@ -44,7 +44,13 @@ impl Gateway {
                 });
             }
         }
-        Ok(v1::Statistics { workers, legs })
+        let counters = self.with_engine(sluice_datapath::Engine::xdp_counters).ok_or_else(super::stopping)?;
+        let xdp = counters.into_iter().map(|(interface, counters)| {
+            let seen = counters.iter().filter(|(_, frames)| *frames > 0);
+            let counts = seen.map(|(counter, frames)| v1::XdpCount { name: counter.name().into(), frames });
+            v1::XdpStatistics { interface, counts: counts.collect() }
+        });
+        Ok(v1::Statistics { workers, legs, xdp: xdp.collect() })
     }
 }
 
@@ -81,6 +87,11 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         socket_errors: io.socket_errors,
         egress_contexts: worker.egress_contexts,
         buffers_empty: io.buffers_empty,
+        ring_dropped: io.ring_dropped,
+        socket_dropped: io.socket_dropped,
+        overloaded: worker.overloaded,
+        injected: worker.injected,
+        held: worker.held,
     }
 }
 

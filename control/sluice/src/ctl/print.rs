@@ -22,7 +22,13 @@ impl Printer {
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "sluice {}, up {} s", info.version, info.uptime_seconds)?;
-        writeln!(out, "path {}, kernel {}", info.path, info.kernel)?;
+        writeln!(
+            out,
+            "path {}, kernel {}, {} MiB set aside",
+            info.path,
+            info.kernel,
+            info.memory_bytes >> 20
+        )?;
         let mut interfaces = table(&["interface", "path", "queues", "attached", "remarks"]);
         for interface in &info.interfaces {
             interfaces.add_row([
@@ -33,7 +39,7 @@ impl Printer {
                 interface.degraded.join("\n"),
             ]);
         }
-        let mut workers = table(&["worker", "cpu", "numa node", "alive", "queues"]);
+        let mut workers = table(&["worker", "cpu", "numa node", "alive", "memory", "queues"]);
         for worker in &info.workers {
             let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             workers.add_row([
@@ -45,6 +51,7 @@ impl Printer {
                 },
                 number(worker.numa_node),
                 yes(worker.alive).to_owned(),
+                format!("{} MiB", worker.memory_bytes >> 20),
                 worker.queues.join(" "),
             ]);
         }
@@ -216,8 +223,22 @@ impl Printer {
                 let row = [worker.index.to_string(), drop.packets.to_string()];
                 drops.add_row(row.into_iter().chain([drop.reason.clone(), drop.description.clone()]));
             }
+            let by_kernel = [
+                (worker.ring_dropped, "ring_dropped", "By the kernel: the worker's AF_XDP ring was full."),
+                (worker.socket_dropped, "socket_dropped", "By the kernel: a socket's queue was full."),
+            ];
+            for (dropped, name, meaning) in by_kernel.into_iter().filter(|(dropped, ..)| *dropped > 0) {
+                drops.add_row([&worker.index.to_string(), &dropped.to_string(), name, meaning]);
+            }
         }
-        show(&mut out, &drops)
+        show(&mut out, &drops)?;
+        let mut xdp = table(&["interface", "XDP frames", "what"]);
+        for interface in &statistics.xdp {
+            for count in &interface.counts {
+                xdp.add_row([&interface.interface, &count.frames.to_string(), &count.name]);
+            }
+        }
+        show(&mut out, &xdp)
     }
 
     pub(super) fn event(self, event: &v1::Event) -> Result<()> {
@@ -275,6 +296,10 @@ fn sentence(kind: &Kind) -> String {
             format!("{} packets not sent, the last of {} bytes: more than {mtu}", e.count, e.size)
         }
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
+        Kind::Overload(e) if e.over => {
+            format!("worker {}: overload is over; {} dropped", e.worker, e.dropped)
+        }
+        Kind::Overload(e) => format!("worker {}: overload: the newest packets are dropped", e.worker),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),
     }
 }

@@ -17,6 +17,9 @@ use sluice_proto::v1::{self, Direction, Event, Protection};
 use sluice_srtp::Suite;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::demo::process::Process;
 use crate::demo::world::Place;
@@ -153,6 +156,12 @@ pub struct Settings<'a> {
     pub addresses: Vec<std::net::IpAddr>,
     /// `auto`, `xdp-native`, `xdp-generic` or `io_uring`.
     pub datapath: &'a str,
+    /// How many workers; `None`: one per core.
+    pub workers: Option<u32>,
+    /// The port that legs may share.
+    pub shared_port: Option<u16>,
+    /// Room for so many legs, if not for as many as usual.
+    pub legs: Option<u32>,
 }
 
 /// A running daemon and a connection to its API.
@@ -160,6 +169,7 @@ pub struct Gateway {
     process: Process,
     runtime: Runtime,
     client: SluiceClient<Channel>,
+    channel: Channel,
     events: Arc<Mutex<Vec<Event>>>,
 }
 
@@ -174,8 +184,9 @@ impl Gateway {
         command.args(["run", "--config"]).arg(&configuration);
         let mut process = Process::spawn("sluice", command, settings.directory)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = connect(&runtime, &socket, &mut process)?;
-        let mut gateway = Self { process, runtime, client, events: Arc::default() };
+        let channel = connect(&runtime, &socket, &mut process)?;
+        let client = SluiceClient::new(channel.clone());
+        let mut gateway = Self { process, runtime, client, channel, events: Arc::default() };
         gateway.watch()?;
         Ok(gateway)
     }
@@ -192,6 +203,14 @@ impl Gateway {
     /// How the daemon runs.
     pub fn info(&mut self) -> Result<v1::Info> {
         self.call(|client| client.get_info(v1::GetInfoRequest {}))
+    }
+
+    /// Whether the daemon's workers all work, as gRPC health tells it.
+    pub fn healthy(&mut self) -> Result<bool> {
+        let mut client = HealthClient::new(self.channel.clone());
+        let asked = HealthCheckRequest { service: "sluice.v1.Sluice".to_owned() };
+        let answer = self.runtime.block_on(client.check(asked)).map_err(|status| failed(&status))?;
+        Ok(answer.into_inner().status() == ServingStatus::Serving)
     }
 
     /// Creates a session with its legs, keys and routes (`from`, `to`).
@@ -353,7 +372,7 @@ pub fn drops(leg: &v1::LegStatistics, reason: impl Fn(&str) -> bool) -> u64 {
     leg.drops.iter().filter(|drop| reason(&drop.reason)).map(|drop| drop.packets).sum()
 }
 
-fn connect(runtime: &Runtime, socket: &Path, process: &mut Process) -> Result<SluiceClient<Channel>> {
+fn connect(runtime: &Runtime, socket: &Path, process: &mut Process) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))?;
     let deadline = Instant::now() + READY;
     loop {
@@ -361,10 +380,10 @@ fn connect(runtime: &Runtime, socket: &Path, process: &mut Process) -> Result<Sl
             bail!("sluice run ended with {status}:\n{}", process.last_words());
         }
         if let Ok(channel) = runtime.block_on(endpoint.connect()) {
-            let mut client = SluiceClient::new(channel);
+            let mut client = SluiceClient::new(channel.clone());
             let info = runtime.block_on(client.get_info(v1::GetInfoRequest {}));
             info.map_err(|status| failed(&status))?;
-            return Ok(client);
+            return Ok(channel);
         }
         if Instant::now() >= deadline {
             bail!("sluice run does not serve after {READY:?}:\n{}", process.last_words());
@@ -381,7 +400,16 @@ fn configuration_text(settings: &Settings<'_>, socket: &Path) -> Result<String> 
     let mut text = String::new();
     writeln!(text, "[api]\nsocket = {}", quoted(socket)?)?;
     writeln!(text, "[media]\naddresses = {}", serde_json::to_string(&addresses)?)?;
+    if let Some(port) = settings.shared_port {
+        writeln!(text, "shared_port = {port}")?;
+    }
     writeln!(text, "[datapath]\nmode = {}", quoted(settings.datapath)?)?;
+    if let Some(workers) = settings.workers {
+        writeln!(text, "workers = {workers}")?;
+    }
+    if let Some(legs) = settings.legs {
+        writeln!(text, "[limits]\nlegs = {legs}")?;
+    }
     for interface in &settings.interfaces {
         writeln!(text, "[[interface]]\nname = {}", quoted(interface)?)?;
     }

@@ -75,6 +75,9 @@ fn perform(options: &Options, executable: &Path, directory: &Path) -> Result<Rep
         interfaces: world.interface.iter().cloned().collect(),
         addresses: vec![world.gateway_address],
         datapath: if world.interface.is_some() { "auto" } else { "io_uring" },
+        workers: None,
+        shared_port: None,
+        legs: None,
     })?;
     let lanes = Lanes::open(&world, directory)?;
     let keys = Keys::random()?;

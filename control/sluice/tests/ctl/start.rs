@@ -12,6 +12,7 @@ fn a_wrong_configuration_is_refused_with_its_line_and_the_reason() {
     std::fs::write(&path, &good).unwrap();
     let run = run_daemon(&path, &["--check"]).succeeded();
     assert!(run.stdout.contains("sluice.toml: correct"), "{}", run.stdout);
+    assert!(run.stdout.contains("each worker sets aside"), "{}", run.stdout);
     let cases: [(&str, &str, &[&str]); 8] = [
         ("pin = false", "pinn = false", &["line 9", "pinn", "unknown field", "pin"]),
         ("pin = false", "pin = \"no\"", &["line 9", "pin = \"no\"", "boolean"]),

@@ -174,6 +174,7 @@ impl Pipeline {
         if leg.inbound_keys.len() + keys.len() > limit {
             return Err(CommandError::TooManyKeys { leg: id, direction, limit });
         }
+        leg.spare = None;
         leg.inbound_keys.extend(keys.iter().cloned());
         leg.expiring_below = leg.inbound_keys.last().map_or((0, 0), |keys| expiring_below(keys, percent));
         for index in leg.streams.clone() {
@@ -220,6 +221,7 @@ impl Pipeline {
         let percent = self.tuning.key_expiring_percent;
         let (_, leg) = self.leg_mut(id)?;
         let before = leg.inbound_keys.len();
+        leg.spare = None;
         leg.inbound_keys.retain(|keys| keys.id() != key);
         if leg.inbound_keys.len() == before {
             return Err(CommandError::UnknownKey { leg: id, direction: Direction::Inbound, key });

@@ -3,6 +3,7 @@
 use sluice_io::Pool;
 
 use super::Pipeline;
+use crate::overload::Change;
 use crate::stream::Phase;
 use crate::{DropReason, Event};
 
@@ -11,11 +12,11 @@ const BUDGET: u32 = 256;
 const INTERVAL: u64 = 10_000_000;
 
 impl Pipeline {
-    /// Looks after a part of the tables, if enough time has passed since the last part.
-    pub fn keep_house(&mut self, pool: &mut Pool) {
+    /// Looks after a part of the tables, if enough time has passed since the last part; whether it had.
+    pub fn keep_house(&mut self, pool: &mut Pool) -> bool {
         self.now = (self.clock)();
         if self.now.saturating_sub(self.kept_house_at) < INTERVAL {
-            return;
+            return false;
         }
         self.kept_house_at = self.now;
         for _ in 0..BUDGET.min(self.streams.bound()) {
@@ -26,6 +27,18 @@ impl Pipeline {
             self.leg_cursor = (self.leg_cursor + 1) % self.legs.bound();
             self.look_after_leg(self.leg_cursor);
         }
+        true
+    }
+
+    /// Tells of an overload that begins or ends, by what the kernel has dropped so far.
+    pub(crate) fn watch_overload(&mut self, dropped: u64) {
+        let (worker, at) = (self.worker, self.now);
+        match self.overload.look(dropped, at) {
+            Some(Change::Began) => self.emit(Event::OverloadBegan { worker, at }),
+            Some(Change::Ended(dropped)) => self.emit(Event::OverloadEnded { worker, dropped, at }),
+            None => {}
+        }
+        self.stats.overloaded.set(u64::from(self.overload.is_on()));
     }
 
     fn look_after_stream(&mut self, index: u32, pool: &mut Pool) {

@@ -212,7 +212,7 @@ impl Pipeline {
         if self.provisional.is_full() {
             return Err(DropReason::StreamTableFull);
         }
-        let leg = self.legs.get(slot).ok_or(DropReason::UnknownLeg)?;
+        let leg = self.legs.get_mut(slot).ok_or(DropReason::UnknownLeg)?;
         let inbound = match leg.inbound {
             Protection::Plain => None,
             Protection::Srtp => Some(new_context(leg, ssrc).ok_or(DropReason::NoInboundKey)?),
@@ -297,16 +297,23 @@ pub(super) fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, sour
 }
 
 /// A context that holds all of the leg's keys, the newest first.
-fn new_context(leg: &Leg, ssrc: u32) -> Option<Inbound> {
-    let (oldest, newer) = leg.inbound_keys.split_first()?;
+fn new_context(leg: &mut Leg, ssrc: u32) -> Option<Inbound> {
     let expected = leg.expected.get(ssrc);
     let roc = expected.and_then(|expected| expected.initial_roc).unwrap_or(0);
-    let mut context = Inbound::new(ssrc, oldest.clone(), leg.window, roc).trying_rocs(leg.roc_trials);
+    let mut context = if let Some(mut spare) = leg.spare.take() {
+        spare.rebind(ssrc);
+        spare.begin_at(roc);
+        spare
+    } else {
+        let (oldest, newer) = leg.inbound_keys.split_first()?;
+        let mut context = Inbound::new(ssrc, oldest.clone(), leg.window, roc).trying_rocs(leg.roc_trials);
+        for keys in newer {
+            context.install(keys.clone());
+        }
+        context
+    };
     if let Some(expected) = expected {
         context.advance(expected.position);
-    }
-    for keys in newer {
-        context.install(keys.clone());
     }
     Some(context)
 }

@@ -25,9 +25,13 @@ impl Pipeline {
         }
         if let Some(leg) = self.legs.get_mut(stream.leg) {
             leg.streams.retain(|other| *other != index);
-            // What is refused in its first batch leaves nothing: a peer could fill the memory with it.
-            if let Some(context) = stream.inbound.as_ref().filter(|_| stream.phase != Phase::Provisional) {
-                leg.expected.remember(context, self.now);
+            match stream.inbound {
+                // What is refused in its first batch leaves nothing: a peer could fill the memory with it.
+                Some(context) if stream.phase == Phase::Provisional => {
+                    leg.spare = Some(context).filter(|context| !context.authenticated());
+                }
+                Some(context) => leg.expected.remember(&context, self.now),
+                None => {}
             }
         }
         if stream.phase == Phase::Active {

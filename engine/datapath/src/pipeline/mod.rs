@@ -39,6 +39,7 @@ use crate::event::{self, EventReceiver, EventSender};
 use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::leg::Leg;
+use crate::overload::Overload;
 use crate::port::{Finder, Port};
 use crate::route::Route;
 use crate::stream::{Egress, Parked, Stream};
@@ -52,9 +53,9 @@ use self::ports::Trial;
 pub(crate) const BATCH: usize = sluice_io::BATCH;
 
 /// Streams of one batch that have to prove themselves: one for each packet, and for each that several legs try.
-const PROVISIONAL: usize = 2 * BATCH;
+pub(crate) const PROVISIONAL: usize = 2 * BATCH;
 /// Shared ports of a worker.
-const MAX_PORTS: usize = 64;
+pub(crate) const MAX_PORTS: usize = 64;
 
 /// Told which local addresses are legs' ports: the XDP program's map.
 pub trait Steering: Send + Sync {
@@ -160,6 +161,7 @@ pub struct Pipeline {
     stream_cursor: u32,
     leg_cursor: u32,
     kept_house_at: u64,
+    overload: Overload,
 }
 
 /// A media packet whose leg and stream are known.
@@ -247,6 +249,7 @@ impl Pipeline {
             stream_cursor: 0,
             leg_cursor: 0,
             kept_house_at: 0,
+            overload: Overload::default(),
         }
     }
 

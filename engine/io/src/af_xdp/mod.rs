@@ -7,6 +7,7 @@
 //! ```
 
 pub mod headers;
+mod pressure;
 mod ring;
 mod socket;
 

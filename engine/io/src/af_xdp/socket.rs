@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::headers;
+use super::pressure::Pressure;
 use super::ring::{Layout, Ring};
 use crate::clock::now;
-use crate::{Frame, FrameBatch, Ingress, IoCounters, NextHop, Path, Pool, SMALL, TxMeta};
+use crate::xdp::Relief;
+use crate::{Frame, FrameBatch, Ingress, IoCounters, NextHop, Path, Pool, PoolConfig, SMALL, TxMeta};
 
 const RING: u32 = 1024;
 /// How many packets the kernel sends per kick before it says EAGAIN (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17).
@@ -64,6 +66,11 @@ pub(crate) struct Umem {
 impl Umem {
     pub(crate) fn new(pool: &Pool) -> Self {
         Self { held: (0..pool.config().small).map(|_| None).collect(), sockets: 0 }
+    }
+
+    /// What it takes.
+    pub(crate) const fn bytes(pool: PoolConfig) -> usize {
+        pool.small as usize * size_of::<Option<(u32, Frame)>>()
     }
 
     fn hold(&mut self, socket: u32, frame: Frame) -> u64 {
@@ -124,6 +131,11 @@ pub struct XskSocket {
     /// This socket's number in the UMEM.
     number: u32,
     health: Health,
+    /// Chunks that the kernel has to receive into or has filled, when all is well.
+    level: u32,
+    pressure: Pressure,
+    /// What the kernel dropped, as of the last survey.
+    dropped: u64,
 }
 
 impl XskSocket {
@@ -172,11 +184,18 @@ impl XskSocket {
             queued: 0,
             number: umem.sockets,
             health: Health::Good,
+            level: 0,
+            pressure: Pressure::default(),
+            dropped: 0,
         };
         socket.zero_copy = bind(raw, ifindex, queue, shared)?;
         umem.sockets += 1;
         Ok(socket)
     }
+
+    /// What it takes, its four rings and their heads included.
+    pub(crate) const BYTES: usize =
+        size_of::<Self>() + RING as usize * 2 * (size_of::<u64>() + size_of::<libc::xdp_desc>()) + 4 * 4096;
 
     /// Interface and queue.
     pub const fn place(&self) -> (u32, u32) {
@@ -186,6 +205,29 @@ impl XskSocket {
     /// Whether the driver works on our memory directly.
     pub const fn is_zero_copy(&self) -> bool {
         self.zero_copy
+    }
+
+    /// Frames that the kernel dropped for want of a chunk or a descriptor, as of the last [`Self::survey`].
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Asks the kernel what it dropped.
+    pub(crate) fn survey(&mut self) {
+        // The kernel refuses this to nobody; what was known before stays true at the least.
+        if let Ok(statistics) = statistics(self.fd.as_raw_fd()) {
+            self.dropped = statistics.rx_dropped + statistics.rx_ring_full;
+        }
+    }
+
+    /// By which RTCP goes past the ring while that is about to overflow.
+    pub(crate) fn relieve(&mut self, relief: Relief) {
+        self.pressure.relieve(relief);
+    }
+
+    /// Whether more comes, or came a moment ago, than is taken.
+    pub(crate) const fn is_pressed(&self) -> bool {
+        self.pressure.is_on()
     }
 
     /// Whether its interface is gone, for good.
@@ -203,7 +245,8 @@ impl XskSocket {
     /// Gives the kernel chunks to receive into, until it has `level` of them, those filled but not yet taken
     /// included, or the pool has no more.
     pub(crate) fn refill(&mut self, pool: &mut Pool, umem: &mut Umem, level: u32) {
-        let want = level.min(RING).saturating_sub(self.fill.waiting() + self.rx.ready());
+        self.level = level.min(RING);
+        let want = self.level.saturating_sub(self.fill.waiting() + self.rx.ready());
         for _ in 0..want {
             let Some(frame) = pool.alloc_small() else { break };
             let address = umem.hold(self.number, frame);
@@ -227,6 +270,7 @@ impl XskSocket {
         counters: &mut IoCounters,
     ) {
         let received_at = now();
+        self.pressure.note(self.fill.waiting(), self.level, received_at);
         while !rx.is_full() {
             let Some(descriptor) = self.rx.consume() else { break };
             let Some(mut frame) = umem.take(descriptor.addr) else { continue };
@@ -416,12 +460,24 @@ fn set<T>(fd: i32, option: libc::c_int, value: &T) -> io::Result<()> {
 }
 
 fn offsets(fd: i32) -> io::Result<libc::xdp_mmap_offsets> {
-    // SAFETY: all-zero is a valid xdp_mmap_offsets.
-    let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
-    let mut len = size_of_val(&offsets) as u32;
-    // SAFETY: the kernel writes at most len octets to offsets.
-    let got = unsafe {
-        libc::getsockopt(fd, libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, (&raw mut offsets).cast(), &raw mut len)
-    };
-    if got == 0 { Ok(offsets) } else { Err(io::Error::last_os_error()) }
+    get(fd, libc::XDP_MMAP_OFFSETS)
 }
+
+fn statistics(fd: i32) -> io::Result<libc::xdp_statistics> {
+    get(fd, libc::XDP_STATISTICS)
+}
+
+/// Reads an option, which must be a plain struct of the kernel's.
+fn get<T: Answer>(fd: i32, option: libc::c_int) -> io::Result<T> {
+    // SAFETY: Answer is implemented for C structs of integers only, of which all-zero is a valid value.
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&value) as u32;
+    // SAFETY: the kernel writes at most len octets to value.
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len) };
+    if got == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A C struct of integers: any octets are a valid value.
+trait Answer {}
+impl Answer for libc::xdp_mmap_offsets {}
+impl Answer for libc::xdp_statistics {}

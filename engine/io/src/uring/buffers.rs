@@ -57,6 +57,11 @@ impl Buffers {
         Ok(buffers)
     }
 
+    /// What it takes.
+    pub(super) const fn bytes(entries: usize) -> usize {
+        entries * (ENTRY + size_of::<Option<Frame>>() + size_of::<u16>())
+    }
+
     /// Gives the kernel a chunk for every empty buffer while the pool has some; whether all are filled.
     pub(super) fn refill(&mut self, pool: &mut Pool) -> bool {
         let mask = self.frames.len() as u16 - 1;

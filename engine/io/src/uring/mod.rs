@@ -5,6 +5,7 @@ mod address;
 mod buffers;
 mod errors;
 mod files;
+mod losses;
 mod sends;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,10 +22,12 @@ use self::address::{NAME_LEN, decode};
 use self::buffers::{Buffers, GROUP, OFFSET};
 use self::errors::Report;
 use self::files::{Files, Target};
+use self::losses::Losses;
 use self::sends::Sends;
 use crate::clock::now;
 use crate::{
-    Frame, HEADROOM, Ingress, IoCounters, Path, Pool, SocketToken, Trouble, TroubleKind, TxMeta, Waker,
+    Frame, HEADROOM, Ingress, IoCounters, Path, Pool, PoolConfig, SocketToken, Trouble, TroubleKind, TxMeta,
+    Waker,
 };
 
 const ENTRIES: u32 = 1024;
@@ -70,6 +73,7 @@ struct Receiver {
     token: SocketToken,
     /// Kept open; the ring knows it by `target`.
     socket: Arc<UdpSocket>,
+    losses: Losses,
     target: Target,
     local: SocketAddr,
     /// Tells completions of this use of the place from those of an earlier one.
@@ -105,6 +109,8 @@ pub struct UringIo {
     by_token: HashMap<SocketToken, u32>,
     /// Places to be armed, the one that waits longest first, with their generation: others may have them by now.
     idle: VecDeque<(u32, u32)>,
+    /// The place that was asked last for what it dropped.
+    surveyed: usize,
     generation: u32,
     arrived: VecDeque<Frame>,
     spent: Vec<Frame>,
@@ -117,13 +123,25 @@ pub struct UringIo {
 }
 
 impl UringIo {
+    /// What it takes beside the pool, the rings shared with the kernel included: 64 octets for each submission and 16 for
+    /// each completion.
+    pub(crate) const fn bytes(pool: PoolConfig) -> usize {
+        let frames = buffers_of(pool) as usize;
+        let rings = ENTRIES as usize * (64 + 4) + ENTRIES as usize * 8 * 16;
+        let arrived_and_spent = (2 * frames + SENDS as usize) * size_of::<Frame>();
+        rings + arrived_and_spent + Buffers::bytes(frames) + Sends::bytes(SENDS)
+    }
+
+    /// What a socket takes: its descriptor, its place among the receivers, and in two books that grow by doubling.
+    pub(crate) const BYTES_PER_SOCKET: usize = size_of::<[usize; 3]>()
+        + 2 * (size_of::<Option<Receiver>>() + size_of::<(u32, u32)>())
+        + (size_of::<(SocketToken, u32)>() + 1) * 16 / 7;
+
     /// Sets the ring up and gives it `pool`'s large chunks to receive into.
     pub fn new(pool: &mut Pool) -> Result<Self, UringError> {
-        let large = pool.config().large;
-        // Half stay in the pool: they replace the buffers that are on their way through the pipeline.
-        let entries = 1 << (large / 2).clamp(1, 1 << 15).ilog2();
+        let entries = buffers_of(pool.config());
         if entries < MIN_BUFFERS {
-            return Err(UringError::TooFewBuffers(large));
+            return Err(UringError::TooFewBuffers(pool.config().large));
         }
         let ring = open()?;
         let event = Waker::new().map_err(UringError::Setup)?;
@@ -145,6 +163,7 @@ impl UringIo {
             vacant: Vec::new(),
             by_token: HashMap::new(),
             idle: VecDeque::new(),
+            surveyed: 0,
             generation: 0,
             arrived: VecDeque::with_capacity(entries as usize),
             spent: Vec::with_capacity((entries + SENDS) as usize),
@@ -164,7 +183,9 @@ impl UringIo {
         let place = self.vacant.pop().unwrap_or(self.receivers.len() as u32);
         let target = self.files.set(&self.ring.submitter(), place, socket.as_raw_fd());
         let generation = self.generation;
-        let receiver = Receiver { token, socket, target, local, generation, closing: false, idle: true };
+        let losses = Losses::of(socket.as_raw_fd());
+        let receiver =
+            Receiver { token, socket, losses, target, local, generation, closing: false, idle: true };
         match self.receivers.get_mut(place as usize) {
             Some(slot) => *slot = Some(receiver),
             None => self.receivers.push(Some(receiver)),
@@ -196,6 +217,7 @@ impl UringIo {
         let slot = self.receivers.get_mut(place as usize);
         if let Some(receiver) = slot.and_then(Option::take) {
             Files::clear(&self.ring.submitter(), receiver.target);
+            self.survey_last(receiver);
             self.vacant.push(place);
         }
     }
@@ -522,6 +544,15 @@ fn open_message(header: &libc::msghdr, frame: &mut Frame, written: usize) -> Opt
     }
     let (remote, len) = (decode(message.name_data())?, message.payload_data().len());
     frame.set_window(HEADROOM, len).then_some(remote)
+}
+
+/// How many chunks the kernel has to receive into. Half stay in the pool: they replace those that are on their way
+/// through the pipeline.
+const fn buffers_of(pool: PoolConfig) -> u32 {
+    match pool.large / 2 {
+        0 => 1,
+        half => 1 << (if half > 1 << 15 { 15 } else { half.ilog2() }),
+    }
 }
 
 fn open() -> io::Result<IoUring> {

@@ -44,6 +44,11 @@ impl Sends {
         Self { slots: (0..slots).map(slot).collect(), free: (0..slots).rev().collect() }
     }
 
+    /// What it takes.
+    pub(super) const fn bytes(slots: u32) -> usize {
+        slots as usize * (size_of::<Slot>() + size_of::<u32>())
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.free.is_empty()
     }

@@ -1,14 +1,16 @@
-//! The program's maps from user space: legs, sockets, counters.
+//! The program's maps from user space: legs, sockets, counters, relief.
 
 use std::ops::Index;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::{Ebpf, Pod};
 use sluice_classifier::{Counter, LegEntry, LocalKey, layout};
 
+use super::mapping::Mapping;
 use super::object::damaged;
-use super::{XdpError, error::kernel_answer};
+use super::{Relief, XdpError, error::kernel_answer};
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -29,6 +31,7 @@ pub struct Maps {
     legs: HashMap<MapData, Key, Value>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
+    relief: Arc<Mapping>,
     max_legs: u32,
 }
 
@@ -37,10 +40,13 @@ impl Maps {
         let mut take = |name| ebpf.take_map(name).ok_or_else(damaged);
         let (legs, sockets, counters) =
             (take(layout::LEGS)?, take(layout::SOCKETS)?, take(layout::COUNTERS)?);
+        let Map::Array(relief) = take(layout::RELIEF)? else { return Err(damaged()) };
+        let relief = Mapping::of(&relief, Relief::BYTES, "map the XDP program's allowances")?;
         Ok(Self {
             legs: HashMap::try_from(legs).map_err(|_| damaged())?,
             sockets: XskMap::try_from(sockets).map_err(|_| damaged())?,
             counters: PerCpuArray::try_from(counters).map_err(|_| damaged())?,
+            relief: Arc::new(relief),
             max_legs,
         })
     }
@@ -87,6 +93,12 @@ impl Maps {
         }
     }
 
+    /// By which the worker of a receive queue, while it is overloaded, has RTCP pass to the kernel; `None` if there is
+    /// no such queue.
+    pub fn relief(&self, queue: u32) -> Option<Relief> {
+        Relief::of(&self.relief, queue)
+    }
+
     /// The counters since the program was loaded, summed over all CPUs.
     pub fn counters(&self) -> Result<Counters, XdpError> {
         let mut sums = Counters::default();
@@ -125,7 +137,7 @@ impl Counters {
 
     /// Frames that the program has seen.
     pub fn frames(&self) -> u64 {
-        self.iter().filter(|(counter, _)| *counter != Counter::NoSocket).map(|(_, count)| count).sum()
+        self.iter().filter(|(counter, _)| !counter.is_beside()).map(|(_, count)| count).sum()
     }
 }
 

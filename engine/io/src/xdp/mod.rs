@@ -13,10 +13,12 @@
 
 mod attach;
 mod error;
+mod mapping;
 mod maps;
 mod object;
 mod pin;
 mod query;
+mod relief;
 pub mod traffic;
 
 pub use attach::{Attached, Mode, Options};
@@ -24,3 +26,4 @@ pub use error::XdpError;
 pub use maps::{Counters, Maps};
 pub use object::{OBJECT, Xdp};
 pub use query::{AttachedMode, Query, Seen};
+pub use relief::Relief;

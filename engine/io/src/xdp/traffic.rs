@@ -1,8 +1,6 @@
 //! Programs of the bench: frames sent as a driver would hand them over, and frames sent back.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,6 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use sluice_classifier::traffic::{self, Control, FRAME, SLOTS};
 
 use super::XdpError;
+use super::mapping::Mapping;
 use super::object::{damaged, load_error};
 
 static OBJECT: &[u8] =
@@ -42,16 +41,6 @@ struct Shared {
     frames: Mapping,
 }
 
-struct Mapping {
-    at: NonNull<u8>,
-    bytes: usize,
-}
-
-// SAFETY: the mapping is nobody's but this value's; what is in it is accessed as the methods of Feed say.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
 /// Frames of `len` octets each, to leave by the interface with this index, which belongs to the network namespace of the
 /// thread that will send.
 pub fn live_frames(interface: u32, len: usize) -> Result<(Feed, LiveFrames), XdpError> {
@@ -66,7 +55,7 @@ pub fn live_frames(interface: u32, len: usize) -> Result<(Feed, LiveFrames), Xdp
     let shared = Arc::new(Shared { control, frames });
     let start = Control { filled: 0, sent: 0, len: len as u32, interface };
     // SAFETY: the mapping holds a Control, aligned to a page, and nobody else looks at it yet.
-    unsafe { shared.control.at.cast::<Control>().write(start) };
+    unsafe { shared.control.at().cast::<Control>().write(start) };
     Ok((Feed { shared: Arc::clone(&shared), filled: 0 }, LiveFrames { ebpf, shared, len }))
 }
 
@@ -89,7 +78,7 @@ impl Feed {
         unsafe {
             std::ptr::copy_nonoverlapping(
                 frame.as_ptr(),
-                self.shared.frames.at.add(at).as_ptr(),
+                self.shared.frames.at().add(at).as_ptr(),
                 frame.len(),
             );
         };
@@ -109,22 +98,33 @@ impl LiveFrames {
     /// is nothing to send, the program asks again and again.
     pub fn run(&self, stop: &AtomicBool) -> Result<(), XdpError> {
         become_idle();
-        let program: &Xdp = self
-            .ebpf
-            .program(traffic::GENERATE)
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(damaged)?;
-        let template = vec![0; self.len];
         while !stop.load(Ordering::Relaxed) {
-            let options = TestRunOptions {
-                data_in: Some(&template),
-                repeat: TURNS,
-                attrs: TestRunAttrs::new().xdp_live_frames(BURST),
-                ..TestRunOptions::new()
-            };
-            program.test_run(options).map_err(|error| XdpError::from_aya("send live frames", &error))?;
+            self.turn(TURNS)?;
         }
         Ok(())
+    }
+
+    /// The same with this thread's claim to the CPU as it is, for machines that have no time left. It may take a second
+    /// until `stop` is seen.
+    pub fn run_eagerly(&self, stop: &AtomicBool) -> Result<(), XdpError> {
+        while !stop.load(Ordering::Relaxed) {
+            self.turn(16 * TURNS)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&self, turns: u32) -> Result<(), XdpError> {
+        let program: Option<&Xdp> =
+            self.ebpf.program(traffic::GENERATE).and_then(|program| program.try_into().ok());
+        let template = [0; FRAME];
+        let options = TestRunOptions {
+            data_in: Some(&template[..self.len]),
+            repeat: turns,
+            attrs: TestRunAttrs::new().xdp_live_frames(BURST),
+            ..TestRunOptions::new()
+        };
+        let run = program.ok_or_else(damaged)?.test_run(options);
+        run.map(|_| ()).map_err(|error| XdpError::from_aya("send live frames", &error))
     }
 
     /// Frames sent so far.
@@ -135,23 +135,11 @@ impl LiveFrames {
 
 impl Shared {
     fn filled(&self) -> &AtomicU64 {
-        self.word(std::mem::offset_of!(Control, filled))
+        self.control.word(std::mem::offset_of!(Control, filled))
     }
 
     fn sent(&self) -> &AtomicU64 {
-        self.word(std::mem::offset_of!(Control, sent))
-    }
-
-    fn word(&self, offset: usize) -> &AtomicU64 {
-        // SAFETY: both words lie in the mapping, aligned, and from here on both sides only use them whole.
-        unsafe { AtomicU64::from_ptr(self.control.at.add(offset).as_ptr().cast()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: at and bytes are what mmap gave, and whoever used the memory held this value.
-        unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
+        self.control.word(std::mem::offset_of!(Control, sent))
     }
 }
 
@@ -189,23 +177,7 @@ fn load(name: &str) -> Result<Ebpf, XdpError> {
 
 fn map(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping, XdpError> {
     let Some(Map::Array(data)) = ebpf.map(name) else { return Err(damaged()) };
-    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-    let at = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            data.fd().as_fd().as_raw_fd(),
-            0,
-        )
-    };
-    let failed = |source| XdpError::Kernel { action: "map the bench's frames", source };
-    if at == libc::MAP_FAILED {
-        return Err(failed(io::Error::last_os_error()));
-    }
-    let at = NonNull::new(at.cast()).ok_or_else(|| failed(io::Error::other("mmap returned address 0")))?;
-    Ok(Mapping { at, bytes })
+    Mapping::of(data, bytes, "map the bench's frames")
 }
 
 fn become_idle() {

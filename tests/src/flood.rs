@@ -1,0 +1,110 @@
+//! More traffic than a daemon takes: frames that leave the peers' interface as a driver would send them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use sluice_io::xdp::XdpError;
+use sluice_io::xdp::traffic::{Feed, live_frames};
+
+use crate::raw::index_of;
+use crate::site::Site;
+
+/// How far it may fall behind a rate before it gives up what it missed: what follows is no burst.
+const ARREARS: u64 = 64;
+/// Frames that the kernel is to have at a time, where the rate is as high as can be.
+const AHEAD: u64 = 1024;
+/// Others come first: whoever works on what was sent.
+const NICE: i32 = 5;
+
+/// A generator at the peers' end of the wire.
+pub struct Flood {
+    feed: Feed,
+    frame: Vec<u8>,
+    room: usize,
+    stop: Arc<AtomicBool>,
+    sender: Option<JoinHandle<Result<(), XdpError>>>,
+}
+
+impl Flood {
+    /// Frames of `len` octets each.
+    pub fn open(site: &Site, len: usize) -> Result<Self> {
+        let interface = index_of(site.peers_namespace(), site.peers_interface())?;
+        let (feed, frames) = live_frames(interface, len)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let send = move || {
+            // Without it the daemon only has less time.
+            let _ = rustix::process::nice(NICE);
+            frames.run_eagerly(&stopped)
+        };
+        let sender =
+            site.peers_namespace().run(|| thread::Builder::new().name("flood".into()).spawn(send))??;
+        Ok(Self { room: feed.room(), feed, frame: vec![0; len], stop, sender: Some(sender) })
+    }
+
+    /// Sends what `next` writes, at most so many a second (`f64::INFINITY`: as many as it can), for a time; how many.
+    pub fn pour(&mut self, rate: f64, time: Duration, next: &mut impl FnMut(&mut [u8])) -> Result<u64> {
+        self.run(rate, time, u64::MAX, next)
+    }
+
+    /// Sends `count` frames at such a rate, and takes what time it needs.
+    pub fn pour_all(&mut self, rate: f64, count: u64, next: &mut impl FnMut(&mut [u8])) -> Result<()> {
+        let sent = self.run(rate, Duration::from_mins(1), count, next)?;
+        ensure!(sent == count, "only {sent} of {count} frames could be sent in a minute");
+        Ok(())
+    }
+
+    fn run(&mut self, rate: f64, time: Duration, most: u64, next: &mut impl FnMut(&mut [u8])) -> Result<u64> {
+        let (start, mut sent, mut skipped) = (Instant::now(), 0, 0);
+        while start.elapsed() < time && sent < most {
+            let waiting = (self.room - self.feed.room()) as u64;
+            let due = if rate.is_finite() {
+                let behind = ((start.elapsed().as_secs_f64() * rate) as u64).saturating_sub(sent + skipped);
+                // What the sender has not taken yet would only follow as a burst.
+                let due = behind.min(ARREARS.saturating_sub(waiting));
+                skipped += behind.saturating_sub(due).saturating_sub(ARREARS);
+                due
+            } else {
+                AHEAD.saturating_sub(waiting)
+            };
+            let due = due.min(most - sent);
+            for _ in 0..due {
+                next(&mut self.frame);
+                ensure!(self.feed.push(&self.frame), "no room for a frame");
+            }
+            sent += due;
+            self.feed.publish();
+            if due < ARREARS / 4 {
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        self.drain()?;
+        Ok(sent)
+    }
+
+    /// Waits until all is sent.
+    fn drain(&mut self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.feed.room() < self.room {
+            if let Some(sender) = self.sender.take_if(|sender| sender.is_finished()) {
+                sender.join().map_err(|_| anyhow!("the sender panicked"))?.context("the sender ended")?;
+            }
+            ensure!(Instant::now() < until, "the sender does not send");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(sender) = self.sender.take() {
+            // What it says does not matter any more.
+            let _ = sender.join();
+        }
+    }
+}
