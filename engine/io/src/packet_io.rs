@@ -196,6 +196,7 @@ impl std::ops::AddAssign for IoCounters {
         self.send_too_big += other.send_too_big;
         self.receive_truncated += other.receive_truncated;
         self.pool_empty += other.pool_empty;
+        self.buffers_empty += other.buffers_empty;
         self.receive_malformed += other.receive_malformed;
         self.socket_errors += other.socket_errors;
         self.ring_dropped += other.ring_dropped;
