@@ -88,6 +88,9 @@ fn moves(net: &Net) -> Result<()> {
         interfaces: names[..2].to_vec(),
         addresses: vec![net.local.parse()?],
         datapath: "auto",
+        workers: None,
+        shared_port: None,
+        legs: None,
     })?;
     let Place::Inside(gateway) = &place else { unreachable!("made inside") };
     let (into, out) = (at(net.local, 4000)?, at(net.local, 5000)?);
