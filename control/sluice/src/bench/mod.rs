@@ -67,6 +67,9 @@ pub struct Options {
     /// Calls of figures that are not about their number.
     #[arg(long, default_value_t = 50)]
     pub calls: usize,
+    /// Callers' packets per second while legs are counted up (figure scale).
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
+    pub rate: u32,
     /// Seconds of each run.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<f64>,
@@ -86,6 +89,7 @@ impl Options {
         );
         let runs = self.runs.unwrap_or(runs);
         ensure!((1..=1000).contains(&runs), "--runs {runs}: 1 to 1000");
+        ensure!((1..=100_000_000).contains(&self.rate), "--rate {}: 1 to 100,000,000", self.rate);
         ensure!((1..=9000).contains(&self.calls), "--calls {}: 1 to 9000", self.calls);
         Ok(Extent {
             plan: Plan {
@@ -99,7 +103,7 @@ impl Options {
             time: Duration::from_secs_f64(seconds),
             sections: self.sections()?,
             scale: if self.quick { vec![2, 100, 10_000] } else { vec![2, 100, 10_000, 100_000] },
-            scale_rate: 50_000.0,
+            scale_rate: self.rate.into(),
             fanout: if self.quick { vec![1, 10] } else { vec![1, 10, 100, 1000] },
         })
     }

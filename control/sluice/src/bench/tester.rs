@@ -125,7 +125,8 @@ impl Tester {
     pub fn warm_up(&mut self) -> Result<()> {
         let calls = self.inlets.len() as u64;
         let rounds = (4 * calls).max(256);
-        let window = Load::Window(128.max(self.fanout));
+        // A kernel socket of the usual room holds some 90 packets: one call's are not more than it takes.
+        let window = Load::Window((32 * calls).min(128).max(self.fanout));
         for _ in 0..20 {
             let mut run = Run::new(self)?;
             run.budget = rounds;
