@@ -14,6 +14,8 @@ use crate::site::Site;
 
 /// How far it may fall behind a rate before it gives up what it missed: what follows is no burst.
 const ARREARS: u64 = 64;
+/// The same where bursts are welcome.
+const MANY: u64 = 1024;
 /// Frames that the kernel is to have at a time, where the rate is as high as can be.
 const AHEAD: u64 = 1024;
 /// Others come first: whoever works on what was sent.
@@ -24,6 +26,7 @@ pub struct Flood {
     feed: Feed,
     frame: Vec<u8>,
     room: usize,
+    arrears: u64,
     stop: Arc<AtomicBool>,
     sender: Option<JoinHandle<Result<(), XdpError>>>,
 }
@@ -42,12 +45,27 @@ impl Flood {
         };
         let sender =
             site.peers_namespace().run(|| thread::Builder::new().name("flood".into()).spawn(send))??;
-        Ok(Self { room: feed.room(), feed, frame: vec![0; len], stop, sender: Some(sender) })
+        Ok(Self {
+            room: feed.room(),
+            arrears: ARREARS,
+            feed,
+            frame: vec![0; len],
+            stop,
+            sender: Some(sender),
+        })
     }
 
     /// Sends what `next` writes, at most so many a second (`f64::INFINITY`: as many as it can), for a time; how many.
     pub fn pour(&mut self, rate: f64, time: Duration, next: &mut impl FnMut(&mut [u8])) -> Result<u64> {
         self.run(rate, time, u64::MAX, next)
+    }
+
+    /// The same, in bursts if it is late.
+    pub fn pour_hard(&mut self, rate: f64, time: Duration, next: &mut impl FnMut(&mut [u8])) -> Result<u64> {
+        self.arrears = MANY;
+        let sent = self.run(rate, time, u64::MAX, next);
+        self.arrears = ARREARS;
+        sent
     }
 
     /// Sends `count` frames at such a rate, and takes what time it needs.
@@ -64,8 +82,8 @@ impl Flood {
             let due = if rate.is_finite() {
                 let behind = ((start.elapsed().as_secs_f64() * rate) as u64).saturating_sub(sent + skipped);
                 // What the sender has not taken yet would only follow as a burst.
-                let due = behind.min(ARREARS.saturating_sub(waiting));
-                skipped += behind.saturating_sub(due).saturating_sub(ARREARS);
+                let due = behind.min(self.arrears.saturating_sub(waiting));
+                skipped += behind.saturating_sub(due).saturating_sub(self.arrears);
                 due
             } else {
                 AHEAD.saturating_sub(waiting)

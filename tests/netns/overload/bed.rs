@@ -97,8 +97,6 @@ impl Bed {
             thread::sleep(Duration::from_millis(100));
             if self.good_lost()? == 0 {
                 self.quiet_books()?;
-                self.load.forget_rtcp();
-                self.rtcp_before = self.rtcp_total()?;
                 return Ok(());
             }
         }
@@ -112,8 +110,6 @@ impl Bed {
         let poured = self.flood.pour(f64::INFINITY, time, &mut self.load.writer(Kind::Media))?;
         let seen = self.quiet_books()?.since(&before);
         seen.balance(poured)?;
-        self.load.forget_rtcp();
-        self.rtcp_before = self.rtcp_total()?;
         Ok(seen.received() as f64 / time.as_secs_f64())
     }
 
@@ -149,7 +145,14 @@ impl Bed {
         Ok((expected.len() - right) as u64)
     }
 
-    /// RTCP packets of plain calls that the daemon accepted, since it was last forgotten.
+    /// From now on RTCP packets of plain calls are counted anew.
+    pub fn forget_rtcp(&mut self) -> Result<()> {
+        self.load.forget_rtcp();
+        self.rtcp_before = self.rtcp_total()?;
+        Ok(())
+    }
+
+    /// How many of them the daemon accepted.
     pub fn rtcp_heard(&mut self) -> Result<u64> {
         Ok(self.rtcp_total()? - self.rtcp_before)
     }

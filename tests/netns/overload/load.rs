@@ -16,7 +16,7 @@ const CHECKSUM: usize = 14 + 20 + 6;
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Valid RTP of plain calls; every twentieth packet is RTCP.
+    /// Valid RTP of plain calls; every fiftieth packet is RTCP.
     Media,
     /// Packets of the good call's SSRC with wrong tags, to its leg and to others.
     Forged,
@@ -129,7 +129,7 @@ impl Load {
         self.turn += 1;
         let call = (self.turn % u64::from(CALLS)) as usize;
         match kind {
-            Kind::Media if self.turn.is_multiple_of(20) => self.write_rtcp(frame),
+            Kind::Media if self.turn.is_multiple_of(50) => self.write_rtcp(frame),
             Kind::Media => {
                 frame.copy_from_slice(&self.rtp[call]);
                 let sequence = &mut self.sequences[call];

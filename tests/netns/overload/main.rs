@@ -15,6 +15,7 @@ use sluice_proto::v1::event::Kind as Event;
 use sluice_tests::needs_root;
 
 use bed::Bed;
+use books::Books;
 use load::Kind;
 
 /// How long an overload lasts here.
@@ -25,27 +26,39 @@ const SHARES: [(&str, f64); 2] = [("auto", 1.0 / 3.0), ("io_uring", 1.0 / 6.0)];
 /// On a machine that others share, a pause of the machine is no fault of the daemon: one of so many must be right.
 const TRIALS: usize = 5;
 
-/// Three times what the daemon takes, of which a twentieth is RTCP.
+/// Three times what the daemon takes, of which a fiftieth is RTCP; what came of it, and how many frames there were.
+fn overwhelm(bed: &mut Bed, datapath: &str) -> Result<Books> {
+    let mut rate = 3.0 * bed.capacity()?;
+    for trial in 1.. {
+        let before = bed.books()?;
+        bed.forget_rtcp()?;
+        let poured = bed.flood.pour_hard(rate, OVERLOAD, &mut bed.load.writer(Kind::Media))?;
+        let seen = bed.quiet_books()?.since(&before);
+        let times = poured as f64 / seen.received() as f64;
+        eprintln!("{datapath}: {poured} frames in {OVERLOAD:?}, {times:.1} times what was taken: {seen:?}");
+        seen.balance(poured)?;
+        if times >= 2.9 || trial == TRIALS {
+            return Ok(seen);
+        }
+        // It takes more than was measured, or the generator came to less.
+        rate *= (3.1 / times).min(1.5);
+    }
+    unreachable!("the last trial returns")
+}
+
 fn overload(datapath: &str) -> Result<()> {
     let mut bed = Bed::new(datapath)?;
-    let capacity = bed.capacity()?;
-    let before = bed.books()?;
-    let mut media = bed.load.writer(Kind::Media);
-    let poured = bed.flood.pour(3.0 * capacity, OVERLOAD, &mut media)?;
-    drop(media);
-    let after = bed.quiet_books()?;
-    let seen = after.since(&before);
-    eprintln!("{datapath}: capacity {capacity:.0}/s; of {poured} frames in {OVERLOAD:?}: {seen:?}");
-    seen.balance(poured)?;
-    let lost = seen.overflowed();
+    let lost = overwhelm(&mut bed, datapath)?.overflowed();
     if lost == 0 {
         eprintln!("SKIP: this machine has no time to overload the daemon and to generate the load at once");
         return Ok(());
     }
     let (sent, heard) = (bed.load.rtcp_sent(), bed.rtcp_heard()?);
     eprintln!("{datapath}: {heard} of {sent} RTCP packets got through, beside {lost} packets lost");
-    // Until the worker has noticed, some are lost with the rest.
-    ensure!(heard * 10 >= sent * 9, "{heard} of {sent} RTCP packets got through an overload");
+    // On AF_XDP some are lost with the rest until the worker has noticed. By sockets, those are for which the queue of their
+    // own port had no room: a worker that has no CPU of its own does not come in time for some 50 packets.
+    let percent = if datapath == "io_uring" { 75 } else { 90 };
+    ensure!(heard * 100 >= sent * percent, "{heard} of {sent} RTCP packets got through an overload");
     let worker = |event: &sluice_proto::v1::Event, over| matches!(&event.kind, Some(Event::Overload(overload)) if overload.over == over);
     for over in [false, true] {
         let told = bed.site.gateway.wait_for_event(Duration::from_secs(5), |event| worker(event, over));
