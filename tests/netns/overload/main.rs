@@ -20,14 +20,16 @@ use load::Kind;
 
 /// How long an overload lasts here.
 const OVERLOAD: Duration = Duration::from_secs(2);
+/// Overload for which it is stated that RTCP gets through: three times what is taken, and a little more.
+const MOST: f64 = 4.0;
 /// Share of capacity up to which no packet of a good call may be lost, whatever the rest of the load is
 /// (docs/operations.md). The queue of a kernel socket is short: it holds some 50 of these frames, where a ring holds 1,024.
 const SHARES: [(&str, f64); 2] = [("auto", 1.0 / 3.0), ("io_uring", 1.0 / 6.0)];
 /// On a machine that others share, a pause of the machine is no fault of the daemon: one of so many must be right.
 const TRIALS: usize = 5;
 
-/// Three times what the daemon takes, of which a fiftieth is RTCP; what came of it, and how many frames there were.
-fn overwhelm(bed: &mut Bed, datapath: &str) -> Result<Books> {
+/// Three times what the daemon takes, of which a fiftieth is RTCP; how many times it was in the end, and what came of it.
+fn overwhelm(bed: &mut Bed, datapath: &str) -> Result<(f64, Books)> {
     let mut rate = 3.0 * bed.capacity()?;
     for trial in 1.. {
         let before = bed.books()?;
@@ -37,10 +39,10 @@ fn overwhelm(bed: &mut Bed, datapath: &str) -> Result<Books> {
         let times = poured as f64 / seen.received() as f64;
         eprintln!("{datapath}: {poured} frames in {OVERLOAD:?}, {times:.1} times what was taken: {seen:?}");
         seen.balance(poured)?;
-        if times >= 2.9 || trial == TRIALS {
-            return Ok(seen);
+        if (2.9..MOST).contains(&times) || trial == TRIALS {
+            return Ok((times, seen));
         }
-        // It takes more than was measured, or the generator came to less.
+        // It takes more than was measured, or less, or the generator came to less.
         rate *= (3.1 / times).min(1.5);
     }
     unreachable!("the last trial returns")
@@ -48,7 +50,8 @@ fn overwhelm(bed: &mut Bed, datapath: &str) -> Result<Books> {
 
 fn overload(datapath: &str) -> Result<()> {
     let mut bed = Bed::new(datapath)?;
-    let lost = overwhelm(&mut bed, datapath)?.overflowed();
+    let (times, seen) = overwhelm(&mut bed, datapath)?;
+    let lost = seen.overflowed();
     if lost == 0 {
         eprintln!("SKIP: this machine has no time to overload the daemon and to generate the load at once");
         return Ok(());
@@ -58,7 +61,11 @@ fn overload(datapath: &str) -> Result<()> {
     // On AF_XDP some are lost with the rest until the worker has noticed. By sockets, those are for which the queue of their
     // own port had no room: a worker that has no CPU of its own does not come in time for some 50 packets.
     let percent = if datapath == "io_uring" { 75 } else { 90 };
-    ensure!(heard * 100 >= sent * percent, "{heard} of {sent} RTCP packets got through an overload");
+    if times < MOST {
+        ensure!(heard * 100 >= sent * percent, "{heard} of {sent} RTCP packets got through an overload");
+    } else {
+        eprintln!("SKIP: {times:.1} times what the daemon took is more than it is to stand");
+    }
     let worker = |event: &sluice_proto::v1::Event, over| matches!(&event.kind, Some(Event::Overload(overload)) if overload.over == over);
     for over in [false, true] {
         let told = bed.site.gateway.wait_for_event(Duration::from_secs(5), |event| worker(event, over));
