@@ -211,7 +211,7 @@ fn choose(gateway: &mut Gateway) -> Result<Vec<Vec<Selected>>> {
             if let Some(last) = selected[listener].last_mut() {
                 last.until = before;
             }
-            selected[listener].push(Selected { ssrcs, from, until: from + Duration::from_secs(60) });
+            selected[listener].push(Selected { ssrcs, from, until: from + Duration::from_mins(1) });
         }
         std::thread::sleep(Duration::from_millis(300));
     }
