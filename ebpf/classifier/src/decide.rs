@@ -191,7 +191,9 @@ pub fn decide<B: Bytes + ?Sized>(
     let Some(leg) = lookup(&LocalKey::new(&datagram.destination)) else {
         return (Action::Pass, Counter::NoLeg);
     };
-    if frame.wire_len() > MAX_FRAME || frame.len() < frame.wire_len() {
+    let in_one_buffer = frame.len() >= frame.wire_len();
+    let gathers = leg.max_frame as usize > MAX_FRAME;
+    if frame.wire_len() > leg.max_frame as usize || !in_one_buffer && !gathers {
         return (Action::Pass, Counter::TooLarge);
     }
     match classify_at(frame, datagram.payload, datagram.length, &leg.policy) {
@@ -202,6 +204,8 @@ pub fn decide<B: Bytes + ?Sized>(
         Verdict::Zrtp => (Action::Pass, Counter::Zrtp),
         Verdict::TurnChannel => (Action::Pass, Counter::TurnChannel),
         Verdict::Unknown => (Action::Pass, Counter::Unknown),
+        // What is wrong with it may be no more than that it cannot be read whole here.
+        Verdict::Invalid(_) if !in_one_buffer => (Action::Pass, Counter::TooLarge),
         Verdict::Invalid(reason) => (Action::Drop, reason.into()),
     }
 }

@@ -24,8 +24,11 @@ pub const MAX_LEGS: u32 = 65_536;
 
 /// The longest frame that is redirected: a chunk of 4 KiB less the 256 octets that the kernel keeps in
 /// front of a frame, less as many behind it for what protection appends (tag and MKI, 148 at most).
-/// Longer ones reach the leg's kernel socket.
+/// Longer ones reach the leg's kernel socket, unless the sockets take frames in several chunks.
 pub const MAX_FRAME: usize = 4096 - 256 - 256;
+/// The longest frame that is redirected in several chunks: they are gathered in one of 16 KiB, with the same room
+/// in front and behind.
+pub const MAX_GATHERED: usize = 16_384 - 256 - 256;
 
 /// A leg's local transport address: the key of the map of legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,8 +91,8 @@ pub struct Relief {
 pub struct LegEntry {
     /// The number of the leg, for those who read the map; the program does not use it.
     pub leg: u32,
-    /// Always zero: makes the layout free of implicit padding.
-    pub pad: u32,
+    /// The longest frame that is redirected: more than [`MAX_FRAME`] where frames may come in several buffers.
+    pub max_frame: u32,
     /// What the port accepts.
     pub policy: Policy,
 }
@@ -97,6 +100,13 @@ pub struct LegEntry {
 impl LegEntry {
     /// An entry for a leg.
     pub const fn new(leg: u32, policy: Policy) -> Self {
-        Self { leg, pad: 0, policy }
+        Self { leg, max_frame: MAX_FRAME as u32, policy }
+    }
+
+    /// The same for an interface whose sockets take frames in several chunks.
+    #[must_use]
+    pub const fn gathered(mut self) -> Self {
+        self.max_frame = MAX_GATHERED as u32;
+        self
     }
 }

@@ -3,7 +3,8 @@
 mod support;
 
 use proptest::prelude::*;
-use sluice_classifier::{Counter, Policy, classify, decide};
+use sluice_classifier::layout::MAX_FRAME;
+use sluice_classifier::{Action, Counter, LegEntry, LocalKey, Policy, classify, decide};
 use support::datagrams::{Rng, datagram};
 use support::{frames, oracle};
 
@@ -18,6 +19,18 @@ fn generated_frames_are_decided_as_the_oracle_decides_them() {
     for counter in Counter::ALL.into_iter().filter(|counter| !counter.is_beside()) {
         assert!(seen[counter as usize] >= 20, "the corpus hardly reaches {counter:?}: {seen:?}");
     }
+}
+
+#[test]
+fn frames_that_are_gathered_are_decided_by_their_own_limit() {
+    let gathered = |key: &LocalKey| frames::lookup(key).map(LegEntry::gathered);
+    let mut large = 0;
+    for (number, frame) in frames::corpus(6, 20_000).iter().enumerate() {
+        let decided = decide(frame.as_slice(), gathered);
+        assert_eq!(decided, oracle::decide(frame, gathered), "frame {number}: {frame:02x?}");
+        large += usize::from(frame.len() > MAX_FRAME && decided.0 == Action::Redirect);
+    }
+    assert!(large >= 20, "{large} large frames are redirected");
 }
 
 #[test]

@@ -268,6 +268,9 @@ impl WorkerStats {
         published.socket_errors.set(io.socket_errors);
         published.ring_dropped.set(io.ring_dropped);
         published.socket_dropped.set(io.socket_dropped);
+        published.gathered.set(io.gathered);
+        published.gather_failed.set(io.gather_failed);
+        published.split.set(io.split);
     }
 
     /// What was counted so far.
@@ -311,6 +314,9 @@ struct PublishedIo {
     socket_errors: Counter,
     ring_dropped: Counter,
     socket_dropped: Counter,
+    gathered: Counter,
+    gather_failed: Counter,
+    split: Counter,
 }
 
 impl PublishedIo {
@@ -327,6 +333,9 @@ impl PublishedIo {
             socket_errors: self.socket_errors.get(),
             ring_dropped: self.ring_dropped.get(),
             socket_dropped: self.socket_dropped.get(),
+            gathered: self.gathered.get(),
+            gather_failed: self.gather_failed.get(),
+            split: self.split.get(),
         }
     }
 }

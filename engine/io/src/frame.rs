@@ -3,6 +3,7 @@
 use std::io;
 use std::ptr::NonNull;
 
+use crate::mapping::{Mapping, Memory};
 use crate::{Ingress, TxMeta};
 
 /// Octets kept free in front of a payload: room for Ethernet, two VLAN tags, IPv6 and UDP headers.
@@ -59,6 +60,7 @@ pub enum PoolError {
 
 /// All packet memory of one worker, in one mapping: small chunks first, then large ones.
 pub struct Pool {
+    mapping: Mapping,
     base: NonNull<u8>,
     bytes: usize,
     config: PoolConfig,
@@ -70,16 +72,22 @@ pub struct Pool {
 unsafe impl Send for Pool {}
 
 impl Pool {
-    /// Maps the memory, on huge pages where the system has some to spare, and keeps it out of core dumps.
+    /// Maps the memory, on huge pages where some were set aside, and keeps it out of core dumps.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
+        Self::on_node(config, None)
+    }
+
+    /// The same on a NUMA node, as long as that has memory; [`Self::memory`] tells.
+    pub fn on_node(config: PoolConfig, node: Option<u32>) -> Result<Self, PoolError> {
         let PoolConfig { small, large } = config;
         if small.saturating_add(large) == 0 || small > 1 << 20 || large > 1 << 20 {
             return Err(PoolError::Size { small, large });
         }
         let bytes = small as usize * SMALL + large as usize * LARGE;
-        let base = map(bytes).map_err(|source| PoolError::Map { bytes, source })?;
+        let mapping = Mapping::new(bytes, node).map_err(|source| PoolError::Map { bytes, source })?;
         Ok(Self {
-            base,
+            base: mapping.base(),
+            mapping,
             bytes,
             config,
             free_small: (0..small).rev().collect(),
@@ -140,6 +148,11 @@ impl Pool {
         self.config
     }
 
+    /// Where the memory lies now.
+    pub fn memory(&self) -> Memory {
+        self.mapping.memory()
+    }
+
     /// The small chunks' memory: what is registered as UMEM.
     pub(crate) fn umem(&self) -> (NonNull<u8>, usize) {
         (self.base, self.config.small as usize * SMALL)
@@ -164,33 +177,10 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // Frames point into the mapping. While one is out, leaking is the only sound thing to do.
         if self.outstanding() == 0 {
-            // SAFETY: base and bytes are what mmap gave, and no frame is left to use them.
-            unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+            // SAFETY: no frame is left to use it, and this is the end of the pool.
+            unsafe { self.mapping.unmap() };
         }
     }
-}
-
-fn map(bytes: usize) -> io::Result<NonNull<u8>> {
-    let attempt = |flags| {
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of ours.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
-                -1,
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast::<u8>()) }
-    };
-    // munmap of huge pages wants whole ones; only sizes that are get them.
-    let huge = bytes.is_multiple_of(2 << 20);
-    let at = if huge { attempt(libc::MAP_HUGETLB).or_else(|_| attempt(0))? } else { attempt(0)? };
-    // SAFETY: the range was just mapped. Media must not end up in a core dump; failing that is no reason to stop.
-    unsafe { libc::madvise(at.cast(), bytes, libc::MADV_DONTDUMP) };
-    NonNull::new(at).ok_or_else(|| io::Error::other("mmap returned address 0"))
 }
 
 /// The sole owner of one chunk: payload window, headroom before it, tailroom behind.

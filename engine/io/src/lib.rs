@@ -15,6 +15,7 @@ mod batch;
 pub mod clock;
 mod frame;
 pub mod live;
+mod mapping;
 pub mod memory;
 pub mod netlink;
 mod packet_io;
@@ -28,6 +29,7 @@ pub mod xdp;
 
 pub use batch::{BATCH, FrameBatch};
 pub use frame::{Frame, HEADROOM, LARGE, Pool, PoolConfig, PoolError, SMALL};
+pub use mapping::Memory;
 pub use packet_io::{Component, Ingress, IoCounters, NextHop, PacketIo, Path, SocketToken, TxMeta};
 pub use trouble::{Trouble, TroubleKind, Unreachable};
 pub use waker::Waker;

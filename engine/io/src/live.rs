@@ -81,8 +81,8 @@ impl LiveIo {
     /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.
     pub fn open_queue(&mut self, pool: &mut Pool, queue: Queue) -> Result<&XskSocket, XskError> {
         let path = if queue.generic { Path::XdpGeneric } else { Path::XdpNative };
-        let (place, other) = (self.xsks.len(), self.xsks.first());
-        let socket = XskSocket::open(pool, &mut self.umem, other, (queue.ifindex, queue.queue), path)?;
+        let place = self.xsks.len();
+        let socket = XskSocket::open(pool, &mut self.umem, &self.xsks, (queue.ifindex, queue.queue), path)?;
         self.xsks.push(socket);
         self.refill(pool);
         Ok(&self.xsks[place])
@@ -102,8 +102,10 @@ impl LiveIo {
 
     /// Closes everything and gives all chunks back.
     pub fn close(self, pool: &mut Pool) {
-        let Self { uring, xsks, umem, .. } = self;
-        drop(xsks);
+        let Self { uring, xsks, mut umem, .. } = self;
+        for socket in xsks {
+            socket.close(pool, &mut umem);
+        }
         umem.release(pool);
         uring.close(pool);
     }
@@ -127,15 +129,15 @@ impl LiveIo {
 
     /// Hands the frame to the AF_XDP socket of its next hop's interface, or gives it back.
     #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
-    fn send_by_xsk(&mut self, frame: Frame) -> Result<(), Frame> {
+    fn send_by_xsk(&mut self, pool: &mut Pool, frame: Frame) -> Result<(), Frame> {
         let Some(meta) = frame.egress().copied() else { return Err(frame) };
-        let Some(hop) = meta.next_hop.filter(|_| frame.is_small()) else { return Err(frame) };
+        let Some(hop) = meta.next_hop else { return Err(frame) };
         if meta.exceeded(frame.len()).is_some() {
             // The kernel's socket refuses it, and tells what the path takes.
             return Err(frame);
         }
         match self.xsks.iter_mut().find(|socket| socket.place().0 == hop.ifindex) {
-            Some(socket) => socket.send(&mut self.umem, frame, &meta, &hop),
+            Some(socket) => socket.send(pool, &mut self.umem, frame, (&meta, &hop), &mut self.counters),
             None => Err(frame),
         }
     }
@@ -178,7 +180,7 @@ impl PacketIo for LiveIo {
 
     fn transmit(&mut self, pool: &mut Pool, tx: &mut FrameBatch) {
         for frame in tx.drain() {
-            if let Err(frame) = self.send_by_xsk(frame) {
+            if let Err(frame) = self.send_by_xsk(pool, frame) {
                 self.uring.send(pool, frame);
             }
         }

@@ -177,6 +177,12 @@ pub struct IoCounters {
     /// Datagrams that the kernel dropped because the queue of their UDP socket was full, as of the last
     /// [`PacketIo::survey`] that got to the socket, and since it was registered.
     pub socket_dropped: u64,
+    /// Datagrams received by AF_XDP in several chunks and put together.
+    pub gathered: u64,
+    /// Datagrams received by AF_XDP in several chunks and dropped: no large chunk was free, or they are larger.
+    pub gather_failed: u64,
+    /// Datagrams sent by AF_XDP in several chunks.
+    pub split: u64,
 }
 
 impl IoCounters {
@@ -201,5 +207,8 @@ impl std::ops::AddAssign for IoCounters {
         self.socket_errors += other.socket_errors;
         self.ring_dropped += other.ring_dropped;
         self.socket_dropped += other.socket_dropped;
+        self.gathered += other.gathered;
+        self.gather_failed += other.gather_failed;
+        self.split += other.split;
     }
 }

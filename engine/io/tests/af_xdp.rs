@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use host::{INTERFACE, Pair};
 use sluice_classifier::{LegEntry, Policy};
+use sluice_io::af_xdp::{XskMode, XskSocket};
 use sluice_io::live::{LiveIo, Queue};
 use sluice_io::netlink::Resolver;
 use sluice_io::xdp::{Attached, Mode, Options};
@@ -47,7 +48,9 @@ impl Bench {
         let path = if mode == Mode::Generic { Path::XdpGeneric } else { Path::XdpNative };
         let mut bench = Self { attached, pool, io: Some(io), local, path };
         bench.open_queues();
-        bench.attached.maps().insert_leg(local, LegEntry::new(LEG.leg, Policy::new())).expect("room");
+        let entry = LegEntry::new(LEG.leg, Policy::new());
+        let entry = if bench.takes_jumbo() { entry.gathered() } else { entry };
+        bench.attached.maps().insert_leg(local, entry).expect("room");
         bench
     }
 
@@ -57,11 +60,17 @@ impl Bench {
         let io = self.io.as_mut().expect("open");
         let mut queue = 0;
         while let Ok(socket) = io.open_queue(&mut self.pool, Queue { ifindex, queue, generic }) {
-            assert!(!socket.is_zero_copy(), "veth has no zero-copy");
+            let mode = if generic { XskMode::Generic } else { XskMode::Copy };
+            assert_eq!(socket.mode(), mode, "veth has no zero-copy");
             self.attached.maps().set_socket(queue, socket.as_fd()).expect("room in the map of sockets");
             queue += 1;
         }
         assert!(queue > 0, "no queue could be opened");
+    }
+
+    /// Whether this kernel's sockets take packets in several chunks (Linux 6.6).
+    fn takes_jumbo(&self) -> bool {
+        self.io.as_ref().expect("open").xsks().iter().all(XskSocket::is_multi_buffer)
     }
 
     fn io(&mut self) -> (&mut Pool, &mut LiveIo) {
@@ -286,13 +295,13 @@ fn what_does_not_fit_the_hop_or_a_chunk_goes_by_the_kernel_socket_which_fragment
         let hop = bench.next_hop(remote);
         let before = bench.sent(Path::IoUring);
         let small = NextHop { mtu: 600, ..hop };
-        for (len, hop) in [(560, small), (573, small), (8900, hop)] {
+        for (len, hop) in [(560, small), (573, small)] {
             let packet = rtp(1, len);
             let meta = bench.meta(remote, Some(hop));
             bench.send_bytes(&packet, meta);
             hears(&peer, &packet, bench.local);
         }
-        assert_eq!((bench.sent(Path::XdpNative), bench.sent(Path::IoUring) - before), (1, 2));
+        assert_eq!((bench.sent(Path::XdpNative), bench.sent(Path::IoUring) - before), (1, 1));
         let packet = rtp(1, 12_000);
         let meta = bench.meta(remote, Some(hop));
         bench.send_bytes(&packet, meta);
@@ -300,7 +309,11 @@ fn what_does_not_fit_the_hop_or_a_chunk_goes_by_the_kernel_socket_which_fragment
             TroubleKind::TooBig { head: [packet[0], packet[1]], length: packet.len(), mtu: Some(9000) };
         assert_eq!(bench.trouble(), Some(Trouble { socket: LEG, remote, kind }));
         assert_eq!((bench.trouble(), bench.counters().send_too_big), (None, 1));
-        // And inwards: jumbo media passes the program and is read from the kernel socket.
+        // And inwards: jumbo media passes the program where the sockets do not take it, and is read from the kernel
+        // socket.
+        let entry = LegEntry::new(LEG.leg, Policy::new());
+        let local = bench.local;
+        bench.attached.maps().insert_leg(local, entry).expect("room");
         let packet = rtp(2, 8000);
         peer.send_to(&packet, bench.local).expect("sent");
         let frames = bench.receive(1);
@@ -309,6 +322,124 @@ fn what_does_not_fit_the_hop_or_a_chunk_goes_by_the_kernel_socket_which_fragment
         for frame in frames {
             bench.pool.free(frame);
         }
+    });
+}
+
+fn jumbo_packets(test: &str, mode: Mode) {
+    let Some(pair) = Pair::new(test, 9000) else { return };
+    for (near, far) in FAMILIES {
+        let (peer, remote) = peer(&pair, far);
+        Pair::inside(&pair.near, || {
+            let mut bench = Bench::new(mode, near);
+            if !bench.takes_jumbo() {
+                host::skip(test, "this kernel's AF_XDP sockets take one chunk per packet (before 6.6)");
+                return;
+            }
+            let (hop, path) = (bench.next_hop(remote), bench.path);
+            let ip = if remote.is_ipv4() { 20 } else { 40 };
+            let largest = 9000 - ip - 8 - 12;
+            // Where one chunk ends and the next begins, in either direction; what leaves no room for a tag; the MTU.
+            let at = [160, 3500, 3584, 3840, 4096, 7680, 8192].into_iter();
+            let lengths = at.flat_map(|at| at - 60..at + 4).filter(|len| *len <= largest).chain([largest]);
+            let (mut number, mut large) = (0, 0);
+            for len in lengths {
+                number += 1;
+                let packet = rtp(number, len);
+                peer.send_to(&packet, bench.local).expect("sent");
+                let mut frames = bench.receive(1);
+                assert_eq!(frames.len(), 1, "packet {number} of {len}");
+                let frame = frames.remove(0);
+                assert!(frame.payload() == packet, "packet {number} of {len} is another");
+                assert_eq!(frame.ingress().expect("ingress").path, path, "packet {number} of {len}");
+                assert!(frame.capacity() - frame.len() >= 148, "no room for a tag behind {len}");
+                large += u64::from(!frame.is_small());
+                let meta = bench.meta(remote, Some(hop));
+                bench.send(frame, meta);
+                hears(&peer, &packet, bench.local);
+            }
+            assert_eq!(bench.sent(path), u64::from(number), "each counts once");
+            let counters = bench.io().1.counters();
+            assert_eq!((counters.gathered, counters.split, counters.gather_failed), (large, large, 0));
+            assert!(large > 100, "{large} of {number} were large");
+            assert_eq!(counters.received[path as usize], u64::from(number));
+        });
+    }
+}
+
+#[test]
+fn jumbo_packets_come_and_go_in_several_chunks_over_native_xdp() {
+    jumbo_packets("jumbo_packets_over_native_xdp", Mode::Native);
+}
+
+#[test]
+fn jumbo_packets_come_and_go_in_several_chunks_over_generic_xdp() {
+    jumbo_packets("jumbo_packets_over_generic_xdp", Mode::Generic);
+}
+
+#[test]
+fn jumbo_packets_beyond_the_large_chunks_are_dropped_and_counted() {
+    let Some(pair) = Pair::new("jumbo_packets_beyond_the_large_chunks", 9000) else { return };
+    let (peer, _) = peer(&pair, FAMILIES[0].1);
+    Pair::inside(&pair.near, || {
+        let mut bench = Bench::new(Mode::Native, FAMILIES[0].0);
+        if !bench.takes_jumbo() {
+            host::skip("jumbo_packets_beyond", "this kernel's AF_XDP sockets take one chunk per packet");
+            return;
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| bench.pool.alloc_large()).collect();
+        for number in 0..20 {
+            peer.send_to(&rtp(number, 8000), bench.local).expect("sent");
+        }
+        peer.send_to(&rtp(20, 160), bench.local).expect("sent");
+        let frames = bench.receive(1);
+        assert_eq!(frames[0].payload(), rtp(20, 160));
+        assert_eq!(bench.io().1.counters().gather_failed, 20);
+        for frame in frames.into_iter().chain(taken) {
+            bench.pool.free(frame);
+        }
+    });
+}
+
+#[test]
+fn two_interfaces_of_a_worker_have_a_umem_each_over_the_same_memory() {
+    let Some(pair) = Pair::new("two_interfaces_of_a_worker", 1500) else { return };
+    let (near, far) = (&pair.near, &pair.far);
+    host::ip(&format!("-n {near} link add sl.two type veth peer name sl.two.far netns {far}"));
+    for (name, interface, host) in [(near, "sl.two", 1), (far, "sl.two.far", 2)] {
+        host::ip(&format!("-n {name} addr add 10.78.0.{host}/24 dev {interface}"));
+        host::ip(&format!("-n {name} link set {interface} up"));
+    }
+    let (one, _) = peer(&pair, FAMILIES[0].1);
+    let (two, other_remote) = peer(&pair, "10.78.0.2:0");
+    Pair::inside(&pair.near, || {
+        let mut bench = Bench::new(Mode::Native, FAMILIES[0].0);
+        let options = Options { mode: Mode::Native, max_legs: 64, ..Options::default() };
+        let mut second = Attached::attach("sl.two", &options).unwrap_or_else(|error| panic!("{error}"));
+        let (pool, io) = bench.io();
+        let queue = Queue { ifindex: second.ifindex(), queue: 0, generic: false };
+        let socket = io.open_queue(pool, queue).unwrap_or_else(|error| panic!("{error}"));
+        second.maps().set_socket(0, socket.as_fd()).expect("room");
+        let mut resolver = Resolver::open(vec![second.ifindex()]).expect("netlink");
+        let source: SocketAddr = "10.78.0.1:5000".parse().expect("an address");
+        let from = UdpSocket::bind(source).expect("a port");
+        let until = Instant::now() + Duration::from_secs(5);
+        let hop = loop {
+            assert!(Instant::now() < until, "never resolved");
+            if let Some(hop) = resolver.next_hop(source, other_remote).expect("an answer") {
+                break hop;
+            }
+            from.send_to(b"who has?", other_remote).expect("sent");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        // What comes by one interface goes by the other, in the same chunk, and back to the pool.
+        for number in 0..3000 {
+            one.send_to(&rtp(number, 160), bench.local).expect("sent");
+            let mut frames = bench.receive(1);
+            let meta = TxMeta { local: source, ..bench.meta(other_remote, Some(hop)) };
+            bench.send(frames.remove(0), meta);
+            hears(&two, &rtp(number, 160), source);
+        }
+        assert_eq!(bench.sent(Path::XdpNative), 3000);
     });
 }
 

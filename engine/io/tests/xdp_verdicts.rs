@@ -84,6 +84,20 @@ fn generated_frames_get_the_same_verdict_in_the_kernel() {
 }
 
 #[test]
+fn frames_of_several_buffers_get_the_same_verdict_where_sockets_take_them() {
+    let Some(mut xdp) = host::load("frames_of_several_buffers_get_the_same_verdict") else { return };
+    let gathered = |key: &LocalKey| frames::lookup(key).map(LegEntry::gathered);
+    insert(&mut xdp, frames::legs().into_iter().map(|(local, entry)| (local, entry.gathered())));
+    let socket = host::af_xdp_socket();
+    xdp.maps.set_socket(0, socket.as_fd()).expect("the map takes it");
+    let corpus = frames::corpus(7, 6000);
+    assert_agrees(&xdp, "generated", &corpus, gathered);
+    let redirected = |frame: &&Vec<u8>| decide(&FirstBuffer(frame), gathered).0 == Action::Redirect;
+    let large = corpus.iter().filter(|frame| frame.len() > FIRST_BUFFER).filter(redirected).count();
+    assert!(large >= 5, "{large} frames of several buffers are redirected");
+}
+
+#[test]
 fn captured_frames_get_the_same_verdict_in_the_kernel() {
     let Some(mut xdp) = host::load("captured_frames_get_the_same_verdict_in_the_kernel") else { return };
     let socket = host::af_xdp_socket();

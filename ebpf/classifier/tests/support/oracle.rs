@@ -1,7 +1,6 @@
 //! The same questions answered naively: bytes are taken off the front of a vector, one header after the
 //! other, with no regard to speed. Written from the RFCs, not from the classifier.
 
-use sluice_classifier::layout::MAX_FRAME;
 use sluice_classifier::{
     Action, Counter, FLAG_PAYLOAD_TYPES, FLAG_PLAIN, FLAG_RTCP_ONLY, LegEntry, LocalKey, Malformed, Policy,
     Verdict,
@@ -29,7 +28,7 @@ pub fn decide(frame: &[u8], lookup: impl Fn(&LocalKey) -> Option<LegEntry>) -> (
         Err(counter) => (Action::Pass, counter),
         Ok((local, payload)) => match lookup(&local) {
             None => (Action::Pass, Counter::NoLeg),
-            Some(_) if frame.len() > MAX_FRAME => (Action::Pass, Counter::TooLarge),
+            Some(leg) if frame.len() > leg.max_frame as usize => (Action::Pass, Counter::TooLarge),
             Some(leg) => act(classify(&payload, &leg.policy)),
         },
     }

@@ -7,7 +7,7 @@ use crate::{Frame, NextHop, TxMeta};
 const UDP: u8 = 17;
 const HOP_LIMIT: u8 = 64;
 /// Ethernet with one tag, IPv6, UDP.
-const LONGEST: usize = 14 + 4 + 40 + 8;
+pub(super) const LONGEST: usize = 14 + 4 + 40 + 8;
 
 /// Puts all headers in front of the frame's payload and makes them part of it. Nothing happens, and
 /// `false` comes back, if the headroom is too small, the packet too long, the source address open or the

@@ -86,6 +86,15 @@ impl<T: Copy> Ring<T> {
         self.size - self.ours.wrapping_sub(self.theirs)
     }
 
+    /// As producer: whether there is room for so many descriptors.
+    pub(super) fn has_room(&mut self, wanted: u32) -> bool {
+        if self.size - self.ours.wrapping_sub(self.theirs) < wanted {
+            // Acquire: as in room.
+            self.theirs = self.word(self.layout.consumer).load(Ordering::Acquire);
+        }
+        self.size - self.ours.wrapping_sub(self.theirs) >= wanted
+    }
+
     /// As producer: how many published descriptors the kernel has not taken yet.
     pub(super) fn waiting(&mut self) -> u32 {
         // Acquire: as in room.

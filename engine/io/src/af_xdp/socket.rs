@@ -1,12 +1,15 @@
 //! One AF_XDP socket: bound to a queue of an interface, over a UMEM that it may share.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use super::bind::{self, Bound, XskMode};
+use super::gather::Gathering;
 use super::headers;
 use super::pressure::Pressure;
 use super::ring::{Layout, Ring};
+use sluice_classifier::layout::MAX_FRAME;
+
 use crate::clock::now;
 use crate::xdp::Relief;
 use crate::{Frame, FrameBatch, Ingress, IoCounters, NextHop, Path, Pool, PoolConfig, SMALL, TxMeta};
@@ -15,8 +18,8 @@ const RING: u32 = 1024;
 /// How many packets the kernel sends per kick before it says EAGAIN (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 const TX_BUDGET: u32 = 256;
-/// A queue stays busy for some 20 ms after its last socket was closed.
-const REBIND: Duration = Duration::from_millis(250);
+/// More chunks of the same packet follow (linux/if_xdp.h).
+const XDP_PKT_CONTD: u32 = 1;
 
 /// Why there is no AF_XDP socket on a queue.
 #[derive(Debug, thiserror::Error)]
@@ -125,8 +128,10 @@ pub struct XskSocket {
     fd: OwnedFd,
     ifindex: u32,
     queue: u32,
-    zero_copy: bool,
+    bound: Bound,
     path: Path,
+    /// A packet of several chunks of which the end has not come yet.
+    gathering: Gathering,
     queued: u32,
     /// This socket's number in the UMEM.
     number: u32,
@@ -139,29 +144,44 @@ pub struct XskSocket {
 }
 
 impl XskSocket {
-    /// Opens a socket on a queue. It shares the UMEM of another one of this worker's, or registers the pool's
-    /// small chunks; zero-copy is tried before copy mode.
+    /// Opens a socket on a queue. It shares the UMEM of another one of the same interface, or registers the pool's
+    /// small chunks anew: those who share a UMEM share a mode, and the modes of interfaces differ. Where the limit
+    /// of locked memory does not allow that, it shares another interface's.
     pub(crate) fn open(
-        pool: &mut Pool,
+        pool: &Pool,
+        umem: &mut Umem,
+        others: &[Self],
+        place: (u32, u32),
+        path: Path,
+    ) -> Result<Self, XskError> {
+        let sibling = others.iter().find(|other| other.ifindex == place.0);
+        match (Self::open_over(pool, umem, sibling, place, path), others.first()) {
+            (Err(XskError::Memlock(_)), Some(other)) => Self::open_over(pool, umem, Some(other), place, path),
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn open_over(
+        pool: &Pool,
         umem: &mut Umem,
         other: Option<&Self>,
         (ifindex, queue): (u32, u32),
         path: Path,
     ) -> Result<Self, XskError> {
-        let fd = create()?;
+        let fd = bind::create()?;
         let raw = fd.as_raw_fd();
-        let shared = other.map(|other| other.fd.as_raw_fd());
-        if shared.is_none() {
-            register_umem(raw, pool)?;
+        if other.is_none() {
+            bind::register_umem(raw, pool)?;
         }
         for option in
             [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING]
         {
-            set(raw, option, &RING).map_err(|source| XskError::Setup { step: "ring size", source })?;
+            bind::set(raw, option, &RING).map_err(|source| XskError::Setup { step: "ring size", source })?;
         }
         // Older kernels have the fixed budget of 32; EAGAIN is handled anyway.
-        let _ = set(raw, XDP_MAX_TX_SKB_BUDGET, &TX_BUDGET);
-        let offsets = offsets(raw).map_err(|source| XskError::Setup { step: "ring offsets", source })?;
+        let _ = bind::set(raw, XDP_MAX_TX_SKB_BUDGET, &TX_BUDGET);
+        let offsets =
+            bind::offsets(raw).map_err(|source| XskError::Setup { step: "ring offsets", source })?;
         let mapped = |offset: &libc::xdp_ring_offset, page: u64| Layout {
             producer: offset.producer as usize,
             consumer: offset.consumer as usize,
@@ -170,6 +190,7 @@ impl XskSocket {
             page_offset: page as i64,
         };
         let step = |source| XskError::Setup { step: "mapping rings", source };
+        let unbound = Bound { mode: XskMode::Copy, multi_buffer: false };
         let mut socket = Self {
             fill: Ring::map(raw, mapped(&offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING), RING).map_err(step)?,
             completion: Ring::map(raw, mapped(&offsets.cr, libc::XDP_UMEM_PGOFF_COMPLETION_RING), RING)
@@ -179,8 +200,9 @@ impl XskSocket {
             fd,
             ifindex,
             queue,
-            zero_copy: false,
+            bound: other.map_or(unbound, |other| other.bound),
             path,
+            gathering: Gathering::default(),
             queued: 0,
             number: umem.sockets,
             health: Health::Good,
@@ -188,7 +210,10 @@ impl XskSocket {
             pressure: Pressure::default(),
             dropped: 0,
         };
-        socket.zero_copy = bind(raw, ifindex, queue, shared)?;
+        match other {
+            Some(other) => bind::bind_shared(raw, ifindex, queue, other.fd.as_raw_fd())?,
+            None => socket.bound = bind::bind(raw, ifindex, queue, path == Path::XdpGeneric)?,
+        }
         umem.sockets += 1;
         Ok(socket)
     }
@@ -202,9 +227,14 @@ impl XskSocket {
         (self.ifindex, self.queue)
     }
 
-    /// Whether the driver works on our memory directly.
-    pub const fn is_zero_copy(&self) -> bool {
-        self.zero_copy
+    /// The way of frames between the driver and our memory.
+    pub const fn mode(&self) -> XskMode {
+        self.bound.mode
+    }
+
+    /// Whether packets larger than a chunk come and go, in several.
+    pub const fn is_multi_buffer(&self) -> bool {
+        self.bound.multi_buffer
     }
 
     /// Frames that the kernel dropped for want of a chunk or a descriptor, as of the last [`Self::survey`].
@@ -215,7 +245,7 @@ impl XskSocket {
     /// Asks the kernel what it dropped.
     pub(crate) fn survey(&mut self) {
         // The kernel refuses this to nobody; what was known before stays true at the least.
-        if let Ok(statistics) = statistics(self.fd.as_raw_fd()) {
+        if let Ok(statistics) = bind::statistics(self.fd.as_raw_fd()) {
             self.dropped = statistics.rx_dropped + statistics.rx_ring_full;
         }
     }
@@ -237,8 +267,8 @@ impl XskSocket {
 
     /// Closes the socket and gives its chunks back; how many frames it had not sent yet.
     pub(crate) fn close(self, pool: &mut Pool, umem: &mut Umem) -> u64 {
-        let number = self.number;
-        drop(self);
+        let Self { number, gathering, .. } = self;
+        gathering.free(pool);
         umem.reclaim(number, pool)
     }
 
@@ -275,12 +305,21 @@ impl XskSocket {
             let Some(descriptor) = self.rx.consume() else { break };
             let Some(mut frame) = umem.take(descriptor.addr) else { continue };
             let start = (descriptor.addr % SMALL as u64) as usize;
-            counters.received[self.path as usize] += 1;
             if !frame.set_window(start, descriptor.len as usize) {
+                counters.received[self.path as usize] += 1;
                 counters.receive_malformed += 1;
                 pool.free(frame);
                 continue;
             }
+            let more = descriptor.options & XDP_PKT_CONTD != 0;
+            if more || self.gathering.is_under_way() || frame.len() > MAX_FRAME {
+                match self.gathering.add(pool, frame, more, counters) {
+                    Some(whole) => frame = whole,
+                    None => continue,
+                }
+            }
+            counters.received[self.path as usize] += 1;
+            let start = frame.start();
             match sluice_classifier::locate(frame.payload()) {
                 Ok(found) if frame.set_window(start + found.payload, found.length) => {
                     frame.set_ingress(Ingress {
@@ -303,23 +342,52 @@ impl XskSocket {
         self.rx.release();
     }
 
-    /// Queues a frame behind its headers. Gives it back if the ring is full or headers do not fit.
+    /// Queues a frame behind its headers. Gives it back if the ring is full, headers do not fit, or it takes several
+    /// chunks that are not to be had.
     #[allow(clippy::result_large_err, reason = "the error is the frame itself, which must not be lost")]
     pub(crate) fn send(
         &mut self,
+        pool: &mut Pool,
         umem: &mut Umem,
         mut frame: Frame,
-        meta: &TxMeta,
-        hop: &NextHop,
+        (meta, hop): (&TxMeta, &NextHop),
+        counters: &mut IoCounters,
     ) -> Result<(), Frame> {
-        if self.health != Health::Good || self.tx.room() == 0 || !headers::prepend(&mut frame, meta, hop) {
+        let pieces =
+            if frame.is_small() { 1 } else { (headers::LONGEST + frame.len()).div_ceil(SMALL) as u32 };
+        let can = self.health == Health::Good
+            && self.tx.has_room(pieces)
+            && (frame.is_small() || self.bound.multi_buffer && pool.available().0 >= pieces);
+        if !can || !headers::prepend(&mut frame, meta, hop) {
             return Err(frame);
         }
+        if frame.is_small() {
+            self.queue(umem, frame, false);
+            return Ok(());
+        }
+        let mut rest = frame.payload();
+        while let (piece @ [_, ..], behind) = rest.split_at(rest.len().min(SMALL)) {
+            // There are as many as were asked for.
+            let Some(mut chunk) = pool.alloc_small() else { break };
+            chunk.set_window(0, piece.len());
+            chunk.payload_mut().copy_from_slice(piece);
+            if rest.len() == frame.len() {
+                // The first stands for the packet, when it is sent and when it is not.
+                chunk.set_egress(*meta);
+            }
+            self.queue(umem, chunk, !behind.is_empty());
+            rest = behind;
+        }
+        counters.split += 1;
+        pool.free(frame);
+        Ok(())
+    }
+
+    fn queue(&mut self, umem: &mut Umem, frame: Frame, more: bool) {
         let (start, len) = (frame.start() as u64, frame.len() as u32);
         let addr = umem.hold(self.number, frame) + start;
-        self.tx.produce(libc::xdp_desc { addr, len, options: 0 });
+        self.tx.produce(libc::xdp_desc { addr, len, options: if more { XDP_PKT_CONTD } else { 0 } });
         self.queued += 1;
-        Ok(())
     }
 
     /// Shows the kernel what was queued, and kicks it if it asks for that.
@@ -339,10 +407,10 @@ impl XskSocket {
     /// Takes back the chunks that were sent.
     pub(crate) fn complete(&mut self, pool: &mut Pool, umem: &mut Umem, counters: &mut IoCounters) {
         while let Some(address) = self.completion.consume() {
-            counters.sent[self.path as usize] += 1;
-            if let Some(frame) = umem.take(address) {
-                pool.free(frame);
-            }
+            let Some(frame) = umem.take(address) else { continue };
+            // Of a packet in several chunks only the first counts.
+            counters.sent[self.path as usize] += u64::from(frame.egress().is_some());
+            pool.free(frame);
         }
         self.completion.release();
     }
@@ -382,102 +450,3 @@ impl AsFd for XskSocket {
         self.fd.as_fd()
     }
 }
-
-fn create() -> Result<OwnedFd, XskError> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd >= 0 {
-        // SAFETY: the descriptor is new and nobody else's.
-        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
-    }
-    let error = io::Error::last_os_error();
-    Err(match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => XskError::NotPermitted(error),
-        _ => XskError::Setup { step: "socket(AF_XDP)", source: error },
-    })
-}
-
-fn register_umem(fd: i32, pool: &Pool) -> Result<(), XskError> {
-    let (base, bytes) = pool.umem();
-    // SAFETY: all-zero is a valid xdp_umem_reg.
-    let mut registration: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
-    registration.addr = base.as_ptr() as u64;
-    registration.len = bytes as u64;
-    registration.chunk_size = SMALL as u32;
-    set(fd, libc::XDP_UMEM_REG, &registration).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOBUFS | libc::ENOMEM) => XskError::Memlock(error),
-        _ => XskError::Setup { step: "XDP_UMEM_REG", source: error },
-    })
-}
-
-/// Binds, zero-copy if the driver can. Says whether it could.
-fn bind(fd: i32, ifindex: u32, queue: u32, shared_with: Option<i32>) -> Result<bool, XskError> {
-    let modes: &[u16] = if shared_with.is_some() {
-        &[libc::XDP_SHARED_UMEM]
-    } else {
-        &[libc::XDP_ZEROCOPY | libc::XDP_USE_NEED_WAKEUP, libc::XDP_COPY | libc::XDP_USE_NEED_WAKEUP]
-    };
-    let until = Instant::now() + REBIND;
-    let mut mode = modes.iter();
-    let mut flags = mode.next().copied().unwrap_or_default();
-    loop {
-        let Err(error) = bind_once(fd, ifindex, queue, flags, shared_with) else {
-            return Ok(flags & libc::XDP_ZEROCOPY != 0);
-        };
-        match error.raw_os_error() {
-            Some(libc::EBUSY) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
-            Some(libc::EBUSY) => return Err(XskError::Busy { ifindex, queue }),
-            Some(libc::EINVAL | libc::ENODEV) if mode.len() == 0 => {
-                return Err(XskError::NoQueue { ifindex, queue, source: error });
-            }
-            _ => match mode.next() {
-                Some(next) => flags = *next,
-                None => return Err(XskError::Setup { step: "bind", source: error }),
-            },
-        }
-    }
-}
-
-fn bind_once(fd: i32, ifindex: u32, queue: u32, flags: u16, shared: Option<i32>) -> io::Result<()> {
-    let address = libc::sockaddr_xdp {
-        sxdp_family: libc::AF_XDP as u16,
-        sxdp_flags: flags,
-        sxdp_ifindex: ifindex,
-        sxdp_queue_id: queue,
-        sxdp_shared_umem_fd: shared.unwrap_or(0) as u32,
-    };
-    let len = size_of_val(&address) as u32;
-    // SAFETY: the address is a sockaddr_xdp of the length that is passed, and lives through the call.
-    let bound = unsafe { libc::bind(fd, (&raw const address).cast(), len) };
-    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn set<T>(fd: i32, option: libc::c_int, value: &T) -> io::Result<()> {
-    let len = size_of::<T>() as u32;
-    // SAFETY: the value is a plain struct of the length that is passed, and lives through the call.
-    let done = unsafe { libc::setsockopt(fd, libc::SOL_XDP, option, std::ptr::from_ref(value).cast(), len) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn offsets(fd: i32) -> io::Result<libc::xdp_mmap_offsets> {
-    get(fd, libc::XDP_MMAP_OFFSETS)
-}
-
-fn statistics(fd: i32) -> io::Result<libc::xdp_statistics> {
-    get(fd, libc::XDP_STATISTICS)
-}
-
-/// Reads an option, which must be a plain struct of the kernel's.
-fn get<T: Answer>(fd: i32, option: libc::c_int) -> io::Result<T> {
-    // SAFETY: Answer is implemented for C structs of integers only, of which all-zero is a valid value.
-    let mut value: T = unsafe { std::mem::zeroed() };
-    let mut len = size_of_val(&value) as u32;
-    // SAFETY: the kernel writes at most len octets to value.
-    let got = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len) };
-    if got == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
-}
-
-/// A C struct of integers: any octets are a valid value.
-trait Answer {}
-impl Answer for libc::xdp_mmap_offsets {}
-impl Answer for libc::xdp_statistics {}
