@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use sluice_datapath::WorkerMemory;
+use sluice_proto::v1;
 use sluice_server::{Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -57,14 +58,20 @@ async fn serve(config: Config) -> Result<()> {
     let server = Server::start(config).await?;
     let info = server.info();
     for interface in &info.interfaces {
-        info!(interface.name, interface.path, interface.queues, interface.took_over, "interface");
+        info!(
+            interface.name,
+            interface.path,
+            sockets = interface.socket_mode,
+            interface.multi_buffer,
+            interface.queues,
+            interface.took_over,
+            "interface"
+        );
         for reason in &interface.degraded {
             warn!(interface.name, reason, "degraded");
         }
     }
-    for worker in info.workers.iter().filter(|worker| !worker.unbound_reason.is_empty()) {
-        warn!(worker.index, worker.unbound_reason, "worker is not bound to a CPU");
-    }
+    info.workers.iter().for_each(tell_of_worker);
     let memory_mib = info.memory_bytes >> 20;
     info!(version = info.version, kernel = info.kernel, workers = info.workers.len(), memory_mib, "started");
     // The one line that supervisors and tests wait for.
@@ -78,6 +85,19 @@ async fn serve(config: Config) -> Result<()> {
     server.run(shutdown).await?;
     info!("stopped");
     Ok(())
+}
+
+/// Where a worker is, and what is not as it should be.
+fn tell_of_worker(worker: &v1::Worker) {
+    let v1::Worker { index, cpu, numa_node, cache, memory_node, .. } = worker;
+    let queues = worker.queues.join(" ");
+    info!(index, cpu, numa_node, cache, memory_node, worker.huge_pages, queues, "worker");
+    if !worker.unbound_reason.is_empty() {
+        warn!(index, worker.unbound_reason, "worker is not bound to a CPU");
+    }
+    if memory_node.is_some() && numa_node.is_some() && memory_node != numa_node {
+        warn!(index, numa_node, memory_node, "worker's packet memory is on another node: that one is full");
+    }
 }
 
 /// Log lines go to standard error; `SLUICE_LOG` overrides the configured level.

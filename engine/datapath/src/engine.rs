@@ -127,8 +127,8 @@ impl Engine {
         let kernel = sluice_srtp::selected_kernel().map_err(EngineError::Kernel)?.name();
         let (nics, interfaces, nic_reports) = setup::attach(&config)?;
         let interfaces = Arc::new(interfaces);
-        let nic_node = nics.iter().find_map(|nic| nic.node);
-        let placement = Placement::choose(&config, nic_node);
+        let cards: Vec<_> = nics.iter().map(|nic| nic.card).collect();
+        let placement = Placement::choose(&config, &cards);
         let (events, receiver) = event::channel(config.limits.events.max(1));
         let (requests, resolve) = watch::requests();
         let watches = !interfaces.0.is_empty();
@@ -151,6 +151,10 @@ impl Engine {
             watch: None,
         };
         engine.start_workers(&config, &nics, &placement)?;
+        for nic in engine.nics.iter().filter(|nic| nic.multi_buffer) {
+            let interface = engine.interfaces.0.iter().find(|interface| interface.ifindex == nic.ifindex);
+            interface.into_iter().for_each(crate::steering::Interface::gather);
+        }
         if watches {
             engine.start_watch(resolve)?;
         }
@@ -272,14 +276,16 @@ impl Engine {
     ) -> Result<(), EngineError> {
         for worker in 0..placement.workers {
             let (ready, is_ready) = crossbeam::channel::bounded(1);
+            let queues = placement.assignment.queues.get(worker).into_iter().flatten();
+            let attached = |(nic, queue): &(usize, u32)| Some((nics.get(*nic)?.interface?, *queue));
             let alive = Arc::new(AtomicBool::new(true));
             let plan = Plan {
                 worker,
                 config: config.clone(),
                 shared: self.shared.clone(),
                 interfaces: Arc::clone(&self.interfaces),
-                queues: setup::queues_of(nics, worker, placement.workers),
-                place: placement.places.get(worker).copied(),
+                queues: queues.filter_map(attached).collect(),
+                place: placement.assignment.places.get(worker).copied(),
                 topology: placement.topology.clone(),
             };
             let (events, flag) = (self.shared.events.clone(), Arc::clone(&alive));
@@ -289,7 +295,15 @@ impl Engine {
                 .name(format!("sluice-{worker}"))
                 .spawn(move || live(plan, &ready, &main_inbox, &flag, &events))?;
             let memory = WorkerMemory::of(config, 0);
-            let report = WorkerReport { place, bound: Ok(()), alive: true, queues: Vec::new(), memory };
+            let packet_memory = sluice_io::Memory::default();
+            let report = WorkerReport {
+                place,
+                bound: Ok(()),
+                alive: true,
+                queues: Vec::new(),
+                packet_memory,
+                memory,
+            };
             let stats = Arc::default();
             self.workers.push(Handle { inbox, stats, alive, thread: Some(thread), report });
             let ready: Ready = is_ready.recv().map_err(|_| EngineError::WorkerLost(worker))??;
@@ -308,14 +322,17 @@ impl Engine {
             }
             self.shared.events.send(Event::DatapathDegraded { interface: name, reason });
         }
-        for (name, _) in &ready.queues {
-            if let Some(nic) = self.nics.iter_mut().find(|nic| nic.name == *name) {
+        for queue in &ready.queues {
+            if let Some(nic) = self.nics.iter_mut().find(|nic| nic.name == queue.interface) {
+                nic.multi_buffer = queue.multi_buffer && (nic.multi_buffer || nic.queues == 0);
+                nic.socket_mode = nic.socket_mode.max(Some(queue.mode));
                 nic.queues += 1;
             }
         }
         let Some(handle) = self.workers.get_mut(worker) else { return };
         handle.stats = ready.stats;
         handle.report.queues = ready.queues;
+        handle.report.packet_memory = ready.memory;
         handle.report.bound = match &placement.failed {
             Some(error) => Err(error.to_string()),
             None => ready.bound,

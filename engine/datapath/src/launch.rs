@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam::channel::Sender;
 use hwlocality::Topology;
 use sluice_io::live::{LiveIo, Queue};
-use sluice_io::{Path, Pool, PoolConfig};
+use sluice_io::{Memory, Path, Pool, PoolConfig};
 
 use crate::Event;
 use crate::config::{EngineConfig, Mode, WorkerCount};
@@ -17,7 +17,8 @@ use crate::engine::EngineError;
 use crate::event::EventSender;
 use crate::inbox::Inbox;
 use crate::pipeline::{Pipeline, Shared};
-use crate::placement::{self, Machine, Place, PlacementError};
+use crate::placement::{self, Assignment, Card, Machine, Place, PlacementError};
+use crate::report::QueueReport;
 use crate::steering::Interfaces;
 use crate::worker::Worker;
 
@@ -25,30 +26,33 @@ use crate::worker::Worker;
 pub(crate) struct Ready {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) bound: Result<(), String>,
-    pub(crate) queues: Vec<(String, u32)>,
+    pub(crate) queues: Vec<QueueReport>,
+    pub(crate) memory: Memory,
     pub(crate) degraded: Vec<(String, String)>,
 }
 
-/// How many workers, and where.
+/// How many workers, where, and for which queues.
 pub(crate) struct Placement {
     pub(crate) workers: usize,
-    pub(crate) places: Vec<Place>,
+    pub(crate) assignment: Assignment,
     pub(crate) topology: Option<Arc<Mutex<Topology>>>,
     pub(crate) failed: Option<PlacementError>,
 }
 
 impl Placement {
-    pub(crate) fn choose(config: &EngineConfig, nic_node: Option<usize>) -> Self {
+    pub(crate) fn choose(config: &EngineConfig, cards: &[Card]) -> Self {
         let (machine, topology, failed) = match Machine::detect() {
             Ok((machine, topology)) => (machine, Some(Arc::new(Mutex::new(topology))), None),
             Err(error) => (Machine::default(), None, Some(error)),
         };
         let workers = match config.workers {
             WorkerCount::Exactly(count) => count,
-            WorkerCount::Auto => machine.cores().max(1),
+            WorkerCount::Auto => machine.workers().max(1),
         };
-        let places = if config.pin { placement::decide(&machine, nic_node, workers) } else { Vec::new() };
-        Self { workers, places, topology, failed }
+        // Workers that are not bound have no place.
+        let machine = if config.pin { machine } else { Machine::default() };
+        let assignment = placement::decide(&machine, cards, workers);
+        Self { workers, assignment, topology, failed }
     }
 }
 
@@ -116,10 +120,11 @@ fn work(plan: Plan, ready: &Sender<Result<Ready, EngineError>>) {
     };
     let Plan { worker, config, shared, .. } = plan;
     let inbox = Arc::clone(&shared.inboxes[worker]);
+    let memory = pool.memory();
     let pipeline = Pipeline::new(worker, config.limits, config.tuning, shared, sluice_io::clock::now);
     let stats = Arc::clone(pipeline.stats());
     let mut worker = Worker::new(pipeline, io, pool, inbox);
-    if ready.send(Ok(Ready { stats, bound, queues, degraded })).is_ok() {
+    if ready.send(Ok(Ready { stats, bound, queues, memory, degraded })).is_ok() {
         worker.run();
     }
     let Worker { io, mut pool, .. } = worker;
@@ -127,7 +132,7 @@ fn work(plan: Plan, ready: &Sender<Result<Ready, EngineError>>) {
 }
 
 /// Queues opened, and those that could not be: interface and reason.
-type Opened = (Vec<(String, u32)>, Vec<(String, String)>);
+type Opened = (Vec<QueueReport>, Vec<(String, String)>);
 
 impl Plan {
     fn bind(&self) -> Result<(), String> {
@@ -139,7 +144,11 @@ impl Plan {
     fn resources(&self) -> Result<(Pool, LiveIo), EngineError> {
         let worker = self.worker;
         let sizes = PoolConfig { small: self.config.small_chunks, large: self.config.large_chunks };
-        let mut pool = Pool::new(sizes).map_err(|source| EngineError::Pool { worker, source })?;
+        // Told although the thread that touches it first is bound there: memory that is pinned for AF_XDP never
+        // moves, and the thread may have been refused its CPU.
+        let node = self.place.map(|place| place.node as u32);
+        let pool = Pool::on_node(sizes, node);
+        let mut pool = pool.map_err(|source| EngineError::Pool { worker, source })?;
         let io = LiveIo::new(&mut pool).map_err(|source| EngineError::Io { worker, source })?;
         Ok((pool, io))
     }
@@ -153,15 +162,16 @@ impl Plan {
                 Queue { ifindex: interface.ifindex, queue, generic: interface.path == Path::XdpGeneric };
             let socket = io.open_queue(pool, wanted).map_err(|error| error.to_string());
             let given = socket.and_then(|socket| {
-                interface.set_socket(queue, socket.as_fd()).map_err(|error| error.to_string())
+                interface.set_socket(queue, socket.as_fd()).map_err(|error| error.to_string())?;
+                Ok((socket.mode(), socket.is_multi_buffer()))
             });
             let name = interface.name.clone();
             match given {
-                Ok(()) => {
+                Ok((mode, multi_buffer)) => {
                     if let Some(relief) = interface.relief(queue) {
                         io.relieve((interface.ifindex, queue), relief);
                     }
-                    opened.push((name, queue));
+                    opened.push(QueueReport { interface: name, queue, mode, multi_buffer });
                 }
                 Err(reason) if self.config.datapath == Mode::Auto => {
                     degraded.push((name, format!("queue {queue} goes by kernel sockets: {reason}")));

@@ -61,8 +61,9 @@ pub use latency::{Histogram, Latency};
 pub use memory::{Each, Place, WorkerMemory};
 pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use port::{MAX_NUMBER, PortId, PortSetup, Sharing};
-pub use report::{EngineReport, InterfaceReport, WorkerReport};
+pub use report::{EngineReport, InterfaceReport, QueueReport, WorkerReport};
 pub use route::{MAX_ROUTE_ENTRIES, OnSsrcClash, RouteOptions};
 pub use ticket::Ticket;
 
-pub use sluice_io::{Component, Path, Unreachable};
+pub use sluice_io::af_xdp::XskMode;
+pub use sluice_io::{Component, Memory, Path, Unreachable};

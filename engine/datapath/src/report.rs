@@ -1,6 +1,7 @@
 //! What the engine found at start and what it made of it, for logs, `doctor` and the API.
 
-use sluice_io::Path;
+use sluice_io::af_xdp::XskMode;
+use sluice_io::{Memory, Path};
 
 use crate::memory::WorkerMemory;
 use crate::placement::Place;
@@ -31,6 +32,10 @@ pub struct InterfaceReport {
     pub path: Path,
     /// Receive queues that have an AF_XDP socket.
     pub queues: u32,
+    /// The way of frames of its AF_XDP sockets, of several the slowest; `None` without any.
+    pub socket_mode: Option<XskMode>,
+    /// Whether all of its AF_XDP sockets take packets larger than a chunk, in several.
+    pub multi_buffer: bool,
     /// Whether the program of a crashed daemon was replaced.
     pub took_over: bool,
     /// Whether the program is attached now.
@@ -48,8 +53,23 @@ pub struct WorkerReport {
     pub bound: Result<(), String>,
     /// Whether it is running.
     pub alive: bool,
-    /// AF_XDP sockets: interface and queue.
-    pub queues: Vec<(String, u32)>,
+    /// Its AF_XDP sockets.
+    pub queues: Vec<QueueReport>,
+    /// Where its packet memory, which is the UMEM, lies.
+    pub packet_memory: Memory,
     /// Memory that it has set aside.
     pub memory: WorkerMemory,
+}
+
+/// How a worker serves a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReport {
+    /// The interface.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// The way of frames between driver and UMEM.
+    pub mode: XskMode,
+    /// Whether packets larger than a chunk come and go, in several.
+    pub multi_buffer: bool,
 }

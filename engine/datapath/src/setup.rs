@@ -1,23 +1,25 @@
 //! From the configuration to interfaces that have the XDP program.
 
 use std::fs;
+use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use sluice_io::Path;
-use sluice_io::probe::Nic as Card;
+use sluice_io::probe;
 use sluice_io::xdp::{self, Attached, XdpError};
 
 use crate::config::{EngineConfig, InterfaceConfig, Mode, WorkerCount};
 use crate::engine::EngineError;
+use crate::placement::Card;
 use crate::report::InterfaceReport;
 use crate::steering::{Interface, Interfaces};
 
-/// An interface that has the program: what placement and queues need to know.
+/// An interface of the configuration: what placement and queues need to know.
 pub(crate) struct Nic {
-    /// Its place in [`Interfaces`].
-    interface: usize,
-    queues: u32,
-    pub(crate) node: Option<usize>,
+    /// Its place in [`Interfaces`], if it has the program.
+    pub(crate) interface: Option<usize>,
+    /// Without the program it has no queues to serve, and is still best served on its node.
+    pub(crate) card: Card,
 }
 
 /// Refuses settings that cannot work.
@@ -71,7 +73,15 @@ pub(crate) fn attach(
     let (mut nics, mut interfaces, mut reports) = (Vec::new(), Interfaces::default(), Vec::new());
     for wanted in &config.interfaces {
         let mut report = look_at(wanted)?;
+        let mut nic = Nic {
+            interface: None,
+            card: Card {
+                queues: 0,
+                node: sysfs(&wanted.name, report.ifindex).and_then(|folder| probe::numa_node(&folder)),
+            },
+        };
         if config.datapath == Mode::IoUring {
+            nics.push(nic);
             reports.push(report);
             continue;
         }
@@ -82,14 +92,15 @@ pub(crate) fn attach(
             report.degraded.push(reason.into());
         }
         let queues = queues.or(wanted.queues).unwrap_or(1);
-        match attach_one(config, wanted, queues) {
+        match attach_one(config, wanted, report.ifindex, queues) {
             Ok(attached) => {
                 note(&attached, &mut report);
-                nics.push(Nic {
-                    interface: interfaces.0.len(),
-                    queues: wanted.queues.unwrap_or(queues).min(queues),
-                    node: numa_node(&wanted.name),
-                });
+                if config.datapath == Mode::Auto && cannot_redirect(report.ifindex) {
+                    let reason = "its driver has XDP and cannot hand frames to AF_XDP; generic XDP is used";
+                    report.degraded.push(reason.into());
+                }
+                nic.interface = Some(interfaces.0.len());
+                nic.card.queues = wanted.queues.unwrap_or(queues).min(queues);
                 interfaces.0.push(Interface::new(attached));
             }
             Err(error) if config.datapath == Mode::Auto => {
@@ -97,21 +108,23 @@ pub(crate) fn attach(
             }
             Err(error) => return Err(error),
         }
+        nics.push(nic);
         reports.push(report);
     }
     Ok((nics, interfaces, reports))
 }
 
-/// The queues of a worker: each interface's are dealt out in turn.
-pub(crate) fn queues_of(nics: &[Nic], worker: usize, workers: usize) -> Vec<(usize, u32)> {
-    let mine = |nic: &Nic| {
-        let interface = nic.interface;
-        (0..nic.queues).filter(move |queue| *queue as usize % workers == worker).map(move |q| (interface, q))
-    };
-    nics.iter().flat_map(mine).collect()
+/// Whether the driver runs programs, and cannot hand frames to AF_XDP.
+fn cannot_redirect(ifindex: u32) -> bool {
+    probe::xdp_features(ifindex).is_ok_and(|features| features.native() && !features.redirect())
 }
 
-fn attach_one(config: &EngineConfig, wanted: &InterfaceConfig, queues: u32) -> Result<Attached, EngineError> {
+fn attach_one(
+    config: &EngineConfig,
+    wanted: &InterfaceConfig,
+    ifindex: u32,
+    queues: u32,
+) -> Result<Attached, EngineError> {
     let name = wanted.name.clone();
     if queues == 0 {
         return Err(EngineError::NoQueues { name });
@@ -119,6 +132,8 @@ fn attach_one(config: &EngineConfig, wanted: &InterfaceConfig, queues: u32) -> R
     let mode = match config.datapath {
         Mode::XdpNative => xdp::Mode::Native,
         Mode::XdpGeneric => xdp::Mode::Generic,
+        // Its frames would be lost on the way to the sockets.
+        Mode::Auto if cannot_redirect(ifindex) => xdp::Mode::Generic,
         Mode::Auto | Mode::IoUring => xdp::Mode::Auto,
     };
     let workers = match config.workers {
@@ -142,6 +157,8 @@ fn look_at(wanted: &InterfaceConfig) -> Result<InterfaceReport, EngineError> {
         ifindex: netdevice::name_to_index(&any, &wanted.name).map_err(missing)?,
         path: Path::IoUring,
         queues: 0,
+        socket_mode: None,
+        multi_buffer: false,
         took_over: false,
         attached: false,
         degraded: Vec::new(),
@@ -165,19 +182,18 @@ fn note(attached: &Attached, report: &mut InterfaceReport) {
 /// The interface's receive queues, as its driver says, or else sysfs; `None` if that shows another network namespace
 /// than ours, as it does after `nsenter --net`.
 fn receive_queues(interface: &str, ifindex: u32) -> Option<u32> {
-    let told = Card::open(interface).and_then(|nic| nic.channels()).map(|channels| channels.receive);
+    let told = probe::Nic::open(interface).and_then(|nic| nic.channels()).map(|channels| channels.receive);
     if let Ok(queues @ 1..) = told {
         return Some(queues);
     }
-    let directory = format!("/sys/class/net/{interface}");
-    let seen = fs::read_to_string(format!("{directory}/ifindex")).ok()?;
-    let entries = fs::read_dir(format!("{directory}/queues")).ok()?;
+    let entries = fs::read_dir(sysfs(interface, ifindex)?.join("queues")).ok()?;
     let is_receive = |name: std::ffi::OsString| name.to_string_lossy().starts_with("rx-");
-    let queues = entries.flatten().filter(|entry| is_receive(entry.file_name())).count() as u32;
-    (seen.trim().parse() == Ok(ifindex)).then_some(queues)
+    Some(entries.flatten().filter(|entry| is_receive(entry.file_name())).count() as u32)
 }
 
-/// `None` for interfaces without a device, and on machines with one node (the kernel says -1).
-fn numa_node(interface: &str) -> Option<usize> {
-    fs::read_to_string(format!("/sys/class/net/{interface}/device/numa_node")).ok()?.trim().parse().ok()
+/// The interface's folder in sysfs, if that shows this network namespace.
+fn sysfs(interface: &str, ifindex: u32) -> Option<PathBuf> {
+    let folder = PathBuf::from(format!("/sys/class/net/{interface}"));
+    let seen = fs::read_to_string(folder.join("ifindex")).ok()?;
+    (seen.trim().parse() == Ok(ifindex)).then_some(folder)
 }

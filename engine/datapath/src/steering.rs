@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sluice_classifier::{LegEntry, Policy};
@@ -15,6 +16,8 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) ifindex: u32,
     pub(crate) path: Path,
+    /// Whether its sockets take frames in several chunks.
+    gathers: AtomicBool,
     attached: Mutex<Option<Attached>>,
 }
 
@@ -28,6 +31,7 @@ impl Interface {
             name: attached.interface().into(),
             ifindex: attached.ifindex(),
             path,
+            gathers: AtomicBool::new(false),
             attached: Mutex::new(Some(attached)),
         }
     }
@@ -45,6 +49,16 @@ impl Interface {
     /// By which the worker of a receive queue has RTCP go past its ring.
     pub(crate) fn relief(&self, queue: u32) -> Option<Relief> {
         self.lock().as_mut()?.maps().relief(queue)
+    }
+
+    /// Has frames in several chunks come to the sockets, of legs from now on: all sockets have to take them.
+    pub(crate) fn gather(&self) {
+        self.gathers.store(true, Ordering::Relaxed);
+    }
+
+    fn entry(&self, leg: LegId, policy: Policy) -> LegEntry {
+        let entry = LegEntry::new(leg, policy);
+        if self.gathers.load(Ordering::Relaxed) { entry.gathered() } else { entry }
     }
 
     /// Whether the interface (still) has our program.
@@ -72,7 +86,7 @@ impl Steering for Interfaces {
         for interface in &self.0 {
             let mut attached = interface.lock();
             let Some(attached) = attached.as_mut() else { continue };
-            let inserted = attached.maps().insert_leg(local, LegEntry::new(leg, policy));
+            let inserted = attached.maps().insert_leg(local, interface.entry(leg, policy));
             inserted.map_err(|error| format!("{}: {error}", interface.name))?;
         }
         Ok(())

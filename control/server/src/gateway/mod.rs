@@ -127,6 +127,8 @@ impl Gateway {
             took_over: interface.took_over,
             attached: interface.attached,
             degraded: interface.degraded,
+            socket_mode: interface.socket_mode.map_or_else(String::new, |mode| mode.name().to_owned()),
+            multi_buffer: interface.multi_buffer,
         });
         let workers = report.workers.into_iter().enumerate().map(|(index, worker)| v1::Worker {
             index: index as u32,
@@ -134,8 +136,17 @@ impl Gateway {
             numa_node: worker.place.map(|place| place.node as u32),
             unbound_reason: worker.bound.err().unwrap_or_default(),
             alive: worker.alive,
-            queues: worker.queues.into_iter().map(|(name, queue)| format!("{name}:{queue}")).collect(),
             memory_bytes: worker.memory.total(),
+            queues: worker
+                .queues
+                .into_iter()
+                .map(|served| format!("{}:{}", served.interface, served.queue))
+                .collect(),
+            cache: worker.place.map(|place| place.cache as u32),
+            isolated: worker.place.is_some_and(|place| place.isolated),
+            memory_node: worker.packet_memory.node,
+            memory_elsewhere: worker.packet_memory.elsewhere as u64,
+            huge_pages: worker.packet_memory.huge_pages,
         });
         Ok(v1::Info {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -29,17 +29,19 @@ impl Printer {
             info.kernel,
             info.memory_bytes >> 20
         )?;
-        let mut interfaces = table(&["interface", "path", "queues", "attached", "remarks"]);
+        let mut interfaces = table(&["interface", "path", "sockets", "queues", "attached", "remarks"]);
         for interface in &info.interfaces {
             interfaces.add_row([
                 interface.name.clone(),
                 interface.path.clone(),
+                sockets(interface),
                 interface.queues.to_string(),
                 yes(interface.attached).to_owned(),
                 interface.degraded.join("\n"),
             ]);
         }
-        let mut workers = table(&["worker", "cpu", "numa node", "alive", "memory", "queues"]);
+        let header = ["worker", "cpu", "numa node", "cache", "packets on", "alive", "memory", "queues"];
+        let mut workers = table(&header);
         for worker in &info.workers {
             let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             workers.add_row([
@@ -50,6 +52,8 @@ impl Printer {
                     worker.unbound_reason.clone()
                 },
                 number(worker.numa_node),
+                number(worker.cache),
+                memory(worker),
                 yes(worker.alive).to_owned(),
                 format!("{} MiB", worker.memory_bytes >> 20),
                 worker.queues.join(" "),
@@ -258,6 +262,25 @@ impl Printer {
         out.flush()?;
         Ok(())
     }
+}
+
+/// How an interface's AF_XDP sockets work.
+fn sockets(interface: &v1::Interface) -> String {
+    match (interface.socket_mode.as_str(), interface.multi_buffer) {
+        ("", _) => "-".to_owned(),
+        (mode, true) => format!("{mode}, jumbo"),
+        (mode, false) => mode.to_owned(),
+    }
+}
+
+/// Where a worker's packet memory is.
+fn memory(worker: &v1::Worker) -> String {
+    let node = worker.memory_node.map_or_else(|| "?".to_owned(), |node| format!("node {node}"));
+    let elsewhere = match worker.memory_elsewhere >> 10 {
+        0 => String::new(),
+        kilobytes => format!(", {kilobytes} KiB elsewhere"),
+    };
+    node + &elsewhere + if worker.huge_pages { ", huge pages" } else { "" }
 }
 
 fn sentence(kind: &Kind) -> String {

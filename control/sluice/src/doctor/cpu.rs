@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use sluice_datapath::placement::{Machine, Place, decide};
+use sluice_datapath::placement::{CpuList, Machine, Place, decide};
 
 use super::finding::Finding;
 use super::read;
@@ -95,9 +95,13 @@ fn srtp_kernel() -> Finding {
 
 fn topology(machine: &Machine) -> Finding {
     let nodes: BTreeSet<_> = machine.places().iter().map(|place| place.node).collect();
-    let (cpus, cores) = (machine.places().len(), machine.cores());
+    let cores: BTreeSet<_> = machine.places().iter().map(|place| place.core).collect();
+    let caches: BTreeSet<_> = machine.places().iter().map(|place| place.cache).collect();
+    let (cpus, cores) = (machine.places().len(), cores.len());
     let found = format!(
-        "{cpus} CPUs on {cores} cores in {} NUMA node(s), as far as this process may use them",
+        "{cpus} CPUs on {cores} cores with {} last-level cache(s) in {} NUMA node(s), as far as this process may \
+         use them",
+        caches.len(),
         nodes.len()
     );
     if cpus == 0 {
@@ -112,7 +116,7 @@ fn topology(machine: &Machine) -> Finding {
 }
 
 fn placement(machine: &Machine) -> Finding {
-    let places = decide(machine, None, machine.cores());
+    let places = decide(machine, &[], machine.workers()).places;
     let mut by_node = BTreeMap::<usize, Vec<String>>::new();
     for Place { cpu, node, .. } in places {
         by_node.entry(node).or_default().push(cpu.to_string());
@@ -124,29 +128,34 @@ fn placement(machine: &Machine) -> Finding {
 
 fn isolation(machine: &Machine) -> Finding {
     let isolated = read("/sys/devices/system/cpu/isolated").unwrap_or_default();
-    let online = read("/sys/devices/system/cpu/online").unwrap_or_default();
     let usable: BTreeSet<_> = machine.places().iter().map(|place| place.cpu).collect();
-    let all = parse_list(&online);
-    let kept: Vec<_> = all.difference(&usable).map(usize::to_string).collect();
-    let mut found = match isolated.as_str() {
-        "" => "no CPU is isolated from the scheduler (isolcpus=): workers share theirs with other processes"
-            .to_owned(),
-        list => format!("CPU {list} isolated from the scheduler"),
+    let online = CpuList::online().unwrap_or_default();
+    let kept: Vec<_> = online.iter().filter(|cpu| !usable.contains(cpu)).map(|cpu| cpu.to_string()).collect();
+    isolation_finding(&isolated, &CpuList::parse(&isolated).unwrap_or_default(), &usable, &kept)
+}
+
+fn isolation_finding(text: &str, isolated: &CpuList, usable: &BTreeSet<usize>, kept: &[String]) -> Finding {
+    let outside: Vec<_> =
+        isolated.iter().filter(|cpu| !usable.contains(cpu)).map(|cpu| cpu.to_string()).collect();
+    if !outside.is_empty() {
+        let found = format!(
+            "CPU {text} isolated from the scheduler, of which this process may not use CPU {}",
+            outside.join(" ")
+        );
+        let remedy = "isolated CPUs are outside the affinity that processes are born with: start Sluice with \
+                      CPUAffinity= in systemd, or taskset -c, that names them and some others";
+        return Finding::warn(AREA, "isolation", found, remedy);
+    }
+    let mut found = if isolated.is_empty() {
+        "no CPU is isolated from the scheduler (isolcpus=): workers share theirs with other processes"
+            .to_owned()
+    } else {
+        format!("CPU {text} isolated from the scheduler: workers go there first")
     };
     if !kept.is_empty() {
         let _ = write!(found, "; the cpuset keeps CPU {} from this process", kept.join(" "));
     }
     Finding::ok(AREA, "isolation", found)
-}
-
-/// `0-3,8` as the kernel writes it.
-fn parse_list(text: &str) -> BTreeSet<usize> {
-    let part = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        (last < 1 << 16).then_some(first..=last)
-    };
-    text.split(',').filter_map(part).flatten().collect()
 }
 
 fn governor() -> Finding {
@@ -172,12 +181,16 @@ fn governor() -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Level;
     use super::*;
 
     #[test]
-    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
-        assert_eq!(parse_list("0-2,8"), BTreeSet::from([0, 1, 2, 8]));
-        assert_eq!(parse_list(""), BTreeSet::new());
-        assert_eq!(parse_list("0-99999999999,x"), BTreeSet::new());
+    fn isolated_cpus_that_workers_may_not_use_are_a_warning() {
+        let isolated = CpuList::parse("2-3").unwrap();
+        let finding = |usable: &[usize]| {
+            isolation_finding("2-3", &isolated, &usable.iter().copied().collect(), &[]).level()
+        };
+        assert_eq!(finding(&[0, 1, 2, 3]), Level::Ok);
+        assert_eq!(finding(&[0, 1, 2]), Level::Warn);
     }
 }

@@ -54,6 +54,11 @@ impl Finding {
     pub(super) const fn level(&self) -> Level {
         self.level
     }
+
+    #[cfg(test)]
+    pub(super) fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
 }
 
 /// All findings.

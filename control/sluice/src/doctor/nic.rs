@@ -5,24 +5,26 @@ use std::path::{Path, PathBuf};
 
 use sluice_io::probe::{self, Nic};
 use sluice_io::xdp::Query;
+use sluice_server::Config;
 
 use super::finding::Finding;
+use super::queues::Queues;
 use super::{read, read_number};
 
-const AREA: &str = "interfaces";
+pub(super) const AREA: &str = "interfaces";
 const CLASS: &str = "/sys/class/net";
 /// What an XDP program without fragments takes: one page less head- and tailroom.
 const ONE_PAGE_MTU: u64 = 3498;
 
-/// Looks at the named interfaces, or at all but loopback.
-pub(super) fn examine(wanted: &[String]) -> Vec<Finding> {
+/// Looks at the named interfaces, or at all but loopback, with the eyes of a daemon of this configuration.
+pub(super) fn examine(wanted: &[String], config: Option<&Config>) -> Vec<Finding> {
     let mut names: Vec<String> = if wanted.is_empty() { all() } else { wanted.to_vec() };
     names.sort_unstable();
     if names.is_empty() {
         let remedy = "in a container or network namespace, give it an interface";
         return vec![Finding::warn(AREA, "none", "there is only loopback here", remedy)];
     }
-    names.iter().flat_map(|name| one(name)).collect()
+    names.iter().flat_map(|name| one(name, config)).collect()
 }
 
 fn all() -> Vec<String> {
@@ -32,7 +34,7 @@ fn all() -> Vec<String> {
     names.filter(|name| name != "lo" && Path::new(CLASS).join(name).join("ifindex").exists()).collect()
 }
 
-fn one(name: &str) -> Vec<Finding> {
+fn one(name: &str, config: Option<&Config>) -> Vec<Finding> {
     let folder = Path::new(CLASS).join(name);
     // A path is no name, even if it leads to an interface.
     let index = read_number(folder.join("ifindex")).filter(|_| !name.contains('/'));
@@ -41,13 +43,10 @@ fn one(name: &str) -> Vec<Finding> {
         return vec![Finding::fail(AREA, name, "there is no such interface", remedy)];
     };
     let nic = Nic::open(name).ok();
-    vec![
-        driver(name, &folder, nic.as_ref()),
-        queues(name, &folder, nic.as_ref()),
-        spread(name, nic.as_ref()),
-        xdp(name, ifindex, &folder),
-        attached(name, ifindex),
-    ]
+    let mut findings = vec![driver(name, &folder, nic.as_ref())];
+    findings.extend(Queues::of(name, &folder, nic.as_ref(), config).examine());
+    findings.extend([xdp(name, ifindex, &folder), attached(name, ifindex)]);
+    findings
 }
 
 fn driver(name: &str, folder: &Path, nic: Option<&Nic>) -> Finding {
@@ -58,59 +57,9 @@ fn driver(name: &str, folder: &Path, nic: Option<&Nic>) -> Finding {
     let driver = driver.unwrap_or_else(|| "no driver (virtual)".to_owned());
     let state = read(folder.join("operstate")).unwrap_or_else(|| "state unknown".to_owned());
     let mtu = read(folder.join("mtu")).unwrap_or_else(|| "?".to_owned());
-    let node = read(folder.join("device/numa_node")).filter(|node| node != "-1");
+    let node = probe::numa_node(folder);
     let node = node.map_or_else(String::new, |node| format!(", NUMA node {node}"));
     Finding::ok(AREA, name, format!("{driver}, {state}, MTU {mtu}{node}"))
-}
-
-fn queues(name: &str, folder: &Path, nic: Option<&Nic>) -> Finding {
-    let subject = format!("{name} queues");
-    let count = |prefix: &str| {
-        let entries = std::fs::read_dir(folder.join("queues")).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).count()
-    };
-    let (receive, send) = (count("rx-"), count("tx-"));
-    if receive == 0 {
-        let remedy = "XDP needs a receive queue: use another interface, or datapath.mode = \"io_uring\"";
-        return Finding::warn(AREA, subject, "no receive queue", remedy);
-    }
-    let found = format!("{receive} to receive, {send} to send");
-    match nic.and_then(|nic| nic.channels().ok()) {
-        Some(channels) if channels.most_receive > channels.receive && channels.receive > 0 => {
-            let most = channels.most_receive;
-            let found =
-                format!("{} of {most} in use to receive, {} to send", channels.receive, channels.send);
-            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
-            if channels.receive >= cpus {
-                return Finding::ok(AREA, subject, found);
-            }
-            let queues = most.min(cpus);
-            let remedy = format!(
-                "a worker serves one queue: `ethtool -L {name} combined {queues}` for {queues} workers"
-            );
-            Finding::warn(AREA, subject, found, remedy)
-        }
-        _ => Finding::ok(AREA, subject, found),
-    }
-}
-
-fn spread(name: &str, nic: Option<&Nic>) -> Finding {
-    let subject = format!("{name} RSS");
-    let Some(nic) = nic else { return Finding::ok(AREA, subject, "cannot tell") };
-    match (nic.spread(), nic.channels()) {
-        (Ok(queues), channels) => {
-            let list: Vec<_> = queues.iter().map(u32::to_string).collect();
-            let found = format!("flows go to queue {}", list.join(" "));
-            let receive = channels.map_or(queues.len() as u32, |channels| channels.receive);
-            if (queues.len() as u32) < receive {
-                let remedy =
-                    format!("`ethtool -X {name} equal {receive}` spreads them over all {receive} queues");
-                return Finding::warn(AREA, subject, format!("{found} only"), remedy);
-            }
-            Finding::ok(AREA, subject, found)
-        }
-        (Err(_), _) => Finding::ok(AREA, subject, "no indirection table: the driver chooses the queue"),
-    }
 }
 
 fn xdp(name: &str, ifindex: u32, folder: &Path) -> Finding {

@@ -7,6 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const GET_DRIVER: u32 = 0x0000_0003;
+const GET_HASH: u32 = 0x0000_0029;
 const GET_INDIRECTION: u32 = 0x0000_0038;
 const GET_CHANNELS: u32 = 0x0000_003c;
 /// Entries of a table that are believed; the largest known tables have 2048.
@@ -27,6 +28,37 @@ pub struct Channels {
     pub send: u32,
     /// The most that can receive.
     pub most_receive: u32,
+    /// The most that can receive and send.
+    pub most_combined: u32,
+}
+
+/// What receive-side scaling hashes of a UDP packet (`ethtool -n NAME rx-flow-hash udp4`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash(u64);
+
+impl FlowHash {
+    /// Source and destination address, and both ports: what tells flows apart.
+    pub const fn is_of_flows(self) -> bool {
+        const ALL: u64 = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7;
+        self.0 & ALL == ALL
+    }
+}
+
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpFlow {
+    /// UDP over IPv4.
+    V4 = 0x02,
+    /// UDP over IPv6.
+    V6 = 0x06,
+}
+
+#[repr(C)]
+struct RawHash {
+    command: u32,
+    flow: u32,
+    fields: u64,
+    _rest: [u64; 22],
 }
 
 #[repr(C)]
@@ -87,6 +119,7 @@ impl Nic {
             receive: raw.rx.saturating_add(raw.combined),
             send: raw.tx.saturating_add(raw.combined),
             most_receive: raw.max_rx.saturating_add(raw.max_combined),
+            most_combined: raw.max_combined,
         })
     }
 
@@ -106,6 +139,13 @@ impl Nic {
         queues.sort_unstable();
         queues.dedup();
         Ok(queues)
+    }
+
+    /// What receive-side scaling hashes of UDP packets.
+    pub fn flow_hash(&self, flow: UdpFlow) -> io::Result<FlowHash> {
+        let mut answer = RawHash { command: GET_HASH, flow: flow as u32, fields: 0, _rest: [0; 22] };
+        self.call(&mut answer)?;
+        Ok(FlowHash(answer.fields))
     }
 
     fn call<T>(&self, data: &mut T) -> io::Result<()> {
