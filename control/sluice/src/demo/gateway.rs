@@ -177,8 +177,14 @@ impl Gateway {
     /// Starts a daemon and waits until it serves.
     pub fn start(settings: &Settings<'_>) -> Result<Self> {
         let socket = settings.directory.join("sluice.sock");
+        Self::start_with(settings, &configuration_text(settings, &socket)?)
+    }
+
+    /// The same with a configuration of one's own, whose `api.socket` is `sluice.sock` in the settings' directory.
+    pub fn start_with(settings: &Settings<'_>, text: &str) -> Result<Self> {
+        let socket = settings.directory.join("sluice.sock");
         let configuration = settings.directory.join("sluice.toml");
-        fs::write(&configuration, configuration_text(settings, &socket)?)?;
+        fs::write(&configuration, text)?;
         let executable = settings.executable.to_str().context("the path of sluice is not UTF-8")?;
         let mut command = settings.place.command(executable);
         command.args(["run", "--config"]).arg(&configuration);
