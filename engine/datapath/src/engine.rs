@@ -296,14 +296,8 @@ impl Engine {
                 .spawn(move || live(plan, &ready, &main_inbox, &flag, &events))?;
             let memory = WorkerMemory::of(config, 0);
             let packet_memory = sluice_io::Memory::default();
-            let report = WorkerReport {
-                place,
-                bound: Ok(()),
-                alive: true,
-                queues: Vec::new(),
-                packet_memory,
-                memory,
-            };
+            let report =
+                WorkerReport { place, bound: Ok(()), alive: true, queues: Vec::new(), packet_memory, memory };
             let stats = Arc::default();
             self.workers.push(Handle { inbox, stats, alive, thread: Some(thread), report });
             let ready: Ready = is_ready.recv().map_err(|_| EngineError::WorkerLost(worker))??;

@@ -266,8 +266,10 @@ impl XskSocket {
     }
 
     /// Closes the socket and gives its chunks back; how many frames it had not sent yet.
-    pub(crate) fn close(self, pool: &mut Pool, umem: &mut Umem) -> u64 {
-        let Self { number, gathering, .. } = self;
+    pub(crate) fn close(mut self, pool: &mut Pool, umem: &mut Umem) -> u64 {
+        let (number, gathering) = (self.number, std::mem::take(&mut self.gathering));
+        // First of all: the kernel must have let go of the chunks.
+        drop(self);
         gathering.free(pool);
         umem.reclaim(number, pool)
     }
