@@ -177,9 +177,7 @@ pub(crate) const fn path_code(path: Path) -> u64 {
 }
 
 fn path_of(code: u64) -> Option<Path> {
-    [Path::XdpNative, Path::XdpGeneric, Path::IoUring, Path::Memory]
-        .into_iter()
-        .find(|&path| path_code(path) == code)
+    Path::ALL.into_iter().find(|&path| path_code(path) == code)
 }
 
 /// [`LegStats`] as they were at one moment.
@@ -268,6 +266,7 @@ impl WorkerStats {
         published.socket_errors.set(io.socket_errors);
         published.ring_dropped.set(io.ring_dropped);
         published.socket_dropped.set(io.socket_dropped);
+        published.ring_full.set(io.ring_full);
     }
 
     /// What was counted so far.
@@ -300,8 +299,8 @@ impl WorkerStats {
 
 #[derive(Debug, Default)]
 struct PublishedIo {
-    received: [Counter; 4],
-    sent: [Counter; 4],
+    received: [Counter; Path::ALL.len()],
+    sent: [Counter; Path::ALL.len()],
     send_failed: Counter,
     send_too_big: Counter,
     receive_truncated: Counter,
@@ -311,6 +310,7 @@ struct PublishedIo {
     socket_errors: Counter,
     ring_dropped: Counter,
     socket_dropped: Counter,
+    ring_full: Counter,
 }
 
 impl PublishedIo {
@@ -327,6 +327,7 @@ impl PublishedIo {
             socket_errors: self.socket_errors.get(),
             ring_dropped: self.ring_dropped.get(),
             socket_dropped: self.socket_dropped.get(),
+            ring_full: self.ring_full.get(),
         }
     }
 }

@@ -65,4 +65,4 @@ pub use report::{EngineReport, InterfaceReport, WorkerReport};
 pub use route::{MAX_ROUTE_ENTRIES, OnSsrcClash, RouteOptions};
 pub use ticket::Ticket;
 
-pub use sluice_io::{Component, Path, Unreachable};
+pub use sluice_io::{Component, Path, Ring, RingSnapshot, RingStats, Unreachable, shared};
