@@ -94,9 +94,11 @@ netns *ARGS:
     set -euo pipefail
     # The tests start the real binary; Cargo knows binaries of a test's own package only.
     cargo build -p sluice
+    cargo build -p sluice-mixer-client --example mixer
     # Cargo within a test has another environment than here, and would build it all anew.
     SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
-    export SLUICE_BIN
+    SLUICE_MIXER=$(realpath "${CARGO_TARGET_DIR:-target}/debug/examples/mixer")
+    export SLUICE_BIN SLUICE_MIXER
     if ((EUID != 0)); then
         echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw netns" >&2
     fi

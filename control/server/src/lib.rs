@@ -15,6 +15,7 @@ mod health;
 mod incoming;
 mod listen;
 mod ports;
+mod rings;
 mod service;
 mod stun;
 
@@ -36,6 +37,7 @@ pub use error::ApiError;
 
 use crate::gateway::Gateway;
 use crate::listen::{Lock, SocketFile};
+use crate::rings::Listener;
 use crate::service::Service;
 
 /// How long calls may take to end when the daemon stops.
@@ -52,13 +54,17 @@ pub enum StartError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// Another daemon has the socket.
-    #[error("another sluice is running: it has {0}; stop it, or configure another api.socket")]
+    #[error(
+        "another sluice is running: it has {0}; stop it, or configure another api.socket or rings.socket"
+    )]
     AlreadyRunning(PathBuf),
     /// Something else is where the socket should be.
-    #[error("{0} exists and is not a socket; remove it, or configure another api.socket")]
+    #[error("{0} exists and is not a socket; remove it, or configure another api.socket or rings.socket")]
     NotASocket(PathBuf),
     /// The Unix socket cannot be made.
-    #[error("cannot listen on {path}: {source}; check the folder and its permissions, or set api.socket")]
+    #[error(
+        "cannot listen on {path}: {source}; check the folder and its permissions, or set api.socket or rings.socket"
+    )]
     Socket {
         /// Its path.
         path: PathBuf,
@@ -99,6 +105,7 @@ pub struct Server {
     running: Running,
     unix: tokio::net::UnixListener,
     file: SocketFile,
+    rings: (Listener, SocketFile),
     tcp: Option<(TcpListener, Transport)>,
     /// The last to go: a successor must not start before the engine has ended.
     lock: Lock,
@@ -129,6 +136,9 @@ impl Server {
         descriptors::raise_limit();
         // The socket first: a second daemon must not touch the first one's interfaces.
         let (unix, file, lock) = listen::unix(&config.api)?;
+        let (listener, ring_file) = listen::rings(&config)?;
+        let failed = |source| StartError::Socket { path: config.ring_socket(), source };
+        let rings = (Listener::new(listener).map_err(failed)?, ring_file);
         let tcp = match &config.api.tcp {
             Some(tcp) => {
                 let failed = |source| StartError::Tcp { address: tcp.address, source };
@@ -147,7 +157,7 @@ impl Server {
         let pump = std::thread::Builder::new().name("sluice-events".into());
         let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
         running.pump = Some(pump);
-        Ok(Self { running, unix, file, tcp, lock })
+        Ok(Self { running, unix, file, rings, tcp, lock })
     }
 
     /// How the daemon runs.
@@ -169,6 +179,9 @@ impl Server {
         // Ended when it is dropped.
         let mut health = tokio::task::JoinSet::new();
         health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
+        let (listener, ring_file) = self.rings;
+        let mut rings = tokio::task::JoinSet::new();
+        rings.spawn(listener.serve(Arc::clone(&self.running.gateway)));
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // An error means that the sender is gone: stop as well.
@@ -202,7 +215,8 @@ impl Server {
         let all_ended = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
-        drop(self.file);
+        rings.shutdown().await;
+        drop((self.file, ring_file));
         let (running, lock) = (self.running, self.lock);
         let end = move || {
             // Joins threads.

@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::StartError;
-use crate::config::{Api, Tcp};
+use crate::config::{Api, Config, Tcp};
 
 /// Time that a client has for the TLS handshake: until then it is nobody, and holds a descriptor.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -81,11 +81,30 @@ pub(crate) fn unix(api: &Api) -> Result<(UnixListener, SocketFile, Lock), StartE
     Ok((listener, file, lock))
 }
 
+/// Binds the Unix socket at which local applications ask for rings.
+pub(crate) fn rings(config: &Config) -> Result<(OwnedFd, SocketFile), StartError> {
+    let path = &config.ring_socket();
+    let failed = |source| StartError::Socket { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    clear_stale(path)?;
+    let listener = closed(|| sluice_datapath::shared::listen(path)).map_err(failed)?;
+    let file = SocketFile::new(path).map_err(failed)?;
+    let mode = std::fs::Permissions::from_mode(config.rings.socket_mode.0);
+    std::fs::set_permissions(path, mode).map_err(failed)?;
+    Ok((listener, file))
+}
+
 /// Binds a socket that only its owner can connect to: nobody gets in before its mode is what the
 /// configuration says.
 fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+    closed(|| UnixListener::bind(path))
+}
+
+fn closed<T>(bind: impl FnOnce() -> T) -> T {
     let before = rustix::process::umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
-    let bound = UnixListener::bind(path);
+    let bound = bind();
     rustix::process::umask(before);
     bound
 }
@@ -102,6 +121,10 @@ fn clear_stale(path: &Path) -> Result<(), StartError> {
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(StartError::AlreadyRunning(path.to_owned())),
+        // A socket for messages, on which somebody listens.
+        Err(error) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => {
+            Err(StartError::AlreadyRunning(path.to_owned()))
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(failed)
         }

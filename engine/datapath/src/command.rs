@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
-use sluice_io::{Component, NextHop};
+use sluice_io::{Component, NextHop, Ring, ring_address};
 use sluice_srtp::{KeyId, Position, ReplayWindow, SessionKeys};
 
 use crate::{LegStats, PortId, PortSetup, RouteOptions, Sharing};
@@ -51,6 +51,19 @@ pub enum Command {
         remote: SocketAddr,
         /// The next hop; `None`: the kernel resolves and sends.
         next_hop: Option<NextHop>,
+    },
+    /// Gives a leg whose peer is a local application its ring: the application is there. One that the leg had before
+    /// is dropped.
+    AttachRing {
+        /// Which leg.
+        leg: LegId,
+        /// The gateway's end.
+        ring: Box<Ring>,
+    },
+    /// Takes it away again: the application is gone. Without a ring nothing happens.
+    DetachRing {
+        /// Which leg.
+        leg: LegId,
     },
     /// Installs keys. Inbound, the last of `keys` is tried first, and older keys still verify until
     /// they are retired. Outbound, the last of `keys` protects from now on, and the index goes on.
@@ -190,8 +203,9 @@ pub struct LegSetup {
     /// The local transport address of RTP: a specific address, not the wildcard. RTCP without rtcp-mux
     /// is received on the address that its socket is bound to.
     pub local: SocketAddr,
-    /// The kernel socket bound to `local`, non-blocking; of a leg on a shared port, that port's.
-    pub rtp: Arc<UdpSocket>,
+    /// The kernel socket bound to `local`, non-blocking; of a leg on a shared port, that port's. `None`: the leg's peer
+    /// is a local application, see [`Self::for_application`].
+    pub rtp: Option<Arc<UdpSocket>>,
     /// The kernel socket of RTCP; `None`: rtcp-mux (RFC 5761).
     pub rtcp: Option<Arc<UdpSocket>>,
     /// The peer's address of RTP, where signalling told it.
@@ -223,6 +237,29 @@ pub struct LegSetup {
 impl LegSetup {
     /// How many SSRCs a peer may send at once, unless control says otherwise.
     pub const DEFAULT_MAX_STREAMS: u16 = 32;
+
+    /// A leg whose peer is a local application: plain RTP and RTCP through a ring in shared memory, which
+    /// [`Command::AttachRing`] gives it.
+    pub fn for_application(leg: LegId, stats: Arc<LegStats>) -> Self {
+        Self {
+            leg,
+            local: ring_address(leg),
+            rtp: None,
+            rtcp: None,
+            remote: None,
+            rtcp_remote: None,
+            latching: Latching::Never,
+            inbound: Protection::Plain,
+            outbound: Protection::Plain,
+            window: ReplayWindow::default(),
+            payload_types: None,
+            max_streams: Self::DEFAULT_MAX_STREAMS,
+            roc_trials: 0,
+            dscp: 0,
+            sharing: None,
+            stats,
+        }
+    }
 }
 
 /// A change of a leg; what is `None` stays as it is.
@@ -314,6 +351,14 @@ pub enum CommandError {
     /// Packet I/O refused the socket.
     #[error("leg {leg}: cannot receive on its socket: {error}; check that it is bound and non-blocking")]
     Register {
+        /// Which leg.
+        leg: LegId,
+        /// What the system said.
+        error: String,
+    },
+    /// Packet I/O refused the ring.
+    #[error("leg {leg}: cannot receive from its ring: {error}; look at the open-files limit")]
+    AttachRing {
         /// Which leg.
         leg: LegId,
         /// What the system said.

@@ -177,9 +177,7 @@ pub(crate) const fn path_code(path: Path) -> u64 {
 }
 
 fn path_of(code: u64) -> Option<Path> {
-    [Path::XdpNative, Path::XdpGeneric, Path::IoUring, Path::Memory]
-        .into_iter()
-        .find(|&path| path_code(path) == code)
+    Path::ALL.into_iter().find(|&path| path_code(path) == code)
 }
 
 /// [`LegStats`] as they were at one moment.
@@ -271,6 +269,7 @@ impl WorkerStats {
         published.gathered.set(io.gathered);
         published.gather_failed.set(io.gather_failed);
         published.split.set(io.split);
+        published.ring_full.set(io.ring_full);
     }
 
     /// What was counted so far.
@@ -303,8 +302,8 @@ impl WorkerStats {
 
 #[derive(Debug, Default)]
 struct PublishedIo {
-    received: [Counter; 4],
-    sent: [Counter; 4],
+    received: [Counter; Path::ALL.len()],
+    sent: [Counter; Path::ALL.len()],
     send_failed: Counter,
     send_too_big: Counter,
     receive_truncated: Counter,
@@ -317,6 +316,7 @@ struct PublishedIo {
     gathered: Counter,
     gather_failed: Counter,
     split: Counter,
+    ring_full: Counter,
 }
 
 impl PublishedIo {
@@ -336,6 +336,7 @@ impl PublishedIo {
             gathered: self.gathered.get(),
             gather_failed: self.gather_failed.get(),
             split: self.split.get(),
+            ring_full: self.ring_full.get(),
         }
     }
 }

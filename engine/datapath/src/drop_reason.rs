@@ -93,6 +93,8 @@ reasons! {
     NotSelected = "not_selected",
     /// The egress leg has no remote address yet.
     NoRemote = "no_remote",
+    /// The egress leg's peer is a local application that is not there.
+    NoApplication = "no_application",
     /// The egress leg sends SRTP, but has no outbound key yet.
     NoOutboundKey = "no_outbound_key",
     /// The outbound key's lifetime is over (RFC 3711 §9.2).

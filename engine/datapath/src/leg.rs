@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use sluice_classifier::Policy;
-use sluice_io::{Component, NextHop, SocketToken};
+use sluice_io::{Component, NextHop, SocketToken, application_address};
 use sluice_srtp::{Inbound, KeyId, ReplayWindow, SessionKeys};
 
 use crate::config::Tuning;
@@ -88,7 +88,7 @@ pub(crate) struct Leg {
     /// What its packets are sent from.
     sender: u32,
     /// Its kernel sockets.
-    sockets: (Arc<UdpSocket>, Option<Arc<UdpSocket>>),
+    sockets: [Option<Arc<UdpSocket>>; 2],
     /// How often signalling moved the peer since the leg was added.
     pub(crate) signalled: u64,
     pub(crate) stats: Arc<LegStats>,
@@ -151,7 +151,7 @@ impl Leg {
             indexed: None,
             sharing: None,
             sender: setup.sharing.as_ref().map_or(setup.leg, |sharing| Port::token(sharing.port).leg),
-            sockets: (Arc::clone(&setup.rtp), setup.rtcp.clone()),
+            sockets: [setup.rtp.clone(), setup.rtcp.clone()],
             signalled: 0,
             stats: Arc::clone(&setup.stats),
             path: PathTracker::default(),
@@ -243,10 +243,29 @@ impl Leg {
 
     /// The component's kernel socket.
     pub(crate) fn socket(&self, component: Component) -> Option<&Arc<UdpSocket>> {
-        match component {
-            Component::Rtp => Some(&self.sockets.0),
-            Component::Rtcp => self.sockets.1.as_ref(),
-        }
+        self.sockets[component as usize].as_ref()
+    }
+
+    /// Whether its peer is a local application.
+    pub(crate) fn is_application(&self) -> bool {
+        self.sockets[Component::Rtp as usize].is_none()
+    }
+
+    /// Whether it has a local address of its own, for others to know.
+    pub(crate) fn has_address(&self) -> bool {
+        self.port.is_none() && !self.is_application()
+    }
+
+    /// The application is there, or is gone.
+    pub(crate) fn set_present(&mut self, present: bool) {
+        self.rtp.remote = present.then(|| application_address(self.id));
+        self.rtp.signalled = present;
+    }
+
+    /// Why nothing can be sent to a peer without an address.
+    #[cold]
+    pub(crate) fn unreachable(&self) -> DropReason {
+        if self.is_application() { DropReason::NoApplication } else { DropReason::NoRemote }
     }
 
     /// What signalling says of the peer's addresses.

@@ -66,4 +66,4 @@ pub use route::{MAX_ROUTE_ENTRIES, OnSsrcClash, RouteOptions};
 pub use ticket::Ticket;
 
 pub use sluice_io::af_xdp::XskMode;
-pub use sluice_io::{Component, Memory, Path, Unreachable};
+pub use sluice_io::{Component, Memory, Path, Ring, RingSnapshot, RingStats, Unreachable, shared};

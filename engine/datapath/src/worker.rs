@@ -132,6 +132,8 @@ impl<P: PacketIo> Worker<P> {
 mod indices;
 #[cfg(test)]
 mod moves;
+#[cfg(test)]
+mod rings;
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +170,7 @@ mod tests {
         Box::new(LegSetup {
             leg: id,
             local: socket.local_addr().unwrap(),
-            rtp: socket,
+            rtp: Some(socket),
             rtcp: None,
             remote: Some(peer(id as u16)),
             rtcp_remote: None,

@@ -44,7 +44,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr, inbound: Protection
     Box::new(LegSetup {
         leg: id,
         local: socket.local_addr().unwrap(),
-        rtp: Arc::clone(socket),
+        rtp: Some(Arc::clone(socket)),
         rtcp: None,
         remote: Some(remote),
         rtcp_remote: None,

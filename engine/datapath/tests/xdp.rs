@@ -81,7 +81,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr) -> LegSetup {
     LegSetup {
         leg: id,
         local: socket.local_addr().unwrap(),
-        rtp: Arc::clone(socket),
+        rtp: Some(Arc::clone(socket)),
         rtcp: None,
         remote: Some(remote),
         rtcp_remote: None,

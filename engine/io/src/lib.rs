@@ -1,4 +1,5 @@
-//! Frames in and out of a worker: AF_XDP rings, io_uring on kernel UDP sockets, and memory.
+//! Frames in and out of a worker: AF_XDP rings, io_uring on kernel UDP sockets, rings shared with local applications,
+//! and memory.
 //!
 //! One [`Pool`] per worker owns all packet memory. Its small chunks are the UMEM that every AF_XDP
 //! socket of the worker shares; its large chunks are what io_uring receives into. A [`Frame`] is the
@@ -22,6 +23,7 @@ mod packet_io;
 mod poll;
 pub mod probe;
 pub mod queue;
+mod ring;
 mod trouble;
 pub mod uring;
 mod waker;
@@ -31,5 +33,7 @@ pub use batch::{BATCH, FrameBatch};
 pub use frame::{Frame, HEADROOM, LARGE, Pool, PoolConfig, PoolError, SMALL};
 pub use mapping::Memory;
 pub use packet_io::{Component, Ingress, IoCounters, NextHop, PacketIo, Path, SocketToken, TxMeta};
+pub use ring::{Ring, RingRefused, RingSnapshot, RingStats, application_address, ring_address};
+pub use sluice_ring as shared;
 pub use trouble::{Trouble, TroubleKind, Unreachable};
 pub use waker::Waker;

@@ -1,4 +1,4 @@
-//! The real thing: io_uring on kernel sockets, and AF_XDP sockets beside it where XDP runs.
+//! The real thing: io_uring on kernel sockets, AF_XDP sockets beside it where XDP runs, and applications' rings.
 
 use std::io;
 use std::marker::PhantomData;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::af_xdp::{Umem, XskError, XskSocket};
+use crate::ring::{Ring, RingRefused, Rings};
 use crate::uring::{UringError, UringIo};
 use crate::xdp::Relief;
 use crate::{
@@ -57,6 +58,7 @@ pub struct LiveIo {
     uring: UringIo,
     xsks: Vec<XskSocket>,
     umem: Umem,
+    rings: Rings,
     waker: Waker,
     counters: IoCounters,
     /// Not `Send`.
@@ -72,6 +74,7 @@ impl LiveIo {
             uring,
             xsks: Vec::new(),
             umem,
+            rings: Rings::default(),
             waker,
             counters: IoCounters::default(),
             thread: PhantomData,
@@ -150,6 +153,15 @@ impl PacketIo for LiveIo {
 
     fn unregister(&mut self, token: SocketToken) {
         self.uring.unregister(token);
+        drop(self.rings.detach(token));
+    }
+
+    fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
+        self.rings.attach(token, ring)
+    }
+
+    fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {
+        self.rings.detach(token)
     }
 
     fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
@@ -161,12 +173,16 @@ impl PacketIo for LiveIo {
             xsks if xsks.iter().any(XskSocket::is_pressed) => rx.room() / 4,
             _ => rx.room() / 2,
         };
+        // What applications put is kept waiting by nothing either.
+        let share = if self.rings.is_empty() { share } else { share.min(rx.room() / 2) };
         for _ in 0..share {
             let Some(frame) = self.uring.take() else { break };
             if let Err(frame) = rx.push(frame) {
                 pool.free(frame);
             }
         }
+        let room = if self.xsks.is_empty() { rx.room() } else { share };
+        self.rings.receive(pool, rx, room, &mut self.counters);
         for socket in &mut self.xsks {
             socket.complete(pool, &mut self.umem, &mut self.counters);
             socket.receive(pool, &mut self.umem, rx, &mut self.counters);
@@ -180,7 +196,9 @@ impl PacketIo for LiveIo {
 
     fn transmit(&mut self, pool: &mut Pool, tx: &mut FrameBatch) {
         for frame in tx.drain() {
-            if let Err(frame) = self.send_by_xsk(pool, frame) {
+            if Rings::takes(&frame) {
+                self.rings.send(pool, frame, &mut self.counters);
+            } else if let Err(frame) = self.send_by_xsk(pool, frame) {
                 self.uring.send(pool, frame);
             }
         }
@@ -188,20 +206,23 @@ impl PacketIo for LiveIo {
             socket.flush();
             socket.complete(pool, &mut self.umem, &mut self.counters);
         }
+        self.rings.flush();
         self.bury(pool);
         self.uring.flush(pool);
     }
 
     fn wait(&mut self, timeout: Duration) {
-        if !self.uring.is_busy() {
-            let mut fds: ArrayVec<BorrowedFd<'_>, { MAX_XSKS + 2 }> = ArrayVec::new();
+        if !self.uring.is_busy() && self.rings.arm() {
+            let mut fds: ArrayVec<BorrowedFd<'_>, { MAX_XSKS + 3 }> = ArrayVec::new();
             fds.push(self.waker.as_fd());
             fds.push(self.uring.as_fd());
+            fds.extend(self.rings.doorbells());
             fds.extend(self.xsks.iter().take(MAX_XSKS).map(AsFd::as_fd));
             poll::wait(&fds, timeout);
         }
         self.waker.clear();
         self.uring.heard();
+        self.rings.hear();
     }
 
     fn waker(&self) -> Waker {

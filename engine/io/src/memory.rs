@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::now;
+use crate::ring::{Ring, RingRefused, Rings};
 use crate::{
     FrameBatch, HEADROOM, Ingress, IoCounters, LARGE, PacketIo, Path, Pool, SocketToken, Trouble, TxMeta,
     Waker,
@@ -45,6 +46,7 @@ struct Queues {
 pub struct MemoryIo {
     queues: Arc<Mutex<Queues>>,
     sockets: HashMap<SocketAddr, SocketToken>,
+    rings: Rings,
     waker: Waker,
     counters: IoCounters,
 }
@@ -61,7 +63,8 @@ impl MemoryIo {
     pub fn new() -> std::io::Result<(Self, Wire)> {
         let (queues, waker) = (Arc::<Mutex<Queues>>::default(), Waker::new()?);
         let wire = Wire { queues: queues.clone(), waker: waker.clone() };
-        let io = Self { queues, sockets: HashMap::new(), waker, counters: IoCounters::default() };
+        let (sockets, rings, counters) = Default::default();
+        let io = Self { queues, sockets, rings, waker, counters };
         Ok((io, wire))
     }
 
@@ -108,9 +111,19 @@ impl PacketIo for MemoryIo {
 
     fn unregister(&mut self, token: SocketToken) {
         self.sockets.retain(|_, known| *known != token);
+        drop(self.rings.detach(token));
+    }
+
+    fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
+        self.rings.attach(token, ring)
+    }
+
+    fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {
+        self.rings.detach(token)
     }
 
     fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
+        self.rings.receive(pool, rx, rx.room() / 2, &mut self.counters);
         let mut queues = lock(&self.queues);
         while !rx.is_full() {
             let Some(arrival) = queues.arrivals.front() else { return };
@@ -143,6 +156,10 @@ impl PacketIo for MemoryIo {
     fn transmit(&mut self, pool: &mut Pool, tx: &mut FrameBatch) {
         let mut queues = lock(&self.queues);
         for frame in tx.drain() {
+            if Rings::takes(&frame) {
+                self.rings.send(pool, frame, &mut self.counters);
+                continue;
+            }
             match frame.egress() {
                 Some(meta) if !queues.refuse_sends => {
                     self.counters.sent[Path::Memory as usize] += 1;
@@ -152,13 +169,16 @@ impl PacketIo for MemoryIo {
             }
             pool.free(frame);
         }
+        self.rings.flush();
     }
 
     fn wait(&mut self, timeout: Duration) {
-        if lock(&self.queues).arrivals.is_empty() {
-            crate::poll::wait(&[std::os::fd::AsFd::as_fd(&self.waker)], timeout);
+        if lock(&self.queues).arrivals.is_empty() && self.rings.arm() {
+            let fds = [Some(std::os::fd::AsFd::as_fd(&self.waker)), self.rings.doorbells()];
+            crate::poll::wait(&fds.into_iter().flatten().collect::<Vec<_>>(), timeout);
         }
         self.waker.clear();
+        self.rings.hear();
     }
 
     fn waker(&self) -> Waker {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{FrameBatch, Pool, Trouble, Waker};
+use crate::{FrameBatch, Pool, Ring, RingRefused, Trouble, Waker};
 
 /// The way a datagram came in or went out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,13 @@ pub enum Path {
     IoUring,
     /// In-process queues: tests, capture files, benches.
     Memory,
+    /// A ring in memory that is shared with a local application.
+    Ring,
+}
+
+impl Path {
+    /// All of them, each at its number.
+    pub const ALL: [Self; 5] = [Self::XdpNative, Self::XdpGeneric, Self::IoUring, Self::Memory, Self::Ring];
 }
 
 /// The two transport components of a leg (RFC 3550 §11: RTP on one port, RTCP on another;
@@ -31,7 +38,7 @@ pub enum Component {
     Rtcp = 1,
 }
 
-/// Names a kernel socket towards a [`PacketIo`]: the worker's leg number and the component.
+/// Names a kernel socket or a ring towards a [`PacketIo`]: the worker's leg number and the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketToken {
     /// The worker's number of the leg.
@@ -118,8 +125,15 @@ pub trait PacketIo {
     /// Starts receiving on a kernel socket. The socket is bound and non-blocking.
     fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> std::io::Result<()>;
 
-    /// Stops receiving on a socket and forgets it. Unknown tokens are ignored.
+    /// Stops receiving on a socket or ring and forgets it. Unknown tokens are ignored.
     fn unregister(&mut self, token: SocketToken);
+
+    /// Starts receiving from a ring; what is sent to [`crate::application_address`] of the leg goes there. A ring that
+    /// the leg had before is dropped.
+    fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused>;
+
+    /// Gives the leg's ring back, with all that is in it.
+    fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>>;
 
     /// Appends received datagrams to `rx` until it is full or nothing is left; never blocks.
     /// Each frame's payload is the UDP payload and its [`crate::Frame::ingress`] is set.
@@ -154,9 +168,9 @@ pub trait PacketIo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoCounters {
     /// Datagrams received, indexed by [`Path`] as `usize`.
-    pub received: [u64; 4],
+    pub received: [u64; Path::ALL.len()],
     /// Datagrams sent, indexed by [`Path`] as `usize`.
-    pub sent: [u64; 4],
+    pub sent: [u64; Path::ALL.len()],
     /// Frames that could not be sent: ring full or send error.
     pub send_failed: u64,
     /// Frames that the kernel refused since they are larger than the path takes.
@@ -183,6 +197,8 @@ pub struct IoCounters {
     pub gather_failed: u64,
     /// Datagrams sent by AF_XDP in several chunks.
     pub split: u64,
+    /// Packets for local applications that did not keep up.
+    pub ring_full: u64,
 }
 
 impl IoCounters {
@@ -210,5 +226,6 @@ impl std::ops::AddAssign for IoCounters {
         self.gathered += other.gathered;
         self.gather_failed += other.gather_failed;
         self.split += other.split;
+        self.ring_full += other.ring_full;
     }
 }

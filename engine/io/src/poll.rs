@@ -6,8 +6,8 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Most descriptors of one worker: its ring, its waker and its AF_XDP sockets.
-pub(crate) const MAX_FDS: usize = 66;
+/// Most descriptors of one worker: its io_uring, its waker, the doorbells of shared rings and its AF_XDP sockets.
+pub(crate) const MAX_FDS: usize = 67;
 
 /// Blocks until one of the first [`MAX_FDS`] descriptors is readable, or until the time is over.
 /// For AF_XDP sockets the call also refills the ring (`need_wakeup`).

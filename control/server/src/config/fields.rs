@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use sluice_datapath::shared::Geometry;
 use sluice_datapath::{Latching, Mode, WorkerCount};
 
 /// A range of UDP ports, written `"16384-32767"`.
@@ -58,6 +59,30 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bounded<MIN, MAX>
             Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             _ => Err(de::Error::custom(format!("{number} is out of range: {MIN} to {MAX}"))),
         }
+    }
+}
+
+/// Slots of a ring: a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots(pub usize);
+
+impl<'de> Deserialize<'de> for Slots {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let slots = usize::deserialize(deserializer)?;
+        let geometry = Geometry::new(slots, Geometry::default().slot_bytes());
+        geometry.map(|_| Self(slots)).map_err(de::Error::custom)
+    }
+}
+
+/// Octets of a slot: a multiple of 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotBytes(pub usize);
+
+impl<'de> Deserialize<'de> for SlotBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = usize::deserialize(deserializer)?;
+        let geometry = Geometry::new(Geometry::default().slots(), bytes);
+        geometry.map(|_| Self(bytes)).map_err(de::Error::custom)
     }
 }
 

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sluice_datapath::shared::Geometry;
 use sluice_datapath::{EngineConfig, InterfaceConfig, Limits, Tuning, WorkerCount};
 
-pub use fields::{AbsolutePath, Bounded, FileMode, LatchingMode, MediaAddress, PathMode, PortRange, Workers};
+pub use fields::{
+    AbsolutePath, Bounded, FileMode, LatchingMode, MediaAddress, PathMode, PortRange, SlotBytes, Slots,
+    Workers,
+};
 
 /// Where the API listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
@@ -43,6 +47,8 @@ pub struct Config {
     pub api: Api,
     /// Addresses and ports for media.
     pub media: Media,
+    /// Rings that local applications share with the daemon.
+    pub rings: Rings,
     /// How packets travel.
     pub datapath: Datapath,
     /// Interfaces that get the XDP program.
@@ -112,6 +118,40 @@ impl Media {
     /// The address of legs that name none.
     pub fn default_address(&self) -> Option<IpAddr> {
         self.addresses.first().map(|address| address.0)
+    }
+}
+
+/// `[rings]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rings {
+    /// Path of the Unix socket at which local applications ask for rings; none: that of the API and ".rings".
+    pub socket: Option<AbsolutePath>,
+    /// Its mode.
+    pub socket_mode: FileMode,
+    /// Packets that each of a leg's two rings holds.
+    pub slots: Slots,
+    /// Octets that each of them may have, and eight more.
+    pub slot_bytes: SlotBytes,
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        let geometry = Geometry::default();
+        Self {
+            socket: None,
+            socket_mode: FileMode(0o660),
+            slots: Slots(geometry.slots()),
+            slot_bytes: SlotBytes(geometry.slot_bytes()),
+        }
+    }
+}
+
+impl Rings {
+    /// How large rings are.
+    pub fn geometry(&self) -> Geometry {
+        // The fields are no others than rings can have.
+        Geometry::new(self.slots.0, self.slot_bytes.0).unwrap_or_default()
     }
 }
 
@@ -289,6 +329,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Where local applications ask for rings.
+    pub fn ring_socket(&self) -> PathBuf {
+        if let Some(path) = &self.rings.socket {
+            return path.0.clone();
+        }
+        let mut path = self.api.socket.0.clone().into_os_string();
+        path.push(".rings");
+        path.into()
+    }
+
     /// What the engine is told.
     pub fn engine(&self) -> EngineConfig {
         let limits = Limits {
@@ -360,6 +410,8 @@ mod tests {
             ("[media]\naddresses = [\"here\"]", "line 2", "no IP address"),
             ("[api]\nsocket = \"relative\"", "line 2", "absolute"),
             ("[api]\nsocket_mode = \"999\"", "line 2", "octal"),
+            ("[rings]\nslots = 500", "line 2", "power of two"),
+            ("[rings]\nslot_bytes = 9000", "line 2", "multiple of 8"),
             ("[datapath]\n\nmode = \"dpdk\"", "line 3", "xdp-native"),
             ("[datapath]\nworkers = 0", "line 2", "1 to 256"),
             ("[datapath]\nwrokers = 1", "line 2", "expected one of"),

@@ -12,7 +12,7 @@ use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
 use super::state::{Leg, Route, State};
-use super::{Gateway, path_name, shared};
+use super::{Gateway, path_name, rings, shared};
 use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
@@ -21,7 +21,7 @@ use crate::{ApiError, Config};
 const MAX_ROC_TRIALS: u8 = 16;
 
 /// A leg whose command is on its way.
-enum Begun {
+pub(super) enum Begun {
     /// It was there before, with the same contents; perhaps from an earlier entry, which may yet fail.
     Same,
     Sent(sluice_datapath::Ticket),
@@ -56,7 +56,7 @@ impl Gateway {
                 }
                 Err(error) => Err(error),
             };
-            results.push(done.and_then(|()| self.shown(&mut state, &session, &leg)));
+            results.push(done.and_then(|()| self.created(&mut state, &session, &leg)));
         }
         results
     }
@@ -71,6 +71,9 @@ impl Gateway {
                 None => Ok(Begun::Same),
             };
         }
+        if config.ring {
+            return self.begin_ring_leg(state, request, config, worker).await;
+        }
         let mut wanted = Wanted::read(&config, &self.config)?;
         let sockets = match (&mut wanted.sharing, wanted.port) {
             (Some(sharing), _) => {
@@ -84,6 +87,19 @@ impl Gateway {
         let number = state.leg_number();
         let leg = open_leg(number, config, &sockets)?;
         let setup = wanted.setup(&leg, sockets);
+        self.launch_leg(state, request, leg, setup, worker).await
+    }
+
+    /// Gives the engine a leg whose contents were checked.
+    pub(super) async fn launch_leg(
+        &self,
+        state: &mut State,
+        request: &v1::CreateLegRequest,
+        leg: Leg,
+        setup: LegSetup,
+        worker: usize,
+    ) -> Result<Begun, ApiError> {
+        let number = leg.number;
         // Events may come before the answer does.
         self.directory.add_leg(number, LegNames::new(request.session.clone(), request.leg.clone(), worker));
         let ticket = match self.send(worker, Command::AddLeg(Box::new(setup))).await {
@@ -131,6 +147,9 @@ impl Gateway {
         let mut config = leg.config.clone();
         let number = leg.number;
         let local = leg.local_rtp;
+        if leg.ring.is_some() {
+            rings::check_update(&request)?;
+        }
         let moved = request.remote.is_some() || request.remote_rtcp.is_some();
         config.remote = request.remote.unwrap_or(config.remote);
         config.remote_rtcp = request.remote_rtcp.unwrap_or(config.remote_rtcp);
@@ -188,16 +207,26 @@ impl Gateway {
         Ok(true)
     }
 
+    /// A leg as its creator sees it.
+    fn created(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
+        let shown = self.shown(state, session, id)?;
+        let ring = state.session(session)?.leg("leg", id)?.ring.as_ref();
+        Ok(v1::Leg { ring_token: ring.map(|ring| ring.token.clone()).unwrap_or_default(), ..shown })
+    }
+
     fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
         let leg = state.session(session)?.leg("leg", id)?;
         let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt());
+        let address =
+            |address: SocketAddr| if leg.ring.is_some() { String::new() } else { address.to_string() };
         let remote_in_use = learnt.map_or_else(|| leg.config.remote.clone(), |remote| remote.to_string());
         Ok(v1::Leg {
             session: session.to_owned(),
             id: id.to_owned(),
             config: Some(leg.config.clone()),
-            local_rtp: leg.local_rtp.to_string(),
-            local_rtcp: leg.local_rtcp.to_string(),
+            local_rtp: address(leg.local_rtp),
+            local_rtcp: address(leg.local_rtcp),
+            ring_token: String::new(),
             remote_in_use,
             keys: leg.keys.iter().map(super::state::Key::shown).collect(),
         })
@@ -216,7 +245,7 @@ fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg
     let local_rtp = address(&sockets.rtp)?;
     let local_rtcp = sockets.rtcp.as_deref().map_or(Ok(local_rtp), address)?;
     let stats = Arc::new(LegStats::new());
-    Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new() })
+    Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None })
 }
 
 /// The first field in which two configurations differ.
@@ -237,6 +266,7 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("shared_port", a.shared_port == b.shared_port),
         ("ssrcs", a.ssrcs == b.ssrcs),
         ("ice_ufrag", a.ice_ufrag == b.ice_ufrag),
+        ("ring", a.ring == b.ring),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
@@ -264,12 +294,6 @@ impl Wanted {
             0 => defaults.defaults.replay_window.0 as u32,
             packets => packets,
         };
-        let max_streams = match config.max_streams {
-            0 => LegSetup::DEFAULT_MAX_STREAMS,
-            streams => u16::try_from(streams).map_err(|_| {
-                ApiError::invalid("max_streams", format!("{streams} is too many"), "give at most 65535")
-            })?,
-        };
         Ok(Self {
             address,
             port,
@@ -286,7 +310,7 @@ impl Wanted {
             },
             payload_types: payload_types(&config.payload_types)?,
             window: ReplayWindow::new(window)?,
-            max_streams,
+            max_streams: max_streams(config)?,
             roc_trials: u8::try_from(config.roc_trials)
                 .ok()
                 .filter(|trials| *trials <= MAX_ROC_TRIALS)
@@ -302,7 +326,7 @@ impl Wanted {
         LegSetup {
             leg: leg.number,
             local: leg.local_rtp,
-            rtp: sockets.rtp,
+            rtp: Some(sockets.rtp),
             rtcp: sockets.rtcp,
             remote: self.remotes.rtp,
             rtcp_remote: self.remotes.rtcp,
@@ -392,7 +416,7 @@ fn protection(field: &'static str, protection: v1::Protection) -> Result<Protect
 }
 
 /// A list of more than 128 has one out of range or twice, so that what is kept of it stays small.
-fn payload_types(values: &[u32]) -> Result<PayloadTypes, ApiError> {
+pub(super) fn payload_types(values: &[u32]) -> Result<PayloadTypes, ApiError> {
     let refused = |problem: String| ApiError::invalid("payload_types", problem, "give 0 to 127, each once");
     let mut set = [0_u64; 2];
     for value in values {
@@ -405,6 +429,15 @@ fn payload_types(values: &[u32]) -> Result<PayloadTypes, ApiError> {
         *word |= bit;
     }
     Ok((!values.is_empty()).then_some(set))
+}
+
+pub(super) fn max_streams(config: &v1::LegConfig) -> Result<u16, ApiError> {
+    match config.max_streams {
+        0 => Ok(LegSetup::DEFAULT_MAX_STREAMS),
+        streams => u16::try_from(streams).map_err(|_| {
+            ApiError::invalid("max_streams", format!("{streams} is too many"), "give at most 65535")
+        }),
+    }
 }
 
 fn dscp(value: u32) -> Result<u8, ApiError> {

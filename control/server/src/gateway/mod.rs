@@ -9,6 +9,7 @@ mod keys;
 mod legs;
 mod options;
 mod positions;
+mod rings;
 mod routes;
 mod sending;
 mod sessions;
@@ -200,5 +201,6 @@ pub(crate) const fn path_name(path: sluice_datapath::Path) -> &'static str {
         Path::XdpGeneric => "xdp-generic",
         Path::IoUring => "io_uring",
         Path::Memory => "memory",
+        Path::Ring => "ring",
     }
 }

@@ -9,6 +9,7 @@ use sluice_datapath::{Direction, LegId, LegStats, RouteId};
 use sluice_proto::v1;
 use sluice_srtp::{KeyId, KeyOptions, Suite};
 
+use super::rings::Ring;
 use super::sending::{Fingerprint, SendingKey};
 use super::shared::SharedPorts;
 use crate::ApiError;
@@ -48,6 +49,8 @@ pub(super) struct Leg {
     pub(super) local_rtcp: SocketAddr,
     pub(super) stats: Arc<LegStats>,
     pub(super) keys: Vec<Key>,
+    /// Of a leg whose peer is a local application.
+    pub(super) ring: Option<Ring>,
 }
 
 #[derive(Clone)]

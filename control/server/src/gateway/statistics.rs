@@ -6,8 +6,6 @@ use sluice_proto::v1;
 use super::{Gateway, path_name};
 use crate::ApiError;
 
-const PATHS: [Path; 4] = [Path::XdpNative, Path::XdpGeneric, Path::IoUring, Path::Memory];
-
 impl Gateway {
     pub(crate) async fn statistics(
         &self,
@@ -41,6 +39,7 @@ impl Gateway {
                     path: Self::path_of(&state.stats),
                     drops: drops(&counted.dropped),
                     unreachable: counted.unreachable,
+                    ring: state.ring.as_ref().map(super::rings::Ring::shown),
                 });
             }
         }
@@ -56,7 +55,7 @@ impl Gateway {
 
 fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
     let io = &worker.io;
-    let paths = PATHS.into_iter().map(|path| v1::PathCount {
+    let paths = Path::ALL.into_iter().map(|path| v1::PathCount {
         path: path_name(path).to_owned(),
         received: io.received[path as usize],
         sent: io.sent[path as usize],
@@ -95,6 +94,7 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         overloaded: worker.overloaded,
         injected: worker.injected,
         held: worker.held,
+        ring_full: io.ring_full,
     }
 }
 

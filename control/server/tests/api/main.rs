@@ -7,6 +7,7 @@ mod moving;
 mod options;
 mod perc;
 mod positions;
+mod rings;
 mod shared_port;
 mod start;
 mod support;

@@ -30,7 +30,7 @@ pub fn config(folder: &Path, mode: &str) -> Config {
 }
 
 pub struct Daemon {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     socket: PathBuf,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
@@ -50,7 +50,12 @@ impl Daemon {
         let served = tokio::spawn(async move {
             server.run(async { drop(stopped.await) }).await.unwrap();
         });
-        Self { _folder: folder, socket, stop, served }
+        Self { folder, socket, stop, served }
+    }
+
+    /// Where applications ask for rings.
+    pub fn rings(&self) -> PathBuf {
+        self.socket.with_extension("sock.rings")
     }
 
     pub async fn channel(&self) -> Channel {
@@ -66,6 +71,7 @@ impl Daemon {
         self.stop.send(()).unwrap();
         tokio::time::timeout(Duration::from_secs(10), self.served).await.expect("it stops").unwrap();
         assert!(!self.socket.exists());
+        assert!(!self.folder.path().join("sluice.sock.rings").exists());
     }
 
     /// Waits until `look` finds something.

@@ -160,10 +160,10 @@ impl Gateway {
         Ok(Command::AddLeg(Box::new(LegSetup {
             leg,
             local: SocketAddr::new(DEVICE.into(), port),
-            rtp: match shared {
+            rtp: Some(match shared {
                 Some(socket) => Arc::clone(socket),
                 None => socket(port)?,
-            },
+            }),
             rtcp: None,
             remote: Some(peer_address(role, peer)),
             rtcp_remote: None,

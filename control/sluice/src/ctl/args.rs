@@ -157,11 +157,15 @@ pub(super) struct CreateLeg {
     pub(super) session: String,
     pub(super) leg: String,
     /// What the peer sends.
-    #[arg(long)]
-    pub(super) inbound: Protection,
+    #[arg(long, required_unless_present = "ring")]
+    pub(super) inbound: Option<Protection>,
     /// What the peer gets.
+    #[arg(long, required_unless_present = "ring")]
+    pub(super) outbound: Option<Protection>,
+    /// The peer is a local application: plain RTP through a ring in shared memory, for whoever shows the token that is
+    /// printed.
     #[arg(long)]
-    pub(super) outbound: Protection,
+    pub(super) ring: bool,
     /// Local address; without a port one is chosen.
     #[arg(long, value_name = "IP[:PORT]", default_value = "")]
     pub(super) local: String,

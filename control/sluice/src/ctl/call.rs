@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use sluice_proto::v1;
 use tonic::{Response, Status};
 
-use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Routes, Sessions};
+use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Protection, Routes, Sessions};
 use super::client::{Client, explain};
 use super::json;
 use super::print::Printer;
@@ -127,14 +127,17 @@ async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> 
 }
 
 fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
+    // Absent beside --ring only, which is plain.
+    let protection =
+        |given: Option<Protection>| v1::Protection::from(given.unwrap_or(Protection::Plain)).into();
     let latching = create.latching.map_or(v1::Latching::Unspecified, Into::into);
     let config = v1::LegConfig {
         local: create.local,
         remote: create.remote,
         remote_rtcp: create.remote_rtcp,
         rtcp_mux: create.rtcp_mux,
-        inbound: v1::Protection::from(create.inbound).into(),
-        outbound: v1::Protection::from(create.outbound).into(),
+        inbound: protection(create.inbound),
+        outbound: protection(create.outbound),
         latching: latching.into(),
         payload_types: create.payload_types,
         replay_window: create.replay_window,
@@ -144,6 +147,7 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         shared_port: create.shared_port,
         ssrcs: create.ssrcs.map(|route::Only(ssrcs)| ssrcs).unwrap_or_default(),
         ice_ufrag: create.ice_ufrag.unwrap_or_default(),
+        ring: create.ring,
     };
     v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
 }

@@ -91,12 +91,12 @@ impl Printer {
         let mut rows = table(&header);
         for leg in legs {
             let config = leg.config.clone().unwrap_or_default();
-            let rtcp = if config.rtcp_mux { "mux".to_owned() } else { leg.local_rtcp.clone() };
+            let rtcp = if config.rtcp_mux || config.ring { "mux".to_owned() } else { leg.local_rtcp.clone() };
             let remote = if leg.remote_in_use.is_empty() { "-" } else { &leg.remote_in_use };
             rows.add_row([
                 leg.session.clone(),
                 leg.id.clone(),
-                leg.local_rtp.clone(),
+                local(leg),
                 rtcp,
                 remote.to_owned(),
                 protection(config.inbound()).to_owned(),
@@ -208,6 +208,8 @@ impl Printer {
         ]);
         for leg in &statistics.legs {
             let drops = leg.drops.iter().map(|drop| format!("{} {}", drop.packets, drop.reason));
+            let full = leg.ring.as_ref().map_or(0, |ring| ring.full);
+            let drops = drops.chain((full > 0).then(|| format!("{full} ring_full")));
             legs.add_row([
                 leg.session.clone(),
                 leg.leg.clone(),
@@ -348,6 +350,15 @@ fn finish(rows: &Table, nothing: &str) -> Result<()> {
         write!(out, "{}", output::render(rows))?;
     }
     Ok(())
+}
+
+/// Where a leg's peer sends to; of a ring, what its application has to show, when it was just created.
+fn local(leg: &v1::Leg) -> String {
+    match (leg.config.as_ref().is_some_and(|config| config.ring), leg.ring_token.as_str()) {
+        (false, _) => leg.local_rtp.clone(),
+        (true, "") => "ring".to_owned(),
+        (true, token) => format!("ring\ntoken {token}"),
+    }
 }
 
 fn key_line(key: &v1::Key) -> String {

@@ -204,3 +204,23 @@ fn lists_are_whole_however_long_and_one_json_document_a_line() {
         .collect();
     assert_eq!(ids, ["s0", "s1", "s2", "s3", "s4"]);
 }
+
+#[test]
+fn a_leg_for_a_local_application_needs_no_address_and_shows_its_token_once() {
+    let daemon = Daemon::start();
+    daemon.ctl("sessions create room").succeeded();
+    let created = daemon.ctl("legs create room app --ring --json").succeeded().json();
+    let token = created["ring_token"].as_str().expect("a token").to_owned();
+    assert_eq!(token.len(), 32);
+    let table = daemon.ctl("legs create room app --ring").succeeded().stdout;
+    assert!(table.contains(&token) && table.contains("ring"), "{table}");
+    let list = daemon.ctl("legs list room").succeeded().stdout;
+    assert!(list.contains("ring") && !list.contains(&token), "{list}");
+    let stats = daemon.ctl("stats room --json").succeeded().json();
+    assert_ne!(stats["legs"][0]["ring"], Value::Null);
+    assert_ne!(stats["legs"][0]["ring"]["attached"], Value::Bool(true));
+    let refused = daemon.ctl("legs create room other --ring --inbound srtp");
+    assert!(refused.output().contains("say PROTECTION_PLAIN"), "{}", refused.output());
+    let refused = daemon.ctl("legs create room other");
+    assert!(refused.output().contains("--inbound"), "{}", refused.output());
+}

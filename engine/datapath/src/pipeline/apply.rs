@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sluice_classifier::LocalKey;
-use sluice_io::{Component, FrameBatch, NextHop, PacketIo, Pool, TxMeta};
+use sluice_io::{Component, FrameBatch, NextHop, PacketIo, Pool, Ring, TxMeta, ring_address};
 use sluice_srtp::{KeyId, MAX_KEYS, SessionKeys};
 
 use super::Pipeline;
@@ -41,6 +41,13 @@ impl Pipeline {
             Command::UpdateLeg(update) => self.update_leg(update),
             Command::SetNextHop { leg, component, remote, next_hop } => {
                 self.set_next_hop(leg, component, remote, next_hop)
+            }
+            Command::AttachRing { leg, ring } => self.attach_ring(leg, ring, io),
+            Command::DetachRing { leg } => {
+                let (_, leg) = self.leg_mut(leg)?;
+                leg.set_present(false);
+                drop(io.detach_ring(leg.token(Component::Rtp)));
+                Ok(())
             }
             Command::InstallKeys { leg, direction, keys, shared } => match direction {
                 Direction::Inbound => self.install_inbound(leg, &keys),
@@ -113,9 +120,19 @@ impl Pipeline {
         Ok(())
     }
 
+    fn attach_ring(&mut self, id: LegId, ring: Box<Ring>, io: &mut impl PacketIo) -> Applied {
+        let (_, leg) = self.leg_mut(id)?;
+        check(id, leg.is_application(), "ring", "is for a leg whose peer is a local application")?;
+        let token = leg.token(Component::Rtp);
+        let attached = io.attach_ring(token, ring);
+        leg.set_present(attached.is_ok());
+        attached.map_err(|refused| CommandError::AttachRing { leg: id, error: refused.error.to_string() })
+    }
+
     fn update_leg(&mut self, update: LegUpdate) -> Applied {
         let LegUpdate { leg: id, remote, payload_types, dscp } = update;
         let (slot, leg) = self.leg_mut(id)?;
+        check(id, remote.is_none() || !leg.is_application(), "remote", "is that of a local application")?;
         let family = leg.rtp.local.is_ipv4();
         for address in remote.iter().flat_map(|remote| [Some(remote.rtp), remote.rtcp]).flatten() {
             check(id, canonical(address).is_ipv4() == family, "remote", WRONG_FAMILY)?;
@@ -143,7 +160,7 @@ impl Pipeline {
 
     /// Tells XDP what the leg's ports take now.
     fn resteer(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.has_address()) else { return };
         for component in leg.components() {
             let transport = leg.transport(*component);
             self.steer(leg.id, transport.local, transport.policy);
@@ -361,6 +378,9 @@ fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
         check(id, remote.port() != 0, field, "has port 0")?;
         check(id, !remote.ip().is_unspecified(), field, "is a wildcard")?;
     }
+    if setup.rtp.is_none() {
+        return check_application(setup);
+    }
     let Some(socket) = &setup.rtcp else {
         check(id, setup.rtcp_remote.is_none(), "rtcp_remote", "is given although rtcp-mux is in use")?;
         return Ok(None);
@@ -374,9 +394,23 @@ fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
     Ok(Some(local))
 }
 
+/// Refuses what a leg cannot be whose peer is a local application.
+fn check_application(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
+    let id = setup.leg;
+    check(id, setup.local == ring_address(id), "local", "is not that of the leg's ring")?;
+    check(id, setup.rtcp.is_none(), "rtcp", "is a socket, and a ring has none")?;
+    let told = setup.remote.or(setup.rtcp_remote);
+    check(id, told.is_none(), "remote", "is that of a local application")?;
+    check(id, setup.sharing.is_none(), "sharing", "is of a port, and a ring has none")?;
+    let plain = setup.inbound == Protection::Plain && setup.outbound == Protection::Plain;
+    check(id, plain, "inbound", "or outbound is SRTP: what a local application sends and gets is plain")?;
+    Ok(None)
+}
+
 /// Begins to receive on all sockets of the leg, or on none.
 fn register(setup: &LegSetup, leg: &Leg, io: &mut impl PacketIo) -> Applied {
-    let mut registered = io.register(leg.token(Component::Rtp), Arc::clone(&setup.rtp));
+    let Some(rtp) = &setup.rtp else { return Ok(()) };
+    let mut registered = io.register(leg.token(Component::Rtp), Arc::clone(rtp));
     if let (Ok(()), Some(socket)) = (&registered, &setup.rtcp) {
         registered = io.register(leg.token(Component::Rtcp), Arc::clone(socket));
         if registered.is_err() {

@@ -265,7 +265,7 @@ impl Pipeline {
         Ok(TxMeta {
             socket: leg.token(component),
             local: transport.local,
-            remote: leg.destination(component).ok_or(DropReason::NoRemote)?,
+            remote: leg.destination(component).ok_or_else(|| leg.unreachable())?,
             next_hop: transport.next_hop,
             dscp: leg.dscp,
         })

@@ -134,7 +134,7 @@ impl Pipeline {
 
     /// Tells XDP and the other workers of the leg's local addresses, if it has any of its own.
     pub(super) fn announce(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.has_address()) else { return };
         for component in leg.components() {
             let transport = leg.transport(*component);
             self.steer(leg.id, transport.local, transport.policy);
@@ -144,7 +144,7 @@ impl Pipeline {
     }
 
     fn retract(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot).filter(|leg| leg.port.is_none()) else { return };
+        let Some(leg) = self.legs.get(slot).filter(|leg| leg.has_address()) else { return };
         for component in leg.components() {
             let local = leg.transport(*component).local;
             self.unsteer(local);
@@ -192,7 +192,7 @@ impl Pipeline {
 
     /// Has the next hops of addresses that are new looked up.
     pub(super) fn request_resolution(&mut self, slot: u32) {
-        let Some(leg) = self.legs.get_mut(slot) else { return };
+        let Some(leg) = self.legs.get_mut(slot).filter(|leg| !leg.is_application()) else { return };
         for component in [Component::Rtp, Component::Rtcp] {
             let (id, destination) = (leg.id, leg.destination(component));
             if component == Component::Rtcp && leg.rtcp.is_none() {

@@ -14,7 +14,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 
 use sluice_classifier::LocalKey;
-use sluice_io::{Component, Ingress, PacketIo, Pool};
+use sluice_io::{Component, Ingress, PacketIo, Pool, Ring, RingRefused, SocketToken};
 use sluice_srtp::MAX_OVERHEAD;
 
 use super::Pipeline;
@@ -33,6 +33,8 @@ pub(crate) struct Baggage {
     egress: Vec<Egress>,
     /// Packets on probation, by their streams.
     held: Vec<(usize, Ingress, u64, Box<[u8]>)>,
+    /// Rings of legs whose peers are local applications, with what is in them.
+    rings: Vec<(SocketToken, Box<Ring>)>,
     from: usize,
     answer: Answer,
     /// Why they could not stay where they were sent, if they are on their way back.
@@ -148,11 +150,13 @@ impl Pipeline {
         pool: &mut Pool,
     ) -> Baggage {
         let (legs, routes, streams, egress) = Default::default();
-        let (from, refused, held) = (self.worker, None, Vec::new());
-        let mut baggage = Baggage { legs, routes, streams, egress, held, from, answer, refused };
+        let (from, refused, held, rings) = (self.worker, None, Vec::new(), Vec::new());
+        let mut baggage = Baggage { legs, routes, streams, egress, held, rings, from, answer, refused };
         let mut places = Places::default();
         for slot in slots {
             let Some(leg) = self.legs.remove(*slot) else { continue };
+            let token = leg.token(Component::Rtp);
+            baggage.rings.extend(io.detach_ring(token).map(|ring| (token, ring)));
             self.let_go(*slot, &leg, to, io);
             for route in &leg.routes_out {
                 let Some(taken) = self.routes.remove(*route) else { continue };
@@ -212,7 +216,9 @@ impl Pipeline {
             if self.locals.get(&local) == Some(slot << 1 | *component as u32) {
                 self.locals.remove(&local);
             }
-            self.directory.insert(local, to);
+            if leg.has_address() {
+                self.directory.insert(local, to);
+            }
         }
         if let Some(resolver) = &self.shared.resolver {
             // If it finds no room, an address more is watched in vain.
@@ -223,7 +229,7 @@ impl Pipeline {
     /// Takes legs over, or sends them back.
     pub(crate) fn adopt(&mut self, mut baggage: Baggage, io: &mut impl PacketIo, pool: &mut Pool) {
         self.now = (self.clock)();
-        match self.check_room(&baggage).and_then(|()| register(&baggage, io)) {
+        match self.check_room(&baggage).and_then(|()| register(&mut baggage, io)) {
             Ok(()) => self.unpack(baggage, pool),
             Err(error) if baggage.refused.is_none() => {
                 let from = std::mem::replace(&mut baggage.from, self.worker);
@@ -360,13 +366,13 @@ impl Pipeline {
 }
 
 fn locals(baggage: &Baggage) -> impl Iterator<Item = LocalKey> {
-    baggage.legs.iter().flat_map(|leg| {
+    baggage.legs.iter().filter(|leg| leg.has_address()).flat_map(|leg| {
         leg.components().iter().map(|component| LocalKey::from(leg.transport(*component).local))
     })
 }
 
-/// Begins to receive on all sockets of the legs, or on none.
-fn register(baggage: &Baggage, io: &mut impl PacketIo) -> Result<(), CommandError> {
+/// Begins to receive on all sockets and from all rings of the legs, or on none.
+fn register(baggage: &mut Baggage, io: &mut impl PacketIo) -> Result<(), CommandError> {
     let mut done = Vec::new();
     for leg in &baggage.legs {
         for component in leg.components() {
@@ -380,6 +386,17 @@ fn register(baggage: &Baggage, io: &mut impl PacketIo) -> Result<(), CommandErro
             }
             done.push(leg.token(*component));
         }
+    }
+    while let Some((token, ring)) = baggage.rings.pop() {
+        if let Err(RingRefused { ring, error }) = io.attach_ring(token, ring) {
+            let attached = done.iter().filter_map(|token| Some((*token, io.detach_ring(*token)?)));
+            baggage.rings.extend(attached.chain([(token, ring)]));
+            for token in done {
+                io.unregister(token);
+            }
+            return Err(CommandError::AttachRing { leg: token.leg, error: error.to_string() });
+        }
+        done.push(token);
     }
     Ok(())
 }

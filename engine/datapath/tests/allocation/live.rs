@@ -57,7 +57,7 @@ impl Worker {
         self.apply(Command::AddLeg(Box::new(LegSetup {
             leg,
             local,
-            rtp: Arc::new(socket),
+            rtp: Some(Arc::new(socket)),
             rtcp: None,
             remote: Some(remote),
             rtcp_remote: None,

@@ -5,4 +5,5 @@ mod host;
 mod live;
 mod memory;
 mod pipeline;
+mod ring;
 mod support;

@@ -47,7 +47,7 @@ fn add_pairs(
         bench.apply(Command::AddLeg(Box::new(LegSetup {
             leg,
             local,
-            rtp,
+            rtp: Some(rtp),
             rtcp: None,
             remote: Some(far_peer(leg)),
             rtcp_remote: None,

@@ -145,7 +145,7 @@ fn a_shared_port_and_its_trials_allocate_nothing() {
         bench.apply(Command::AddLeg(Box::new(LegSetup {
             leg,
             local,
-            rtp: Arc::clone(&socket),
+            rtp: Some(Arc::clone(&socket)),
             rtcp: None,
             remote: None,
             rtcp_remote: None,

@@ -80,7 +80,7 @@ impl Bench {
         self.apply(Command::AddLeg(Box::new(LegSetup {
             leg,
             local: socket.local_addr().unwrap(),
-            rtp: socket,
+            rtp: Some(socket),
             rtcp: None,
             remote: Some(peer(leg)),
             rtcp_remote: None,

@@ -223,7 +223,7 @@ fn commands_that_make_no_sense_change_nothing() {
         ("max_streams", &|setup| setup.max_streams = 0),
         ("remote", &|setup| setup.remote = Some("[2001:db8::1]:5".parse().unwrap())),
         ("rtcp_remote", &|setup| setup.rtcp_remote = Some(peer(9))),
-        ("rtcp", &|setup| setup.rtcp = Some(setup.rtp.clone())),
+        ("rtcp", &|setup| setup.rtcp = setup.rtp.clone()),
     ] {
         let error = setup(&mut harness, change);
         let named = matches!(error, CommandError::InvalidLeg { leg: 9, field: found, .. } if found == field);

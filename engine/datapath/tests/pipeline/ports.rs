@@ -311,7 +311,7 @@ fn a_hundred_thousand_legs_on_one_port_find_their_media() {
             leg,
             remote: Some(at(leg)),
             outbound: Protection::Plain,
-            rtp: socket.clone(),
+            rtp: Some(socket.clone()),
             sharing: blank.sharing.clone(),
             stats: std::sync::Arc::default(),
             rtcp: None,

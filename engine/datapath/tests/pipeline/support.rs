@@ -79,7 +79,7 @@ impl Harness {
         LegSetup {
             leg,
             local: socket.local_addr().unwrap(),
-            rtp: socket,
+            rtp: Some(socket),
             rtcp: None,
             remote: Some(peer(1000 + leg as u16)),
             rtcp_remote: None,
