@@ -352,7 +352,7 @@ fn a_burst_to_ten_thousand_sockets_that_exhausts_the_buffers_is_received_in_turn
     }
     let began = Instant::now();
     let mut heard = Vec::new();
-    while heard.len() < (SOCKETS * EACH) as usize && began.elapsed() < Duration::from_secs(60) {
+    while heard.len() < (SOCKETS * EACH) as usize && began.elapsed() < Duration::from_mins(1) {
         heard.extend(bench.payloads(1000));
     }
     eprintln!("{} datagrams in {:?}", heard.len(), began.elapsed());

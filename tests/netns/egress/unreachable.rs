@@ -40,12 +40,13 @@ fn closed_port(datapath: &str, family: Family) -> Result<()> {
     let before = sent_by(&mut site.gateway)?;
     let sent = call.send(500)?;
     expect_exactly(&mut call.listener, &sent).context("the other listener")?;
-    let event = site.gateway.wait_for_event(PATIENCE, |event| told(&event.kind, closed, "port"));
+    let event = site.gateway.wait_for_event(PATIENCE, |event| told(event.kind.as_ref(), closed, "port"));
     let event = event.context("no event")?;
     ensure!((event.session.as_str(), event.leg.as_str()) == ("call", "c"), "{event:?}");
     let leg = site.gateway.leg_until("call", "c", PATIENCE, |leg| leg.unreachable > 400)?;
     ensure!(leg.unreachable > 400 && leg.sent_rtp_packets >= 500, "media goes on: {leg:?}");
-    let events = site.gateway.events().iter().filter(|event| told(&event.kind, closed, "port")).count();
+    let events =
+        site.gateway.events().iter().filter(|event| told(event.kind.as_ref(), closed, "port")).count();
     ensure!(events <= 10, "at most one a second: {events}");
     ensure!(site.gateway.leg("call", "b")?.unreachable == 0, "that of another leg");
     if datapath == "auto" {
@@ -80,7 +81,8 @@ fn a_host_behind_a_router_that_has_no_way_to_it_is_reported_by_the_router() -> R
             site.gateway.add_routes("call", &[("a", "c")])?;
             let sent = call.send(200)?;
             expect_exactly(&mut call.listener, &sent).with_context(|| format!("{datapath}, {family:?}"))?;
-            let event = site.gateway.wait_for_event(PATIENCE, |event| told(&event.kind, nobody, reason));
+            let event =
+                site.gateway.wait_for_event(PATIENCE, |event| told(event.kind.as_ref(), nobody, reason));
             let event =
                 event.with_context(|| format!("{datapath}, {family:?}: {:?}", site.gateway.events()))?;
             let Some(Kind::Unreachable(told)) = event.kind else { unreachable!("asked for") };
@@ -92,6 +94,6 @@ fn a_host_behind_a_router_that_has_no_way_to_it_is_reported_by_the_router() -> R
     Ok(())
 }
 
-fn told(kind: &Option<Kind>, remote: SocketAddr, reason: &str) -> bool {
+fn told(kind: Option<&Kind>, remote: SocketAddr, reason: &str) -> bool {
     matches!(kind, Some(Kind::Unreachable(told)) if told.remote == remote.to_string() && told.reason == reason)
 }
