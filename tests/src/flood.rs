@@ -1,13 +1,10 @@
 //! More traffic than a daemon takes: frames that leave the peers' interface as a driver would send them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use sluice_io::xdp::XdpError;
-use sluice_io::xdp::traffic::{Feed, live_frames};
+use anyhow::{Result, ensure};
+use sluice_io::xdp::traffic::{Claim, Feed, Sending, live_frames};
 
 use crate::raw::index_of;
 use crate::site::Site;
@@ -27,8 +24,7 @@ pub struct Flood {
     frame: Vec<u8>,
     room: usize,
     arrears: u64,
-    stop: Arc<AtomicBool>,
-    sender: Option<JoinHandle<Result<(), XdpError>>>,
+    sending: Sending,
 }
 
 impl Flood {
@@ -36,23 +32,9 @@ impl Flood {
     pub fn open(site: &Site, len: usize) -> Result<Self> {
         let interface = index_of(site.peers_namespace(), site.peers_interface())?;
         let (feed, frames) = live_frames(interface, len)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let send = move || {
-            // Without it the daemon only has less time.
-            let _ = rustix::process::nice(NICE);
-            frames.run_eagerly(&stopped)
-        };
-        let sender =
-            site.peers_namespace().run(|| thread::Builder::new().name("flood".into()).spawn(send))??;
-        Ok(Self {
-            room: feed.room(),
-            arrears: ARREARS,
-            feed,
-            frame: vec![0; len],
-            stop,
-            sender: Some(sender),
-        })
+        let send = || frames.send(Claim::Nice(NICE));
+        let sending = site.peers_namespace().run(send)??;
+        Ok(Self { room: feed.room(), arrears: ARREARS, feed, frame: vec![0; len], sending })
     }
 
     /// Sends what `next` writes, at most so many a second (`f64::INFINITY`: as many as it can), for a time; how many.
@@ -107,22 +89,10 @@ impl Flood {
     fn drain(&mut self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(10);
         while self.feed.room() < self.room {
-            if let Some(sender) = self.sender.take_if(|sender| sender.is_finished()) {
-                sender.join().map_err(|_| anyhow!("the sender panicked"))?.context("the sender ended")?;
-            }
+            self.sending.check()?;
             ensure!(Instant::now() < until, "the sender does not send");
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(sender) = self.sender.take() {
-            // What it says does not matter any more.
-            let _ = sender.join();
-        }
     }
 }

@@ -5,9 +5,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +12,8 @@ use hdrhistogram::Histogram;
 use sluice_classifier::{LegEntry, Policy};
 use sluice_io::clock::now;
 use sluice_io::live::{LiveIo, Queue};
-use sluice_io::xdp::traffic::{Feed, live_frames};
-use sluice_io::xdp::{Attached, AttachedMode, Options, XdpError};
+use sluice_io::xdp::traffic::{Claim, Feed, Sending, live_frames};
+use sluice_io::xdp::{Attached, AttachedMode, Options};
 use sluice_io::{
     BATCH, Component, FrameBatch, NextHop, PacketIo, Pool, PoolConfig, SocketToken, TxMeta, af_xdp::headers,
 };
@@ -153,7 +150,7 @@ impl Tester {
             self.pool.free(frame);
         }
         live.feed.publish();
-        live.check()
+        Ok(live.sending.check()?)
     }
 
     /// Sends for a time, and says what came.
@@ -164,40 +161,16 @@ impl Tester {
     }
 }
 
-/// Live frames, sent by a thread of their own.
+/// Live frames, and the thread that sends them.
 struct Live {
     feed: Feed,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<(), XdpError>>>,
+    sending: Sending,
 }
 
 impl Live {
     fn start(interface: u32, len: usize) -> Result<Self> {
         let (feed, frames) = live_frames(interface, len)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread =
-            std::thread::Builder::new().name("generator".into()).spawn(move || frames.run(&stopped))?;
-        Ok(Self { feed, stop, thread: Some(thread) })
-    }
-
-    /// An error if the thread ended.
-    fn check(&mut self) -> Result<()> {
-        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else { return Ok(()) };
-        match thread.join() {
-            Ok(result) => Ok(result?),
-            Err(_) => bail!("the generator's thread panicked"),
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // What it says does not matter any more.
-            let _ = thread.join();
-        }
+        Ok(Self { feed, sending: frames.send(Claim::Leftovers)? })
     }
 }
 

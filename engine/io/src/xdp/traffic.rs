@@ -1,8 +1,11 @@
 //! Programs of the bench: frames sent as a driver would hand them over, and frames sent back.
 
 use std::io;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aya::maps::Map;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
@@ -18,20 +21,23 @@ static OBJECT: &[u8] =
 
 /// Frames that are sent together.
 const BURST: u32 = 64;
-/// Turns of the program in one call: some tens of milliseconds, so that it is soon seen that it is to stop. Each call
-/// makes a pool of pages, which is not to be done often.
-const TURNS: u32 = 1 << 20;
+/// Turns of the program in one call: minutes. Between two calls the kernel takes a pool of pages down, in which time
+/// (20 ms were seen) nothing is sent, and what has come to be due is a burst. A signal ends a call early.
+const TURNS: u32 = u32::MAX;
+/// The signal; it does nothing else.
+const WAKE: libc::c_int = libc::SIGUSR2;
+/// How often the thread is told that it is to end: once may be just before it would be heard.
+const INSISTENCE: Duration = Duration::from_millis(1);
 
 /// Lays out frames for [`LiveFrames`] to send. One thread fills it, another one sends.
 pub struct Feed {
-    shared: Arc<Shared>,
+    shared: Shared,
     filled: u64,
 }
 
 /// Sends what a [`Feed`] holds, as live frames of `BPF_PROG_TEST_RUN`: without a socket buffer.
 pub struct LiveFrames {
     ebpf: Ebpf,
-    shared: Arc<Shared>,
     len: usize,
 }
 
@@ -52,11 +58,11 @@ pub fn live_frames(interface: u32, len: usize) -> Result<(Feed, LiveFrames), Xdp
     let mut ebpf = load(traffic::GENERATE)?;
     let control = map(&mut ebpf, traffic::CONTROL, size_of::<Control>())?;
     let frames = map(&mut ebpf, traffic::FRAMES, FRAME * SLOTS as usize)?;
-    let shared = Arc::new(Shared { control, frames });
+    let shared = Shared { control, frames };
     let start = Control { filled: 0, sent: 0, len: len as u32, interface };
     // SAFETY: the mapping holds a Control, aligned to a page, and nobody else looks at it yet.
     unsafe { shared.control.at().cast::<Control>().write(start) };
-    Ok((Feed { shared: Arc::clone(&shared), filled: 0 }, LiveFrames { ebpf, shared, len }))
+    Ok((Feed { shared, filled: 0 }, LiveFrames { ebpf, len }))
 }
 
 impl Feed {
@@ -94,42 +100,84 @@ impl Feed {
 }
 
 impl LiveFrames {
-    /// Sends until `stop`, on this thread, which from now on gets what time others leave it (`SCHED_IDLE`): while there
-    /// is nothing to send, the program asks again and again.
-    pub fn run(&self, stop: &AtomicBool) -> Result<(), XdpError> {
-        become_idle();
-        while !stop.load(Ordering::Relaxed) {
-            self.turn(TURNS)?;
-        }
-        Ok(())
+    /// Sends on a thread of its own, in the network namespace and on the CPUs of the calling one, until the sending is
+    /// dropped. While there is nothing to send, the program asks again and again.
+    pub fn send(self, claim: Claim) -> Result<Sending, XdpError> {
+        let failed = |action| move |source| XdpError::Kernel { action, source };
+        listen().map_err(failed("have a signal end live frames"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || {
+            match claim {
+                Claim::Leftovers => become_idle(),
+                // Without it, others only have less time.
+                Claim::Nice(steps) => drop(rustix::process::nice(steps)),
+            }
+            while !stopped.load(Ordering::Relaxed) {
+                match self.turn() {
+                    Err(_) if stopped.load(Ordering::Relaxed) => break,
+                    turn => turn?,
+                }
+            }
+            Ok(())
+        };
+        let thread = std::thread::Builder::new().name("generator".into()).spawn(work);
+        Ok(Sending { stop, thread: Some(thread.map_err(failed("start a thread"))?) })
     }
 
-    /// The same with this thread's claim to the CPU as it is, for machines that have no time left. It may take a second
-    /// until `stop` is seen.
-    pub fn run_eagerly(&self, stop: &AtomicBool) -> Result<(), XdpError> {
-        while !stop.load(Ordering::Relaxed) {
-            self.turn(16 * TURNS)?;
-        }
-        Ok(())
-    }
-
-    fn turn(&self, turns: u32) -> Result<(), XdpError> {
+    fn turn(&self) -> Result<(), XdpError> {
         let program: Option<&Xdp> =
             self.ebpf.program(traffic::GENERATE).and_then(|program| program.try_into().ok());
         let template = [0; FRAME];
         let options = TestRunOptions {
             data_in: Some(&template[..self.len]),
-            repeat: turns,
+            repeat: TURNS,
             attrs: TestRunAttrs::new().xdp_live_frames(BURST),
             ..TestRunOptions::new()
         };
         let run = program.ok_or_else(damaged)?.test_run(options);
         run.map(|_| ()).map_err(|error| XdpError::from_aya("send live frames", &error))
     }
+}
 
-    /// Frames sent so far.
-    pub fn sent(&self) -> u64 {
-        self.shared.sent().load(Ordering::Acquire)
+/// What claim a sender has to its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The time that others leave it (`SCHED_IDLE`).
+    Leftovers,
+    /// A share, by so many steps of niceness less than others'.
+    Nice(i32),
+}
+
+/// Live frames that are being sent. Dropping it ends that.
+pub struct Sending {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), XdpError>>>,
+}
+
+impl Sending {
+    /// An error if it ended by itself.
+    pub fn check(&mut self) -> Result<(), XdpError> {
+        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else { return Ok(()) };
+        let panicked = |_| {
+            let source = io::Error::other("its thread panicked");
+            Err(XdpError::Kernel { action: "send live frames", source })
+        };
+        thread.join().unwrap_or_else(panicked)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.stop.store(true, Ordering::Relaxed);
+        while !thread.is_finished() {
+            // SAFETY: the thread has not been joined, so that its name is valid. It has a handler for the signal.
+            unsafe { libc::pthread_kill(thread.as_pthread_t(), WAKE) };
+            std::thread::sleep(INSISTENCE);
+        }
+        // What it says does not matter any more.
+        let _ = thread.join();
     }
 }
 
@@ -185,4 +233,16 @@ fn become_idle() {
     let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
     // SAFETY: the structure outlives the call; 0 is this thread. Without it, others only wait longer.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+}
+
+/// Has the signal end system calls, and do nothing else.
+fn listen() -> io::Result<()> {
+    extern "C" fn heard(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = heard;
+    // SAFETY: all-zero is a valid sigaction: no flags, which is to say that calls are not restarted, and no mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler lives for ever and touches nothing; the action outlives the call.
+    let done = unsafe { libc::sigaction(WAKE, &raw const action, std::ptr::null_mut()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
