@@ -175,6 +175,10 @@ impl Side {
             if ours || name.starts_with(&prefix) {
                 bind_to(Pid::from_raw(pid), self.cpu)
                     .with_context(|| format!("cannot bind {}", name.trim_end()))?;
+                // Before all else, as receiving is where it is no thread but an interrupt's.
+                let mut first = Command::new("chrt");
+                first.args(["--fifo", "--pid", "1", &pid.to_string()]);
+                succeed(first)?;
             }
         }
         Ok(())
