@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use sluice_datapath::shared;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::gateway::Gateway;
@@ -23,17 +24,67 @@ const MAX_APPLICATIONS: usize = 4096;
 /// Pause after a failure to accept. Most are for want of descriptors, and would repeat at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the thread may take to end what it does.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The thread that serves applications. It is apart from the API's: on kernels before 6.16 an application can send
+/// descriptors that take long to close, and then it waits for itself and its like alone.
+pub(crate) struct Thread {
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    pub(crate) fn start(socket: OwnedFd, gateway: Arc<Gateway>) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let (ready, outcome) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("sluice-rings".into()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            runtime.block_on(async {
+                let listener = match Listener::new(socket) {
+                    Ok(listener) => listener,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                // Whoever started the thread waits for this.
+                let _ = ready.send(Ok(()));
+                tokio::select! {
+                    () = listener.serve(gateway) => {}
+                    // Told to, or whoever would tell is gone.
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(FAREWELL);
+            let _ = end.send(());
+        })?;
+        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
+        Ok(Self { stop, ended })
+    }
+
+    /// Ends the thread; one that hangs is left to itself.
+    pub(crate) async fn stop(self) {
+        // It may have ended.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(2 * FAREWELL, self.ended).await.is_err() {
+            tracing::warn!("the thread for local applications hangs, and is left behind");
+        }
+    }
+}
+
 /// The socket at which applications ask. Like its connections it keeps messages apart (SOCK_SEQPACKET), which tokio
 /// has no type for: what is read and written is so by the functions of `shared`.
-pub(crate) struct Listener(UnixListener);
+struct Listener(UnixListener);
 
 impl Listener {
-    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self(UnixListener::from_std(socket.into())?))
     }
 
     /// Serves until it is dropped.
-    pub(crate) async fn serve(self, gateway: Arc<Gateway>) {
+    async fn serve(self, gateway: Arc<Gateway>) {
         let mut applications = JoinSet::new();
         loop {
             while applications.try_join_next().is_some() {}
@@ -55,6 +106,8 @@ impl Listener {
 
 /// A connection's life.
 async fn attend(connection: UnixStream, gateway: Arc<Gateway>) {
+    // As the listener has it: a connection that does not is no reason to refuse it.
+    let _ = shared::refuse_descriptors(&connection);
     let asked = connection.async_io(Interest::READABLE, || shared::receive_request(&connection));
     let request = match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(request)) => request,

@@ -19,6 +19,7 @@ use rustix::net::{
 };
 
 use crate::endpoint::Offer;
+use crate::passing::refuse_descriptors;
 
 const MAGIC: &[u8; 9] = b"SluiceRg\x01";
 const GRANTED: u8 = 0;
@@ -94,9 +95,11 @@ impl Request {
     }
 }
 
-/// A socket on which a gateway listens.
+/// A socket on which a gateway listens. Nobody can pass descriptors over its connections, from Linux 6.16 on.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     let socket = open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // Connections have it from the listener, before anybody can send.
+    refuse_descriptors(&socket)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, 64)?;
     Ok(socket)

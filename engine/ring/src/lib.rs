@@ -22,6 +22,7 @@ mod endpoint;
 mod handshake;
 mod layout;
 mod mapping;
+mod passing;
 mod queue;
 mod sync;
 
@@ -31,4 +32,5 @@ pub use handshake::{
 };
 pub use layout::{Geometry, GeometryError, Lane, TO_APPLICATION, TO_GATEWAY};
 pub use mapping::{Mapping, OpenError};
+pub use passing::refuse_descriptors;
 pub use queue::{Broken, Consumer, Producer, PutError, Words};

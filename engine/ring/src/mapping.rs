@@ -1,4 +1,4 @@
-//! The shared memory: a memfd that can neither shrink nor grow, mapped. The crate's only unsafe code.
+//! The shared memory: a memfd that can neither shrink nor grow, mapped.
 #![allow(unsafe_code)]
 
 use std::io;

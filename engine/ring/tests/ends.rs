@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sluice_ring::{
     ApplicationEnd, GatewayEnd, Geometry, Mapping, OpenError, PutError, Refusal, Request, connect, listen,
-    receive_request, refuse, send_offer,
+    receive_request, refuse, refuse_descriptors, send_offer,
 };
 
 fn ends(geometry: Geometry) -> (GatewayEnd, ApplicationEnd) {
@@ -199,4 +199,28 @@ fn what_is_no_request_is_refused() {
     let endless = Request { token: "x".repeat(257), ..request() };
     assert!(endless.encode().is_err());
     assert!(!format!("{:?}", request()).contains("secret"));
+}
+
+/// A receiver would have to close them, which may take as long as their sender likes.
+#[test]
+fn nobody_passes_descriptors_to_a_gateway() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg};
+    let path = std::env::temp_dir().join(format!("sluice-ring-rights-{}", std::process::id()));
+    let listener = listen(&path).unwrap();
+    if !refuse_descriptors(&listener).unwrap() {
+        eprintln!("SKIP: this kernel has no SO_PASSRIGHTS (Linux 6.16)");
+        return;
+    }
+    let kind = SocketType::SEQPACKET;
+    let client = rustix::net::socket(AddressFamily::UNIX, kind, None).unwrap();
+    rustix::net::connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    let passed = [listener.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+    let message = [io::IoSlice::new(b"x")];
+    // Before anybody accepted.
+    let sent = sendmsg(&client, &message, &mut ancillary, SendFlags::empty());
+    assert_eq!(sent, Err(rustix::io::Errno::PERM));
+    std::fs::remove_file(&path).unwrap();
 }
