@@ -199,6 +199,8 @@ pub struct IoCounters {
     pub split: u64,
     /// Packets for local applications that did not keep up.
     pub ring_full: u64,
+    /// Packets for local applications that no slot of their ring is large enough for.
+    pub ring_too_large: u64,
 }
 
 impl IoCounters {
@@ -227,5 +229,6 @@ impl std::ops::AddAssign for IoCounters {
         self.gather_failed += other.gather_failed;
         self.split += other.split;
         self.ring_full += other.ring_full;
+        self.ring_too_large += other.ring_too_large;
     }
 }

@@ -16,6 +16,10 @@ use crate::{Frame, FrameBatch, Ingress, IoCounters, Path, Pool, SocketToken};
 
 /// Wake-ups that are forgotten at once.
 const EVENTS: usize = 64;
+/// Packets that each ring may bring in a round, however many rings there are.
+const LEAST_SHARE: usize = 8;
+/// Room behind a packet, for what encryption adds: tag, index and MKI.
+const TAILROOM: usize = 256;
 
 /// The address of the gateway's end of a leg's ring. Rings have none; this one stands where there has to be one, in the
 /// prefix that nothing is ever sent to (RFC 6666).
@@ -125,6 +129,8 @@ struct Seat {
     token: SocketToken,
     ring: Box<Ring>,
     untold: bool,
+    /// Whether there was something when it was last looked at.
+    busy: bool,
 }
 
 impl Rings {
@@ -134,7 +140,7 @@ impl Rings {
             return Err(RingRefused { ring, error });
         }
         self.places.insert(token.leg, self.seats.len());
-        self.seats.push(Seat { token, ring, untold: false });
+        self.seats.push(Seat { token, ring, untold: false, busy: true });
         // As many as can be in there: no packet has to make room.
         self.untold.reserve(self.seats.len());
         Ok(())
@@ -198,7 +204,7 @@ impl Rings {
                     count(&stats.full, 1);
                 }
                 Err(PutError::TooLarge) => {
-                    counters.send_too_big += 1;
+                    counters.ring_too_large += 1;
                     count(&stats.too_large, 1);
                 }
                 Err(PutError::Broken(why)) => {
@@ -233,6 +239,9 @@ impl Rings {
         counters: &mut IoCounters,
     ) {
         let mut left = room.min(rx.room());
+        // Nobody takes what others have to send as well; who is alone takes all. One that begins to send has to wait for
+        // no more than its turn.
+        let most = (left / self.seats.iter().filter(|seat| seat.busy).count().max(1)).max(LEAST_SHARE);
         for _ in 0..self.seats.len() {
             if left == 0 {
                 break;
@@ -240,7 +249,7 @@ impl Rings {
             self.turn = (self.turn + 1) % self.seats.len();
             let Some(seat) = self.seats.get_mut(self.turn) else { break };
             let before = rx.len();
-            let outcome = seat.receive(pool, rx, left, counters);
+            let outcome = seat.receive(pool, rx, left.min(most), counters);
             left -= rx.len() - before;
             if let Err(why) = outcome {
                 self.flush();
@@ -292,9 +301,19 @@ impl Seat {
     ) -> Result<(), Broken> {
         let incoming = self.ring.end.incoming();
         let (mut taken, mut received_at) = (0, 0);
+        let mut outcome = Ok(());
         while taken < most {
-            let Some(length) = incoming.peek()? else { break };
-            let Some(mut frame) = pool.alloc(length) else {
+            let length = match incoming.peek() {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
+                // What was in front of it is in the batch, and has to be counted.
+                Err(broken) => {
+                    outcome = Err(broken);
+                    break;
+                }
+            };
+            let frame = pool.alloc(length + TAILROOM).or_else(|| pool.alloc(length));
+            let Some(mut frame) = frame else {
                 counters.pool_empty += 1;
                 break;
             };
@@ -317,9 +336,10 @@ impl Seat {
             }
         }
         incoming.release();
+        self.busy = taken > 0;
         counters.received[Path::Ring as usize] += taken as u64;
         count(&self.ring.stats.received, taken as u64);
-        Ok(())
+        outcome
     }
 }
 
@@ -340,5 +360,49 @@ impl Hasher for Spread {
 
     fn write_u32(&mut self, number: u32) {
         self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use sluice_ring::{ApplicationEnd, Geometry};
+
+    use super::*;
+    use crate::{Component, PoolConfig};
+
+    /// Whoever has more than there is room for leaves the others theirs, in each batch.
+    #[test]
+    fn rings_that_have_much_to_bring_share_a_batch() {
+        let mut pool = Pool::new(PoolConfig { small: 64, large: 4 }).unwrap();
+        let (mut rings, mut rx, mut counters) = (Rings::default(), FrameBatch::new(), IoCounters::default());
+        let mut applications = Vec::new();
+        for leg in 1..=3 {
+            let kind = SocketType::SEQPACKET;
+            let (near, far) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+            let (end, offer) = GatewayEnd::create(Geometry::default(), near).unwrap();
+            let mut application = ApplicationEnd::open(offer, far).unwrap();
+            for _ in 0..if leg == 3 { 2 } else { 100 } {
+                application.put(b"x").unwrap();
+            }
+            application.flush();
+            applications.push(application);
+            let token = SocketToken { leg, component: Component::Rtp };
+            rings.attach(token, Box::new(Ring::new(end, Arc::default()))).unwrap();
+        }
+        let mut took = |rings: &mut Rings, room| {
+            rings.receive(&mut pool, &mut rx, room, &mut counters);
+            let mut took = [0; 3];
+            for frame in rx.drain() {
+                took[frame.ingress().unwrap().socket.unwrap().leg as usize - 1] += 1;
+                pool.free(frame);
+            }
+            took
+        };
+        assert_eq!(took(&mut rings, 30), [10, 10, 2]);
+        let next = took(&mut rings, 30);
+        assert!(next[0] >= 10 && next[1] >= 10 && next[2] == 0, "{next:?}");
+        drop(rings.detach(SocketToken { leg: 1, component: Component::Rtp }));
+        assert_eq!(took(&mut rings, 30), [0, 30, 0], "who is alone waits for nobody");
     }
 }
