@@ -9,18 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use sluice_datapath::shared;
+use sluice_datapath::shared::{self, Request};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use crate::gateway::Gateway;
+use crate::descriptors::is_reserved;
+use crate::gateway::{Gateway, Taken};
 
 /// How long an application may take to say what it wants: until then it is nobody, and holds a descriptor.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Applications at a time, each with three descriptors.
 const MAX_APPLICATIONS: usize = 4096;
+/// Connections at a time that have yet to show a token and to take what they get for it: whoever may connect must not
+/// keep out those who have one by doing no more than that.
+const MAX_STRANGERS: usize = 64;
 /// Pause after a failure to accept. Most are for want of descriptors, and would repeat at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,15 +90,23 @@ impl Listener {
     /// Serves until it is dropped.
     async fn serve(self, gateway: Arc<Gateway>) {
         let mut applications = JoinSet::new();
+        let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
         loop {
+            let accepted = self.0.accept().await;
             while applications.try_join_next().is_some() {}
-            match self.0.accept().await {
+            match accepted {
                 Ok((connection, _)) if applications.len() >= MAX_APPLICATIONS => {
                     shared::refuse(&connection, "there are as many applications as there may be");
                 }
-                Ok((connection, _)) => {
-                    applications.spawn(attend(connection, Arc::clone(&gateway)));
+                Ok((connection, _)) if is_reserved(&connection) => {
+                    shared::refuse(&connection, "the gateway may open no more files");
                 }
+                Ok((connection, _)) => match Arc::clone(&strangers).try_acquire_owned() {
+                    Ok(stranger) => {
+                        applications.spawn(attend(connection, Arc::clone(&gateway), stranger));
+                    }
+                    Err(_) => shared::refuse(&connection, "too many connections have yet to show a token"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection of a local application");
                     tokio::time::sleep(PAUSE).await;
@@ -105,32 +117,52 @@ impl Listener {
 }
 
 /// A connection's life.
-async fn attend(connection: UnixStream, gateway: Arc<Gateway>) {
-    // As the listener has it: a connection that does not is no reason to refuse it.
-    let _ = shared::refuse_descriptors(&connection);
-    let asked = connection.async_io(Interest::READABLE, || shared::receive_request(&connection));
-    let request = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(request)) => request,
-        Ok(Err(error)) => return shared::refuse(&connection, &error.to_string()),
-        Err(_) => return shared::refuse(&connection, "no request came"),
+async fn attend(connection: UnixStream, gateway: Arc<Gateway>, stranger: OwnedSemaphorePermit) {
+    let request = match request(&connection).await {
+        Ok(request) => request,
+        Err(reason) => return shared::refuse(&connection, &reason),
     };
-    let taken = match connection.as_fd().try_clone_to_owned() {
-        Ok(other) => gateway.take_ring(&request, other).await,
-        Err(error) => return shared::refuse(&connection, &error.to_string()),
+    let taken = match take(&connection, &gateway, &request).await {
+        Ok(taken) => taken,
+        Err(reason) => return shared::refuse(&connection, &reason),
     };
-    match taken {
-        Ok((taken, offer)) => {
-            tracing::info!(session = request.session, leg = request.leg, "an application has the leg's ring");
-            let sent = shared::send_offer(&connection, &offer);
-            drop(offer);
-            if sent.is_ok() {
-                ended(&connection).await;
-            }
-            gateway.leave_ring(&taken).await;
-            tracing::info!(session = request.session, leg = request.leg, "the leg's ring is free");
-        }
-        Err(error) => shared::refuse(&connection, tonic::Status::from(error).message()),
+    drop(stranger);
+    tracing::info!(session = request.session, leg = request.leg, "an application has the leg's ring");
+    shared::confirm(&connection);
+    ended(&connection).await;
+    if gateway.leave_ring(&taken).await {
+        tracing::info!(session = request.session, leg = request.leg, "the leg's ring is free");
     }
+}
+
+/// What the application asks for.
+async fn request(connection: &UnixStream) -> Result<Request, String> {
+    // As the listener has it: a connection that does not is no reason to refuse it.
+    let _ = shared::refuse_descriptors(connection);
+    let asked = connection.async_io(Interest::READABLE, || shared::receive_request(connection));
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(request)) => Ok(request),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no request came".to_owned()),
+    }
+}
+
+/// Gives it that, if it may have it. What it is handed is put to use only once it can do no harm by it any more.
+async fn take(connection: &UnixStream, gateway: &Gateway, request: &Request) -> Result<Taken, String> {
+    let refused = |error| tonic::Status::from(error).message().to_owned();
+    let failed = |error: io::Error| error.to_string();
+    let other = connection.as_fd().try_clone_to_owned().map_err(failed)?;
+    let (made, offer) = gateway.make_ring(request, other).await.map_err(refused)?;
+    shared::send_offer(connection, &offer).map_err(failed)?;
+    let mapped = connection.async_io(Interest::READABLE, || shared::receive_mapped(connection));
+    match tokio::time::timeout(PATIENCE, mapped).await {
+        Ok(mapped) => mapped.map_err(failed)?,
+        Err(_) => return Err("the memory was not mapped in time".to_owned()),
+    }
+    // Takes as long as the memory is large, if the application took it out.
+    let sealed = tokio::task::spawn_blocking(move || offer.seal()).await;
+    sealed.map_err(io::Error::other).and_then(|sealed| sealed).map_err(failed)?;
+    gateway.attach_ring(request, made).await.map_err(refused)
 }
 
 /// Waits until the application or the engine has ended the connection. An application that says more than it was asked

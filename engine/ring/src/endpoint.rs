@@ -7,8 +7,9 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use crate::handshake::{GRANTED, MAPPED, MAX_MESSAGE, REFUSED, Refusal};
 use crate::layout::{Geometry, TO_APPLICATION, TO_GATEWAY};
-use crate::mapping::{Mapping, OpenError};
+use crate::mapping::{Mapping, OpenError, seal};
 use crate::queue::{Broken, Consumer, Producer, PutError};
 
 /// What an application gets, to be sent over the connection.
@@ -18,6 +19,14 @@ pub struct Offer {
     pub memory: OwnedFd,
     /// An eventfd, by which the gateway is woken.
     pub doorbell: OwnedFd,
+}
+
+impl Offer {
+    /// To be called once the application has mapped the memory, and before the gateway's end is used: from then on the
+    /// application can take no part of the memory away.
+    pub fn seal(&self) -> io::Result<()> {
+        seal(&self.memory)
+    }
 }
 
 /// The gateway's end. Dropping it ends the connection, which tells the application.
@@ -84,13 +93,34 @@ pub struct ApplicationEnd {
 }
 
 impl ApplicationEnd {
-    /// Takes what a gateway offers over a connection.
+    /// Takes what a gateway offers over a connection, and tells it that the memory is mapped. The gateway then seals
+    /// it, and uses it: [`Self::confirmed`] waits for that.
     pub fn open(offer: Offer, connection: OwnedFd) -> Result<Self, OpenError> {
         let Offer { memory, doorbell } = offer;
         let (mapping, geometry) = Mapping::open(memory)?;
+        // If the gateway is gone, this side will hear.
+        let _ = send(&connection, &[MAPPED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let (out, into) = (geometry.lane(TO_GATEWAY), geometry.lane(TO_APPLICATION));
         let (out, into) = (Producer::new(Arc::clone(&mapping), out), Consumer::new(mapping, into));
         Ok(Self { out, into, geometry, connection, doorbell })
+    }
+
+    /// Blocks until the gateway has its end in use: what is for the application is on the ring from then on.
+    pub fn confirmed(&self) -> Result<(), Refusal> {
+        let mut message = [0; MAX_MESSAGE];
+        let length = loop {
+            match recv(&self.connection, &mut message[..], RecvFlags::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.map_err(io::Error::from)?.1,
+            }
+        };
+        match message.get(..length).and_then(<[u8]>::split_first) {
+            // A wake-up looks the same, and is one of a ring in use.
+            Some((&GRANTED, _)) => Ok(()),
+            Some((&REFUSED, reason)) => Err(Refusal::Refused(String::from_utf8_lossy(reason).into_owned())),
+            Some(_) => Err(Refusal::Answer("its answer is neither yes nor no")),
+            None => Err(Refusal::Answer("it ended the connection")),
+        }
     }
 
     /// The rings' sizes.

@@ -28,7 +28,8 @@ mod sync;
 
 pub use endpoint::{ApplicationEnd, GatewayEnd, Offer};
 pub use handshake::{
-    MAX_MESSAGE, MAX_TEXT, Malformed, Refusal, Request, connect, listen, receive_request, refuse, send_offer,
+    MAX_MESSAGE, MAX_TEXT, Malformed, Refusal, Request, confirm, connect, listen, receive_mapped,
+    receive_request, refuse, send_offer,
 };
 pub use layout::{Geometry, GeometryError, Lane, TO_APPLICATION, TO_GATEWAY};
 pub use mapping::{Mapping, OpenError};
