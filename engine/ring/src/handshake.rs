@@ -160,7 +160,11 @@ pub fn connect(path: &Path, request: &Request) -> Result<(Offer, OwnedFd), Refus
     let connection = open(SocketFlags::CLOEXEC)?;
     let address = SocketAddrUnix::new(path).map_err(io::Error::from)?;
     rustix::net::connect(&connection, &address).map_err(io::Error::from)?;
-    send(&connection, &message, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
+    match send(&connection, &message, SendFlags::NOSIGNAL) {
+        // It refused before it was asked, and says why.
+        Ok(_) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
     let offer = receive_answer(&connection)?;
     Ok((offer, connection))
 }
@@ -169,10 +173,13 @@ fn receive_answer(connection: &OwnedFd) -> Result<Offer, Refusal> {
     let (mut buffer, mut descriptors) = ([0; MAX_MESSAGE], Vec::new());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut reset = false;
     let received = loop {
         let into = &mut [IoSliceMut::new(&mut buffer)];
         match recvmsg(connection, into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
+            // It ended the connection with the request unread. Why is behind that, once it was told.
+            Err(rustix::io::Errno::CONNRESET) if !reset => reset = true,
             other => break other.map_err(io::Error::from)?,
         }
     };

@@ -258,3 +258,24 @@ fn nobody_passes_descriptors_to_a_gateway() {
     assert_eq!(sent, Err(rustix::io::Errno::PERM));
     std::fs::remove_file(&path).unwrap();
 }
+
+/// A gateway that has no room says so to whoever is connected, without reading what they want.
+#[test]
+fn a_refusal_arrives_whether_or_not_the_request_was_read() {
+    let path = std::env::temp_dir().join(format!("sluice-ring-full-{}", std::process::id()));
+    let listener = listen(&path).unwrap();
+    for wait in [0, 1, 20] {
+        let client = {
+            let path = path.clone();
+            thread::spawn(move || connect(&path, &request()))
+        };
+        assert!(readable(&listener, Duration::from_secs(5)));
+        let connection = rustix::net::accept(&listener).unwrap();
+        thread::sleep(Duration::from_millis(wait));
+        refuse(&connection, "full");
+        drop(connection);
+        let refusal = client.join().unwrap().unwrap_err();
+        assert!(matches!(&refusal, Refusal::Refused(reason) if reason == "full"), "{refusal}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
