@@ -132,6 +132,9 @@ pub trait PacketIo {
     /// the leg had before is dropped.
     fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused>;
 
+    /// Gives the leg's ring up, which takes as long as it is large, on another thread.
+    fn end_ring(&mut self, token: SocketToken);
+
     /// Gives the leg's ring back, with all that is in it.
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>>;
 

@@ -12,6 +12,7 @@ use rustix::event::{Timespec, epoll};
 use sluice_ring::{Broken, GatewayEnd, PutError};
 
 use crate::clock::now;
+use crate::wakes::Wakes;
 use crate::{Frame, FrameBatch, Ingress, IoCounters, Path, Pool, SocketToken};
 
 /// Wake-ups that are forgotten at once.
@@ -119,6 +120,8 @@ pub(crate) struct Rings {
     places: HashMap<u32, usize, BuildHasherDefault<Spread>>,
     /// Told of every ring's doorbell; made with the first ring.
     doorbells: Option<OwnedFd>,
+    /// Who wakes applications and gives rings up; made with the first ring.
+    wakes: Option<Wakes>,
     /// Whose turn it is to be received from.
     turn: usize,
     /// Rings with packets that their application was not told of.
@@ -135,7 +138,7 @@ struct Seat {
 
 impl Rings {
     pub(crate) fn attach(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
-        drop(self.detach(token));
+        self.end(token);
         if let Err(error) = self.listen(&ring.end) {
             return Err(RingRefused { ring, error });
         }
@@ -147,6 +150,9 @@ impl Rings {
     }
 
     fn listen(&mut self, end: &GatewayEnd) -> io::Result<()> {
+        if self.wakes.is_none() {
+            self.wakes = Some(Wakes::start()?);
+        }
         let doorbells = match &self.doorbells {
             Some(doorbells) => doorbells,
             None => self.doorbells.insert(epoll::create(epoll::CreateFlags::CLOEXEC)?),
@@ -161,6 +167,21 @@ impl Rings {
         let place = *self.places.get(&token.leg)?;
         self.flush();
         self.remove(place)
+    }
+
+    /// Gives a ring up, with what is still in it.
+    pub(crate) fn end(&mut self, token: SocketToken) {
+        if let Some(ring) = self.detach(token) {
+            self.bury(ring);
+        }
+    }
+
+    fn bury(&mut self, ring: Box<Ring>) {
+        match &mut self.wakes {
+            Some(wakes) => wakes.bury(ring),
+            // Not with a ring that was attached.
+            None => drop(ring),
+        }
     }
 
     fn remove(&mut self, place: usize) -> Option<Box<Ring>> {
@@ -225,8 +246,15 @@ impl Rings {
         while let Some(place) = self.untold.pop() {
             if let Some(seat) = self.seats.get_mut(place) {
                 seat.untold = false;
-                seat.ring.end.flush();
+                if let Some(wakes) = &mut self.wakes
+                    && seat.ring.end.publish()
+                {
+                    wakes.wake(seat.ring.end.bell());
+                }
             }
+        }
+        if let Some(wakes) = &mut self.wakes {
+            wakes.flush();
         }
     }
 
@@ -264,6 +292,7 @@ impl Rings {
     fn give_up(&mut self, place: usize, _why: &Broken) {
         if let Some(ring) = self.remove(place) {
             count(&ring.stats.broken, 1);
+            self.bury(ring);
         }
     }
 
@@ -404,5 +433,62 @@ mod tests {
         assert!(next[0] >= 10 && next[1] >= 10 && next[2] == 0, "{next:?}");
         drop(rings.detach(SocketToken { leg: 1, component: Component::Rtp }));
         assert_eq!(took(&mut rings, 30), [0, 30, 0], "who is alone waits for nobody");
+    }
+
+    /// The CPUs of all threads of that name.
+    fn cpus_of(name: &str) -> Vec<String> {
+        let of = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+            (field("Name:")? == name).then(|| field("Cpus_allowed_list:").map(str::to_owned))?
+        };
+        std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| of(task.ok()?)).collect()
+    }
+
+    /// The worker leaves waking and giving up to another thread, which is not bound to the worker's CPU.
+    #[test]
+    fn applications_are_woken_and_rings_are_given_up_elsewhere() {
+        let all = rustix::thread::sched_getaffinity(Some(rustix::process::getpid())).unwrap();
+        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).unwrap();
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(first);
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        let mut pool = Pool::new(PoolConfig { small: 64, large: 4 }).unwrap();
+        let (mut rings, mut counters) = (Rings::default(), IoCounters::default());
+        let kind = SocketType::SEQPACKET;
+        let (near, far) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let (end, offer) = GatewayEnd::create(Geometry::default(), near).unwrap();
+        let mut application = ApplicationEnd::open(offer, far).unwrap();
+        let token = SocketToken { leg: 1, component: Component::Rtp };
+        rings.attach(token, Box::new(Ring::new(end, Arc::default()))).unwrap();
+        let readable = |application: &ApplicationEnd| {
+            let fds = [application.connection()];
+            crate::poll::wait(&fds, std::time::Duration::from_secs(10));
+        };
+        for number in 0..50_u8 {
+            assert!(application.arm().unwrap());
+            let mut frame = pool.alloc(1).unwrap();
+            frame.fill(&[number]);
+            let (local, remote) = (ring_address(1), application_address(1));
+            frame.set_egress(crate::TxMeta { socket: token, local, remote, next_hop: None, dscp: 0 });
+            rings.send(&mut pool, frame, &mut counters);
+            rings.flush();
+            readable(&application);
+            assert!(application.hear());
+            assert_eq!(application.incoming().peek(), Ok(Some(1)));
+            application.incoming().advance();
+            application.incoming().release();
+        }
+        if all.count() > 1 {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            let bound = || cpus_of("sluice-wake").iter().any(|cpus| *cpus == first.to_string());
+            while bound() {
+                assert!(std::time::Instant::now() < deadline, "it is bound to the worker's CPU");
+            }
+            assert!(!cpus_of("sluice-wake").is_empty());
+        }
+        rings.end(token);
+        readable(&application);
+        assert!(!application.hear(), "it is told of the end");
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -29,12 +30,37 @@ impl Offer {
     }
 }
 
+/// Wakes an application. It never blocks, but runs through all that waits for the application's connection, and how
+/// much that is the application decides.
+#[derive(Debug)]
+pub struct Bell {
+    connection: OwnedFd,
+    claimed: AtomicBool,
+}
+
+impl Bell {
+    /// Whether somebody has to call [`Self::ring`] now: nobody is about to.
+    #[must_use = "whoever claims a bell has to ring it"]
+    pub fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes the application.
+    pub fn ring(&self) {
+        // Before the wake-up: whoever does not claim it from now on is in time for it.
+        self.claimed.swap(false, Ordering::AcqRel);
+        // An eventfd would block, once the application took O_NONBLOCK from the file that both have. With no room,
+        // enough wake-ups are waiting; without a peer, none is needed.
+        let _ = send(&self.connection, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
 /// The gateway's end. Dropping it ends the connection, which tells the application.
 #[derive(Debug)]
 pub struct GatewayEnd {
     out: Producer<Arc<Mapping>>,
     into: Consumer<Arc<Mapping>>,
-    connection: OwnedFd,
+    bell: Arc<Bell>,
     doorbell: OwnedFd,
 }
 
@@ -46,7 +72,8 @@ impl GatewayEnd {
         let offer = Offer { memory, doorbell: doorbell.try_clone()? };
         let (out, into) = (geometry.lane(TO_APPLICATION), geometry.lane(TO_GATEWAY));
         let (out, into) = (Producer::new(Arc::clone(&mapping), out), Consumer::new(mapping, into));
-        Ok((Self { out, into, connection, doorbell }, offer))
+        let bell = Arc::new(Bell { connection, claimed: AtomicBool::new(false) });
+        Ok((Self { out, into, bell, doorbell }, offer))
     }
 
     /// Puts a packet for the application on the ring; [`Self::flush`] makes it known.
@@ -56,11 +83,20 @@ impl GatewayEnd {
 
     /// Tells the application of what was put, and wakes it if it sleeps.
     pub fn flush(&mut self) {
-        if self.out.publish() {
-            // Never blocks, whatever the application does: an eventfd would, once the application took O_NONBLOCK
-            // from the file that both have. With no room, enough wake-ups are waiting; without a peer, none is needed.
-            let _ = send(&self.connection, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if self.publish() {
+            self.bell.ring();
         }
+    }
+
+    /// Tells the application of what was put. Whether it sleeps, and has to be woken by [`Self::bell`].
+    #[must_use = "an application that sleeps has to be woken"]
+    pub fn publish(&mut self) -> bool {
+        self.out.publish()
+    }
+
+    /// What wakes the application, for another thread to do.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// What the application put.
@@ -78,7 +114,7 @@ impl GatewayEnd {
 impl Drop for GatewayEnd {
     fn drop(&mut self) {
         // Whoever else has the connection notices. It may be gone already.
-        let _ = shutdown(&self.connection, Shutdown::Both);
+        let _ = shutdown(&self.bell.connection, Shutdown::Both);
     }
 }
 

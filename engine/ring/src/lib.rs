@@ -26,7 +26,7 @@ mod passing;
 mod queue;
 mod sync;
 
-pub use endpoint::{ApplicationEnd, GatewayEnd, Offer};
+pub use endpoint::{ApplicationEnd, Bell, GatewayEnd, Offer};
 pub use handshake::{
     MAX_MESSAGE, MAX_TEXT, Malformed, Refusal, Request, confirm, connect, listen, receive_mapped,
     receive_request, refuse, send_offer,
