@@ -56,7 +56,9 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
     /// The gateway ended it.
-    #[error("the gateway ended the ring: its leg was deleted, the gateway stopped, or found the ring broken")]
+    #[error(
+        "the gateway ended the ring: its leg was deleted, the gateway stopped or found the ring broken, or another application showed its token"
+    )]
     Ended,
     /// The gateway is out of its mind.
     #[error("the ring is broken: {0}")]
@@ -95,6 +97,7 @@ impl Ring {
         let [session, leg, token] = [session, leg, token].map(str::to_owned);
         let (offer, connection) = sluice_ring::connect(socket, &Request { session, leg, token })?;
         let end = ApplicationEnd::open(offer, connection)?;
+        end.confirmed()?;
         let packet = vec![0; end.geometry().largest()];
         Ok(Self { end, packet })
     }

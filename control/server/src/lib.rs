@@ -22,6 +22,7 @@ mod stun;
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,6 @@ pub use error::ApiError;
 
 use crate::gateway::Gateway;
 use crate::listen::{Lock, SocketFile};
-use crate::rings::Listener;
 use crate::service::Service;
 
 /// How long calls may take to end when the daemon stops.
@@ -105,7 +105,7 @@ pub struct Server {
     running: Running,
     unix: tokio::net::UnixListener,
     file: SocketFile,
-    rings: (Listener, SocketFile),
+    rings: (OwnedFd, SocketFile),
     tcp: Option<(TcpListener, Transport)>,
     /// The last to go: a successor must not start before the engine has ended.
     lock: Lock,
@@ -136,9 +136,7 @@ impl Server {
         descriptors::raise_limit();
         // The socket first: a second daemon must not touch the first one's interfaces.
         let (unix, file, lock) = listen::unix(&config.api)?;
-        let (listener, ring_file) = listen::rings(&config)?;
-        let failed = |source| StartError::Socket { path: config.ring_socket(), source };
-        let rings = (Listener::new(listener).map_err(failed)?, ring_file);
+        let rings = listen::rings(&config)?;
         let tcp = match &config.api.tcp {
             Some(tcp) => {
                 let failed = |source| StartError::Tcp { address: tcp.address, source };
@@ -180,8 +178,8 @@ impl Server {
         let mut health = tokio::task::JoinSet::new();
         health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
         let (listener, ring_file) = self.rings;
-        let mut rings = tokio::task::JoinSet::new();
-        rings.spawn(listener.serve(Arc::clone(&self.running.gateway)));
+        let rings = rings::Thread::start(listener, Arc::clone(&self.running.gateway));
+        let rings = rings.map_err(StartError::Thread)?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let until = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // An error means that the sender is gone: stop as well.
@@ -215,7 +213,7 @@ impl Server {
         let all_ended = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
-        rings.shutdown().await;
+        rings.stop().await;
         drop((self.file, ring_file));
         let (running, lock) = (self.running, self.lock);
         let end = move || {

@@ -270,6 +270,7 @@ impl WorkerStats {
         published.gather_failed.set(io.gather_failed);
         published.split.set(io.split);
         published.ring_full.set(io.ring_full);
+        published.ring_too_large.set(io.ring_too_large);
     }
 
     /// What was counted so far.
@@ -317,6 +318,7 @@ struct PublishedIo {
     gather_failed: Counter,
     split: Counter,
     ring_full: Counter,
+    ring_too_large: Counter,
 }
 
 impl PublishedIo {
@@ -337,6 +339,7 @@ impl PublishedIo {
             gather_failed: self.gather_failed.get(),
             split: self.split.get(),
             ring_full: self.ring_full.get(),
+            ring_too_large: self.ring_too_large.get(),
         }
     }
 }

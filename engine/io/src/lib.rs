@@ -27,6 +27,7 @@ mod ring;
 mod trouble;
 pub mod uring;
 mod waker;
+mod wakes;
 pub mod xdp;
 
 pub use batch::{BATCH, FrameBatch};

@@ -146,6 +146,17 @@ impl LiveIo {
     }
 }
 
+/// How much of a batch with room for `room` is for kernel sockets and applications' rings together, so that AF_XDP has
+/// the rest.
+const fn aside(room: usize, beside_xdp: bool, pressed: bool) -> usize {
+    match (beside_xdp, pressed) {
+        (false, _) => room,
+        // Kernel sockets have RTCP to bring, a packet of which costs as much as ten by AF_XDP.
+        (true, true) => room / 4,
+        (true, false) => room / 2,
+    }
+}
+
 impl PacketIo for LiveIo {
     fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
         self.uring.register(token, socket)
@@ -153,11 +164,15 @@ impl PacketIo for LiveIo {
 
     fn unregister(&mut self, token: SocketToken) {
         self.uring.unregister(token);
-        drop(self.rings.detach(token));
+        self.rings.end(token);
     }
 
     fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
         self.rings.attach(token, ring)
+    }
+
+    fn end_ring(&mut self, token: SocketToken) {
+        self.rings.end(token);
     }
 
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {
@@ -167,22 +182,18 @@ impl PacketIo for LiveIo {
     fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
         // The kernel path first: it carries little beside XDP, and must not starve behind a full ring.
         self.uring.turn(pool);
-        // Under pressure it has RTCP to bring, a packet of which costs as much as ten by AF_XDP.
-        let share = match &self.xsks[..] {
-            [] => rx.room(),
-            xsks if xsks.iter().any(XskSocket::is_pressed) => rx.room() / 4,
-            _ => rx.room() / 2,
-        };
-        // What applications put is kept waiting by nothing either.
-        let share = if self.rings.is_empty() { share } else { share.min(rx.room() / 2) };
-        for _ in 0..share {
+        let before = rx.len();
+        let pressed = self.xsks.iter().any(XskSocket::is_pressed);
+        let share = aside(rx.room(), !self.xsks.is_empty(), pressed);
+        for _ in 0..if self.rings.is_empty() { share } else { share / 2 } {
             let Some(frame) = self.uring.take() else { break };
             if let Err(frame) = rx.push(frame) {
                 pool.free(frame);
             }
         }
-        let room = if self.xsks.is_empty() { rx.room() } else { share };
-        self.rings.receive(pool, rx, room, &mut self.counters);
+        // What the kernel path leaves of the share that both have.
+        let left = share.saturating_sub(rx.len() - before);
+        self.rings.receive(pool, rx, left, &mut self.counters);
         for socket in &mut self.xsks {
             socket.complete(pool, &mut self.umem, &mut self.counters);
             socket.receive(pool, &mut self.umem, rx, &mut self.counters);
@@ -243,5 +254,18 @@ impl PacketIo for LiveIo {
         total += self.uring.counters();
         total.ring_dropped += self.xsks.iter().map(XskSocket::dropped).sum::<u64>();
         total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BATCH;
+
+    #[test]
+    fn half_of_a_batch_is_left_for_af_xdp() {
+        assert_eq!(aside(BATCH, false, false), BATCH);
+        assert_eq!(aside(BATCH, true, false), BATCH / 2);
+        assert_eq!(aside(BATCH, true, true), BATCH / 4);
     }
 }

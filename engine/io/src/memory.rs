@@ -111,11 +111,15 @@ impl PacketIo for MemoryIo {
 
     fn unregister(&mut self, token: SocketToken) {
         self.sockets.retain(|_, known| *known != token);
-        drop(self.rings.detach(token));
+        self.rings.end(token);
     }
 
     fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
         self.rings.attach(token, ring)
+    }
+
+    fn end_ring(&mut self, token: SocketToken) {
+        self.rings.end(token);
     }
 
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {

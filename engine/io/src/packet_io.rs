@@ -132,6 +132,9 @@ pub trait PacketIo {
     /// the leg had before is dropped.
     fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused>;
 
+    /// Gives the leg's ring up, which takes as long as it is large, on another thread.
+    fn end_ring(&mut self, token: SocketToken);
+
     /// Gives the leg's ring back, with all that is in it.
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>>;
 
@@ -199,6 +202,8 @@ pub struct IoCounters {
     pub split: u64,
     /// Packets for local applications that did not keep up.
     pub ring_full: u64,
+    /// Packets for local applications that no slot of their ring is large enough for.
+    pub ring_too_large: u64,
 }
 
 impl IoCounters {
@@ -227,5 +232,6 @@ impl std::ops::AddAssign for IoCounters {
         self.gather_failed += other.gather_failed;
         self.split += other.split;
         self.ring_full += other.ring_full;
+        self.ring_too_large += other.ring_too_large;
     }
 }

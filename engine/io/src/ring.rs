@@ -12,10 +12,15 @@ use rustix::event::{Timespec, epoll};
 use sluice_ring::{Broken, GatewayEnd, PutError};
 
 use crate::clock::now;
+use crate::wakes::Wakes;
 use crate::{Frame, FrameBatch, Ingress, IoCounters, Path, Pool, SocketToken};
 
 /// Wake-ups that are forgotten at once.
 const EVENTS: usize = 64;
+/// Packets that each ring may bring in a round, however many rings there are.
+const LEAST_SHARE: usize = 8;
+/// Room behind a packet, for what encryption adds: tag, index and MKI.
+const TAILROOM: usize = 256;
 
 /// The address of the gateway's end of a leg's ring. Rings have none; this one stands where there has to be one, in the
 /// prefix that nothing is ever sent to (RFC 6666).
@@ -115,6 +120,8 @@ pub(crate) struct Rings {
     places: HashMap<u32, usize, BuildHasherDefault<Spread>>,
     /// Told of every ring's doorbell; made with the first ring.
     doorbells: Option<OwnedFd>,
+    /// Who wakes applications and gives rings up; made with the first ring.
+    wakes: Option<Wakes>,
     /// Whose turn it is to be received from.
     turn: usize,
     /// Rings with packets that their application was not told of.
@@ -125,22 +132,27 @@ struct Seat {
     token: SocketToken,
     ring: Box<Ring>,
     untold: bool,
+    /// Whether there was something when it was last looked at.
+    busy: bool,
 }
 
 impl Rings {
     pub(crate) fn attach(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused> {
-        drop(self.detach(token));
+        self.end(token);
         if let Err(error) = self.listen(&ring.end) {
             return Err(RingRefused { ring, error });
         }
         self.places.insert(token.leg, self.seats.len());
-        self.seats.push(Seat { token, ring, untold: false });
+        self.seats.push(Seat { token, ring, untold: false, busy: true });
         // As many as can be in there: no packet has to make room.
         self.untold.reserve(self.seats.len());
         Ok(())
     }
 
     fn listen(&mut self, end: &GatewayEnd) -> io::Result<()> {
+        if self.wakes.is_none() {
+            self.wakes = Some(Wakes::start()?);
+        }
         let doorbells = match &self.doorbells {
             Some(doorbells) => doorbells,
             None => self.doorbells.insert(epoll::create(epoll::CreateFlags::CLOEXEC)?),
@@ -155,6 +167,21 @@ impl Rings {
         let place = *self.places.get(&token.leg)?;
         self.flush();
         self.remove(place)
+    }
+
+    /// Gives a ring up, with what is still in it.
+    pub(crate) fn end(&mut self, token: SocketToken) {
+        if let Some(ring) = self.detach(token) {
+            self.bury(ring);
+        }
+    }
+
+    fn bury(&mut self, ring: Box<Ring>) {
+        match &mut self.wakes {
+            Some(wakes) => wakes.bury(ring),
+            // Not with a ring that was attached.
+            None => drop(ring),
+        }
     }
 
     fn remove(&mut self, place: usize) -> Option<Box<Ring>> {
@@ -198,7 +225,7 @@ impl Rings {
                     count(&stats.full, 1);
                 }
                 Err(PutError::TooLarge) => {
-                    counters.send_too_big += 1;
+                    counters.ring_too_large += 1;
                     count(&stats.too_large, 1);
                 }
                 Err(PutError::Broken(why)) => {
@@ -219,8 +246,15 @@ impl Rings {
         while let Some(place) = self.untold.pop() {
             if let Some(seat) = self.seats.get_mut(place) {
                 seat.untold = false;
-                seat.ring.end.flush();
+                if let Some(wakes) = &mut self.wakes
+                    && seat.ring.end.publish()
+                {
+                    wakes.wake(seat.ring.end.bell());
+                }
             }
+        }
+        if let Some(wakes) = &mut self.wakes {
+            wakes.flush();
         }
     }
 
@@ -233,6 +267,9 @@ impl Rings {
         counters: &mut IoCounters,
     ) {
         let mut left = room.min(rx.room());
+        // Nobody takes what others have to send as well; who is alone takes all. One that begins to send has to wait for
+        // no more than its turn.
+        let most = (left / self.seats.iter().filter(|seat| seat.busy).count().max(1)).max(LEAST_SHARE);
         for _ in 0..self.seats.len() {
             if left == 0 {
                 break;
@@ -240,7 +277,7 @@ impl Rings {
             self.turn = (self.turn + 1) % self.seats.len();
             let Some(seat) = self.seats.get_mut(self.turn) else { break };
             let before = rx.len();
-            let outcome = seat.receive(pool, rx, left, counters);
+            let outcome = seat.receive(pool, rx, left.min(most), counters);
             left -= rx.len() - before;
             if let Err(why) = outcome {
                 self.flush();
@@ -255,6 +292,7 @@ impl Rings {
     fn give_up(&mut self, place: usize, _why: &Broken) {
         if let Some(ring) = self.remove(place) {
             count(&ring.stats.broken, 1);
+            self.bury(ring);
         }
     }
 
@@ -292,9 +330,19 @@ impl Seat {
     ) -> Result<(), Broken> {
         let incoming = self.ring.end.incoming();
         let (mut taken, mut received_at) = (0, 0);
+        let mut outcome = Ok(());
         while taken < most {
-            let Some(length) = incoming.peek()? else { break };
-            let Some(mut frame) = pool.alloc(length) else {
+            let length = match incoming.peek() {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
+                // What was in front of it is in the batch, and has to be counted.
+                Err(broken) => {
+                    outcome = Err(broken);
+                    break;
+                }
+            };
+            let frame = pool.alloc(length + TAILROOM).or_else(|| pool.alloc(length));
+            let Some(mut frame) = frame else {
                 counters.pool_empty += 1;
                 break;
             };
@@ -317,9 +365,10 @@ impl Seat {
             }
         }
         incoming.release();
+        self.busy = taken > 0;
         counters.received[Path::Ring as usize] += taken as u64;
         count(&self.ring.stats.received, taken as u64);
-        Ok(())
+        outcome
     }
 }
 
@@ -342,3 +391,6 @@ impl Hasher for Spread {
         self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }
+
+#[cfg(test)]
+mod tests;

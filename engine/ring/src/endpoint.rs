@@ -3,12 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use crate::handshake::{GRANTED, MAPPED, MAX_MESSAGE, REFUSED, Refusal};
 use crate::layout::{Geometry, TO_APPLICATION, TO_GATEWAY};
-use crate::mapping::{Mapping, OpenError};
+use crate::mapping::{Mapping, OpenError, seal};
 use crate::queue::{Broken, Consumer, Producer, PutError};
 
 /// What an application gets, to be sent over the connection.
@@ -20,12 +22,45 @@ pub struct Offer {
     pub doorbell: OwnedFd,
 }
 
+impl Offer {
+    /// To be called once the application has mapped the memory, and before the gateway's end is used: from then on the
+    /// application can take no part of the memory away.
+    pub fn seal(&self) -> io::Result<()> {
+        seal(&self.memory)
+    }
+}
+
+/// Wakes an application. It never blocks, but runs through all that waits for the application's connection, and how
+/// much that is the application decides.
+#[derive(Debug)]
+pub struct Bell {
+    connection: OwnedFd,
+    claimed: AtomicBool,
+}
+
+impl Bell {
+    /// Whether somebody has to call [`Self::ring`] now: nobody is about to.
+    #[must_use = "whoever claims a bell has to ring it"]
+    pub fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes the application.
+    pub fn ring(&self) {
+        // Before the wake-up: whoever does not claim it from now on is in time for it.
+        self.claimed.swap(false, Ordering::AcqRel);
+        // An eventfd would block, once the application took O_NONBLOCK from the file that both have. With no room,
+        // enough wake-ups are waiting; without a peer, none is needed.
+        let _ = send(&self.connection, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
 /// The gateway's end. Dropping it ends the connection, which tells the application.
 #[derive(Debug)]
 pub struct GatewayEnd {
     out: Producer<Arc<Mapping>>,
     into: Consumer<Arc<Mapping>>,
-    connection: OwnedFd,
+    bell: Arc<Bell>,
     doorbell: OwnedFd,
 }
 
@@ -37,7 +72,8 @@ impl GatewayEnd {
         let offer = Offer { memory, doorbell: doorbell.try_clone()? };
         let (out, into) = (geometry.lane(TO_APPLICATION), geometry.lane(TO_GATEWAY));
         let (out, into) = (Producer::new(Arc::clone(&mapping), out), Consumer::new(mapping, into));
-        Ok((Self { out, into, connection, doorbell }, offer))
+        let bell = Arc::new(Bell { connection, claimed: AtomicBool::new(false) });
+        Ok((Self { out, into, bell, doorbell }, offer))
     }
 
     /// Puts a packet for the application on the ring; [`Self::flush`] makes it known.
@@ -47,11 +83,20 @@ impl GatewayEnd {
 
     /// Tells the application of what was put, and wakes it if it sleeps.
     pub fn flush(&mut self) {
-        if self.out.publish() {
-            // Never blocks, whatever the application does: an eventfd would, once the application took O_NONBLOCK
-            // from the file that both have. With no room, enough wake-ups are waiting; without a peer, none is needed.
-            let _ = send(&self.connection, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if self.publish() {
+            self.bell.ring();
         }
+    }
+
+    /// Tells the application of what was put. Whether it sleeps, and has to be woken by [`Self::bell`].
+    #[must_use = "an application that sleeps has to be woken"]
+    pub fn publish(&mut self) -> bool {
+        self.out.publish()
+    }
+
+    /// What wakes the application, for another thread to do.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// What the application put.
@@ -69,7 +114,7 @@ impl GatewayEnd {
 impl Drop for GatewayEnd {
     fn drop(&mut self) {
         // Whoever else has the connection notices. It may be gone already.
-        let _ = shutdown(&self.connection, Shutdown::Both);
+        let _ = shutdown(&self.bell.connection, Shutdown::Both);
     }
 }
 
@@ -84,13 +129,34 @@ pub struct ApplicationEnd {
 }
 
 impl ApplicationEnd {
-    /// Takes what a gateway offers over a connection.
+    /// Takes what a gateway offers over a connection, and tells it that the memory is mapped. The gateway then seals
+    /// it, and uses it: [`Self::confirmed`] waits for that.
     pub fn open(offer: Offer, connection: OwnedFd) -> Result<Self, OpenError> {
         let Offer { memory, doorbell } = offer;
         let (mapping, geometry) = Mapping::open(memory)?;
+        // If the gateway is gone, this side will hear.
+        let _ = send(&connection, &[MAPPED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         let (out, into) = (geometry.lane(TO_GATEWAY), geometry.lane(TO_APPLICATION));
         let (out, into) = (Producer::new(Arc::clone(&mapping), out), Consumer::new(mapping, into));
         Ok(Self { out, into, geometry, connection, doorbell })
+    }
+
+    /// Blocks until the gateway has its end in use: what is for the application is on the ring from then on.
+    pub fn confirmed(&self) -> Result<(), Refusal> {
+        let mut message = [0; MAX_MESSAGE];
+        let length = loop {
+            match recv(&self.connection, &mut message[..], RecvFlags::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.map_err(io::Error::from)?.1,
+            }
+        };
+        match message.get(..length).and_then(<[u8]>::split_first) {
+            // A wake-up looks the same, and is one of a ring in use.
+            Some((&GRANTED, _)) => Ok(()),
+            Some((&REFUSED, reason)) => Err(Refusal::Refused(String::from_utf8_lossy(reason).into_owned())),
+            Some(_) => Err(Refusal::Answer("its answer is neither yes nor no")),
+            None => Err(Refusal::Answer("it ended the connection")),
+        }
     }
 
     /// The rings' sizes.

@@ -1,8 +1,10 @@
-//! How an application asks for a ring: one message there, one back, over a Unix socket that keeps messages apart.
+//! How an application asks for a ring: two messages there, two back, over a Unix socket that keeps messages apart.
 //!
 //! ```text
 //! request   "SluiceRg", version │ session, leg, token: each its length in two octets, then its text
 //! answer    0, and the memory and the doorbell as ancillary data │ 1, and why not, as text
+//! mapped    2: the application has mapped the memory, which the gateway seals now
+//! answer    0: the ring is in use │ 1, and why not, as text
 //! ```
 //!
 //! Numbers are big-endian, texts UTF-8.
@@ -19,10 +21,12 @@ use rustix::net::{
 };
 
 use crate::endpoint::Offer;
+use crate::passing::refuse_descriptors;
 
-const MAGIC: &[u8; 9] = b"SluiceRg\x01";
-const GRANTED: u8 = 0;
-const REFUSED: u8 = 1;
+const MAGIC: &[u8; 9] = b"SluiceRg\x02";
+pub(crate) const GRANTED: u8 = 0;
+pub(crate) const REFUSED: u8 = 1;
+pub(crate) const MAPPED: u8 = 2;
 /// Octets of the longest text of a request.
 pub const MAX_TEXT: usize = 256;
 /// Octets of the longest message.
@@ -81,7 +85,7 @@ impl Request {
 
     /// What was sent.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
-        let mut rest = message.strip_prefix(MAGIC).ok_or(Malformed("no request for a ring of version 1"))?;
+        let mut rest = message.strip_prefix(MAGIC).ok_or(Malformed("no request for a ring of version 2"))?;
         let mut text = || {
             let (length, after) = rest.split_first_chunk().ok_or(Malformed("the request is cut off"))?;
             let length = usize::from(u16::from_be_bytes(*length));
@@ -94,9 +98,11 @@ impl Request {
     }
 }
 
-/// A socket on which a gateway listens.
+/// A socket on which a gateway listens. Nobody can pass descriptors over its connections, from Linux 6.16 on.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     let socket = open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // Connections have it from the listener, before anybody can send.
+    refuse_descriptors(&socket)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, 64)?;
     Ok(socket)
@@ -124,6 +130,22 @@ pub fn send_offer(connection: impl AsFd, offer: &Offer) -> io::Result<()> {
     Ok(())
 }
 
+/// Hears from the application that it has mapped the memory; an error if it says anything else, or has gone.
+pub fn receive_mapped(connection: impl AsFd) -> io::Result<()> {
+    let mut message = [0; 2];
+    match recv(connection, &mut message[..], RecvFlags::DONTWAIT)? {
+        (1, _) if message[0] == MAPPED => Ok(()),
+        (0, _) => Err(io::Error::other("the application is gone")),
+        _ => Err(io::Error::other("the application does not say that it has mapped the memory")),
+    }
+}
+
+/// Tells the application that its ring is in use.
+pub fn confirm(connection: impl AsFd) {
+    // If it is gone, nobody wants to know.
+    let _ = send(connection, &[GRANTED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
 /// Tells the application why it gets nothing.
 pub fn refuse(connection: impl AsFd, reason: &str) {
     let mut message = vec![REFUSED];
@@ -138,7 +160,11 @@ pub fn connect(path: &Path, request: &Request) -> Result<(Offer, OwnedFd), Refus
     let connection = open(SocketFlags::CLOEXEC)?;
     let address = SocketAddrUnix::new(path).map_err(io::Error::from)?;
     rustix::net::connect(&connection, &address).map_err(io::Error::from)?;
-    send(&connection, &message, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
+    match send(&connection, &message, SendFlags::NOSIGNAL) {
+        // It refused before it was asked, and says why.
+        Ok(_) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
     let offer = receive_answer(&connection)?;
     Ok((offer, connection))
 }
@@ -147,10 +173,13 @@ fn receive_answer(connection: &OwnedFd) -> Result<Offer, Refusal> {
     let (mut buffer, mut descriptors) = ([0; MAX_MESSAGE], Vec::new());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut reset = false;
     let received = loop {
         let into = &mut [IoSliceMut::new(&mut buffer)];
         match recvmsg(connection, into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
+            // It ended the connection with the request unread. Why is behind that, once it was told.
+            Err(rustix::io::Errno::CONNRESET) if !reset => reset = true,
             other => break other.map_err(io::Error::from)?,
         }
     };

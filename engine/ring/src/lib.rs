@@ -22,13 +22,16 @@ mod endpoint;
 mod handshake;
 mod layout;
 mod mapping;
+mod passing;
 mod queue;
 mod sync;
 
-pub use endpoint::{ApplicationEnd, GatewayEnd, Offer};
+pub use endpoint::{ApplicationEnd, Bell, GatewayEnd, Offer};
 pub use handshake::{
-    MAX_MESSAGE, MAX_TEXT, Malformed, Refusal, Request, connect, listen, receive_request, refuse, send_offer,
+    MAX_MESSAGE, MAX_TEXT, Malformed, Refusal, Request, confirm, connect, listen, receive_mapped,
+    receive_request, refuse, send_offer,
 };
 pub use layout::{Geometry, GeometryError, Lane, TO_APPLICATION, TO_GATEWAY};
 pub use mapping::{Mapping, OpenError};
+pub use passing::refuse_descriptors;
 pub use queue::{Broken, Consumer, Producer, PutError, Words};

@@ -1,4 +1,4 @@
-//! The shared memory: a memfd that can neither shrink nor grow, mapped. The crate's only unsafe code.
+//! The shared memory: a memfd that can neither shrink nor grow, mapped.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+    memfd_create,
+};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use crate::layout::Geometry;
@@ -27,6 +30,24 @@ pub enum OpenError {
     System(#[from] io::Error),
 }
 
+/// Has whoever else has the memory take nothing out of it any more (PUNCH_HOLE, MADV_REMOVE), and map it no more for
+/// writing; mappings that there are go on. What was taken out until now is put back, as zeroes. An error if it is sealed
+/// so that this cannot be.
+pub(crate) fn seal(memory: impl AsFd) -> io::Result<()> {
+    fcntl_add_seals(&memory, SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
+    let bytes = fstat(&memory)?.st_size;
+    fill(memory, usize::try_from(bytes).map_err(io::Error::other)?)
+}
+
+fn fill(memory: impl AsFd, bytes: usize) -> io::Result<()> {
+    loop {
+        match fallocate(&memory, FallocateFlags::empty(), 0, bytes as u64) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// A mapping of the whole shared memory.
 #[derive(Debug)]
 pub struct Mapping {
@@ -40,11 +61,13 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// New memory of zeroes, described as rings of that size, and its descriptor.
+    /// New memory of zeroes, described as rings of that size, and its descriptor. All of it is there: too little
+    /// memory is an error now, and no SIGBUS later. Once somebody else has mapped it, [`seal`] it.
     pub fn create(geometry: Geometry) -> io::Result<(Arc<Self>, OwnedFd)> {
         let memory = memfd_create(c"sluice-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&memory, geometry.bytes() as u64)?;
-        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        fill(&memory, geometry.bytes())?;
+        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW)?;
         let mapping = Self::map(&memory, geometry.bytes())?;
         geometry.describe(mapping.words());
         Ok((Arc::new(mapping), memory))

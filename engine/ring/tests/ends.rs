@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sluice_ring::{
-    ApplicationEnd, GatewayEnd, Geometry, Mapping, OpenError, PutError, Refusal, Request, connect, listen,
-    receive_request, refuse, send_offer,
+    ApplicationEnd, GatewayEnd, Geometry, Mapping, Offer, OpenError, PutError, Refusal, Request, confirm,
+    connect, listen, receive_mapped, receive_request, refuse, refuse_descriptors, send_offer,
 };
 
 fn ends(geometry: Geometry) -> (GatewayEnd, ApplicationEnd) {
@@ -141,7 +141,37 @@ fn memory_that_could_shrink_or_is_no_ring_is_not_taken() {
     let (_mapping, memory) = Mapping::create(Geometry::default()).unwrap();
     assert_eq!(Mapping::open(&memory).unwrap().1, Geometry::default());
     assert!(ftruncate(&memory, 4096).is_err() && ftruncate(&memory, 1 << 30).is_err(), "its size is sealed");
-    assert!(fcntl_add_seals(&memory, SealFlags::WRITE).is_err(), "and its seals");
+}
+
+/// An application that punches a hole into the memory has the gateway's next access make a page, for which there may be
+/// no memory.
+#[test]
+fn an_application_can_take_nothing_out_of_the_memory() {
+    use rustix::fs::{FallocateFlags, fallocate, fstat};
+    let (near, far) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (mut gateway, offer) = GatewayEnd::create(Geometry::default(), near.try_clone().unwrap()).unwrap();
+    let theirs = offer.memory.try_clone().unwrap();
+    let taken = Offer { memory: theirs.try_clone().unwrap(), doorbell: offer.doorbell.try_clone().unwrap() };
+    let mut application = ApplicationEnd::open(taken, far).unwrap();
+    receive_mapped(&near).unwrap();
+    let (blocks, bytes) = (|| fstat(&theirs).unwrap().st_blocks, Geometry::default().bytes() as u64);
+    let punch = || fallocate(&theirs, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, bytes);
+    let whole = blocks();
+    assert!(whole as u64 * 512 >= bytes, "all of it is there before anybody writes");
+    punch().unwrap();
+    assert!(blocks() < whole);
+    offer.seal().unwrap();
+    assert_eq!(blocks(), whole, "it is put back");
+    assert_eq!(punch(), Err(rustix::io::Errno::PERM));
+    assert!(fcntl_add_seals(&theirs, SealFlags::WRITE).is_err(), "its seals are sealed");
+    gateway.put(b"still").unwrap();
+    gateway.flush();
+    assert_eq!(take!(application).unwrap(), b"still", "and the mappings go on");
+    // Whoever seals it so that the gateway cannot is found out.
+    let (_gateway, offer) = GatewayEnd::create(Geometry::default(), near).unwrap();
+    fcntl_add_seals(&offer.memory, SealFlags::SEAL).unwrap();
+    assert!(offer.seal().is_err());
 }
 
 fn request() -> Request {
@@ -165,10 +195,14 @@ fn a_request_and_its_answer_cross_the_socket() {
             let (mut gateway, offer) =
                 GatewayEnd::create(Geometry::default(), connection.try_clone().unwrap()).unwrap();
             send_offer(&connection, &offer).unwrap();
+            let (taken, near) = client.join().unwrap().unwrap();
+            let mut application = ApplicationEnd::open(taken, near).unwrap();
+            receive_mapped(&connection).unwrap();
+            offer.seal().unwrap();
+            confirm(&connection);
+            application.confirmed().unwrap();
             gateway.put(b"first").unwrap();
             gateway.flush();
-            let (offer, connection) = client.join().unwrap().unwrap();
-            let mut application = ApplicationEnd::open(offer, connection).unwrap();
             assert_eq!(take!(application).unwrap(), b"first");
             return None;
         }
@@ -190,7 +224,7 @@ fn what_is_no_request_is_refused() {
     let mut long = good.clone();
     long.push(0);
     let mut foreign = good.clone();
-    foreign[8] = 2;
+    foreign[8] = 3;
     for message in [&b"GET / HTTP/1.1\r\n"[..], &good[..good.len() - 1], &long, &foreign, &[0; 5000]] {
         rustix::net::send(&far, message, rustix::net::SendFlags::empty()).unwrap();
         let error = receive_request(&near).unwrap_err();
@@ -199,4 +233,49 @@ fn what_is_no_request_is_refused() {
     let endless = Request { token: "x".repeat(257), ..request() };
     assert!(endless.encode().is_err());
     assert!(!format!("{:?}", request()).contains("secret"));
+}
+
+/// A receiver would have to close them, which may take as long as their sender likes.
+#[test]
+fn nobody_passes_descriptors_to_a_gateway() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg};
+    let path = std::env::temp_dir().join(format!("sluice-ring-rights-{}", std::process::id()));
+    let listener = listen(&path).unwrap();
+    if !refuse_descriptors(&listener).unwrap() {
+        eprintln!("SKIP: this kernel has no SO_PASSRIGHTS (Linux 6.16)");
+        return;
+    }
+    let kind = SocketType::SEQPACKET;
+    let client = rustix::net::socket(AddressFamily::UNIX, kind, None).unwrap();
+    rustix::net::connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    let passed = [listener.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+    let message = [io::IoSlice::new(b"x")];
+    // Before anybody accepted.
+    let sent = sendmsg(&client, &message, &mut ancillary, SendFlags::empty());
+    assert_eq!(sent, Err(rustix::io::Errno::PERM));
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// A gateway that has no room says so to whoever is connected, without reading what they want.
+#[test]
+fn a_refusal_arrives_whether_or_not_the_request_was_read() {
+    let path = std::env::temp_dir().join(format!("sluice-ring-full-{}", std::process::id()));
+    let listener = listen(&path).unwrap();
+    for wait in [0, 1, 20] {
+        let client = {
+            let path = path.clone();
+            thread::spawn(move || connect(&path, &request()))
+        };
+        assert!(readable(&listener, Duration::from_secs(5)));
+        let connection = rustix::net::accept(&listener).unwrap();
+        thread::sleep(Duration::from_millis(wait));
+        refuse(&connection, "full");
+        drop(connection);
+        let refusal = client.join().unwrap().unwrap_err();
+        assert!(matches!(&refusal, Refusal::Refused(reason) if reason == "full"), "{refusal}");
+    }
+    std::fs::remove_file(&path).unwrap();
 }

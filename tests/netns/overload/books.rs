@@ -56,6 +56,8 @@ impl Books {
             ("socket dropped", worker.socket_dropped),
             ("send failed", worker.send_failed),
             ("send too big", worker.send_too_big),
+            ("ring full", worker.ring_full),
+            ("ring too large", worker.ring_too_large),
             ("truncated", worker.receive_truncated),
             ("malformed", worker.receive_malformed),
         ];
@@ -126,7 +128,8 @@ impl Books {
             self.0.iter().filter(|(name, _)| name.starts_with("dropped ")).map(|(_, count)| count).sum();
         let went = self.sum(&["sent", "negotiation", "handed out"]).wrapping_add(self.get("held"));
         whole("the workers", came, went.wrapping_add(dropped))?;
-        whole("sending", self.get("sent"), self.sum(&["left", "send failed", "send too big"]))
+        let unsent = ["left", "send failed", "send too big", "ring full", "ring too large"];
+        whole("sending", self.get("sent"), self.sum(&unsent))
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, broadcast};
 
 pub(crate) use self::derivation::Installs;
 pub(crate) use self::directory::Directory;
+pub(crate) use self::rings::Taken;
 use self::sending::SendingKeys;
 use self::state::State;
 use crate::{ApiError, Config};

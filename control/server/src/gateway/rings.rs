@@ -14,6 +14,7 @@ use super::Gateway;
 use super::legs::{Begun, max_streams, payload_types};
 use super::state::{Leg, State};
 use crate::ApiError;
+use crate::descriptors::is_reserved;
 
 /// The ring of a leg.
 #[derive(Clone)]
@@ -32,6 +33,12 @@ pub(crate) struct Taken {
     leg: String,
     number: u32,
     taker: u64,
+}
+
+/// A ring for a leg of that number, which has yet to get it.
+pub(crate) struct Made {
+    number: u32,
+    ring: Box<sluice_datapath::Ring>,
 }
 
 impl Ring {
@@ -86,62 +93,90 @@ impl Gateway {
         self.launch_leg(state, request, leg, setup, worker).await
     }
 
-    /// Gives an application the ring that it asks for.
-    pub(crate) async fn take_ring(
+    /// Makes a ring for an application that may have it: for the application to map, and for [`Self::attach_ring`].
+    pub(crate) async fn make_ring(
         &self,
         request: &Request,
         connection: OwnedFd,
-    ) -> Result<(Taken, Offer), ApiError> {
-        let Request { session, leg, token } = request;
-        let mut state = self.state.lock().await;
-        let found = state.session(session)?;
-        let worker = found.worker;
-        let Leg { number, ring, .. } = found.leg("leg", leg)?;
-        let number = *number;
-        let ring = ring.as_mut().ok_or_else(|| {
-            let message = format!("leg {leg:?} has no ring: its peer is no local application");
-            ApiError::precondition("NO_RING", message, "create the leg with ring")
-        })?;
-        if !bool::from(ring.token.as_bytes().ct_eq(token.as_bytes())) {
-            let remedy = "show the ring_token that CreateLeg answered with";
-            return Err(ApiError::invalid("token", "is not that of the leg", remedy));
-        }
-        if ring.holder.is_some() {
-            let message = format!("another application has the ring of leg {leg:?}");
-            return Err(ApiError::precondition("RING_TAKEN", message, "end that one first"));
-        }
-        let created = GatewayEnd::create(self.config.rings.geometry(), connection);
-        let (end, offer) = created.map_err(|error| {
+    ) -> Result<(Made, Offer), ApiError> {
+        let (number, stats) = {
+            let mut state = self.state.lock().await;
+            let (number, ring) = find(&mut state, request)?;
+            (number, Arc::clone(&ring.stats))
+        };
+        let geometry = self.config.rings.geometry();
+        // It takes as long as the memory is large, and nobody waits for it but the application.
+        let made = tokio::task::spawn_blocking(move || GatewayEnd::create(geometry, connection)).await;
+        let made = made.map_err(std::io::Error::other).and_then(|made| made);
+        let (end, offer) = made.map_err(|error| {
             let message = format!("no memory or descriptors for a ring: {error}");
             ApiError::exhausted("RING_MEMORY", message, "look at the limits of memory and open files")
         })?;
-        ring.takers += 1;
-        let taker = ring.takers;
-        let end = Box::new(sluice_datapath::Ring::new(end, Arc::clone(&ring.stats)));
-        self.command(worker, Command::AttachRing { leg: number, ring: end }).await?;
-        if let Some(ring) = &mut state.session(session)?.leg("leg", leg)?.ring {
-            ring.holder = Some(taker);
+        if is_reserved(&offer.memory) || is_reserved(&offer.doorbell) {
+            let message = "no descriptors for a ring: as many are open as may be";
+            return Err(ApiError::exhausted("RING_MEMORY", message, "raise the limit of open files"));
         }
-        Ok((Taken { session: session.clone(), leg: leg.clone(), number, taker }, offer))
+        let ring = Box::new(sluice_datapath::Ring::new(end, stats));
+        Ok((Made { number, ring }, offer))
     }
 
-    /// The application is gone: another one may have the ring.
-    pub(crate) async fn leave_ring(&self, taken: &Taken) {
+    /// Gives the leg the ring that was made. An application that has one loses it: whoever shows the token is the
+    /// leg's application, and may have lost the old connection without the gateway's noticing.
+    pub(crate) async fn attach_ring(&self, request: &Request, made: Made) -> Result<Taken, ApiError> {
         let mut state = self.state.lock().await;
-        let Ok(session) = state.session(&taken.session) else { return };
+        let worker = state.session(&request.session).map_or(0, |session| session.worker);
+        let (number, ring) = find(&mut state, request)?;
+        if number != made.number {
+            // Another leg of the same name and, by all odds, of another token.
+            return Err(no_ring());
+        }
+        ring.takers += 1;
+        let taker = ring.takers;
+        self.command(worker, Command::AttachRing { leg: number, ring: made.ring }).await?;
+        find(&mut state, request)?.1.holder = Some(taker);
+        let Request { session, leg, .. } = request;
+        Ok(Taken { session: session.clone(), leg: leg.clone(), number, taker })
+    }
+
+    /// The application is gone: the leg goes on without. Whether the ring was still its.
+    pub(crate) async fn leave_ring(&self, taken: &Taken) -> bool {
+        let mut state = self.state.lock().await;
+        let Ok(session) = state.session(&taken.session) else { return false };
         let worker = session.worker;
-        let Ok(leg) = session.leg("leg", &taken.leg) else { return };
+        let Ok(leg) = session.leg("leg", &taken.leg) else { return false };
         // A leg of the same name may be another one by now.
-        let Some(ring) = leg.ring.as_mut().filter(|ring| ring.holder == Some(taken.taker)) else { return };
+        let Some(ring) = leg.ring.as_mut().filter(|ring| ring.holder == Some(taken.taker)) else {
+            return false;
+        };
         if leg.number != taken.number {
-            return;
+            return false;
         }
         ring.holder = None;
         match self.command(worker, Command::DetachRing { leg: taken.number }).await {
             Ok(()) => {}
             Err(error) => tracing::warn!(error = error.message, "a ring cannot be taken back"),
         }
+        true
     }
+}
+
+/// The ring that the token is for, and its leg. Nobody without it learns what sessions and legs there are: there is one
+/// answer for all that is wrong, after one comparison.
+fn find<'a>(state: &'a mut State, request: &Request) -> Result<(u32, &'a mut Ring), ApiError> {
+    let session = state.sessions.get_mut(&request.session);
+    let leg = session.and_then(|session| session.legs.get_mut(&request.leg));
+    let ring = leg.and_then(|leg| Some((leg.number, leg.ring.as_mut()?)));
+    let token = ring.as_ref().map_or(NO_TOKEN, |(_, ring)| &ring.token);
+    let shown = bool::from(token.as_bytes().ct_eq(request.token.as_bytes()));
+    ring.filter(|_| shown).ok_or_else(no_ring)
+}
+
+/// As long as a token, and none.
+const NO_TOKEN: &str = "--------------------------------";
+
+fn no_ring() -> ApiError {
+    let remedy = "show the ring_token that CreateLeg answered with";
+    ApiError::invalid("token", "is of no ring of a leg of that name in such a session", remedy)
 }
 
 /// Refuses what a leg with a ring cannot have.

@@ -95,6 +95,7 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         injected: worker.injected,
         held: worker.held,
         ring_full: io.ring_full,
+        ring_too_large: io.ring_too_large,
     }
 }
 

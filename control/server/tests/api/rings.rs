@@ -101,9 +101,10 @@ async fn one_application_has_a_ring_and_the_next_one_gets_another() {
     let dropped =
         async || daemon.drops("r").await.iter().find(|drop| drop.0 == "no_application").map(|drop| drop.1);
     daemon.eventually(async || dropped().await.filter(|count| *count == 3)).await;
+    let before = take(&daemon, "r", &token).await.unwrap();
     let first = take(&daemon, "r", &token).await.unwrap();
-    let refused = take(&daemon, "r", &token).await.unwrap_err();
-    assert!(refused.contains("another application"), "{refused}");
+    assert!(lost(before).await, "whoever shows the token replaces the one before");
+    assert!(statistics(&daemon).await.attached);
     send(2);
     let (first, _) = heard(first, 2).await;
     drop(first);
@@ -118,7 +119,46 @@ async fn one_application_has_a_ring_and_the_next_one_gets_another() {
     daemon.client().await.delete_leg(request).await.unwrap();
     assert!(lost(second).await);
     let refused = take(&daemon, "r", &token).await.unwrap_err();
-    assert!(refused.contains("does not exist"), "{refused}");
+    assert!(refused.contains("is of no ring"), "{refused}");
+    daemon.stop().await;
+}
+
+/// The old one's going away takes nothing from the new one.
+#[tokio::test]
+async fn an_application_that_was_replaced_takes_nothing_with_it() {
+    let (daemon, token) = start("replaced").await;
+    let mut last = take(&daemon, "r", &token).await.unwrap();
+    for _ in 0..20 {
+        last = take(&daemon, "r", &token).await.unwrap();
+    }
+    for _ in 0..10 {
+        assert!(statistics(&daemon).await.attached);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(last);
+    daemon.eventually(async || (!statistics(&daemon).await.attached).then_some(())).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_do_not_keep_applications_out_for_long() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let (daemon, token) = start("strangers").await;
+    let address = SocketAddrUnix::new(daemon.rings()).unwrap();
+    let known = take(&daemon, "r", &token).await.unwrap();
+    let strangers: Vec<_> = (0..64)
+        .map(|_| {
+            let stranger = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+            connect(&stranger, &address).unwrap();
+            stranger
+        })
+        .collect();
+    let refused = take(&daemon, "r", &token).await.unwrap_err();
+    assert!(refused.contains("too many connections"), "{refused}");
+    assert!(statistics(&daemon).await.attached);
+    drop(strangers);
+    drop(known);
+    daemon.eventually(async || take(&daemon, "r", &token).await.ok()).await;
     daemon.stop().await;
 }
 
@@ -128,10 +168,11 @@ async fn a_ring_is_for_whoever_has_its_token() {
     assert_eq!(token.len(), 32);
     daemon.leg("s", "plain", LegSpec::plain()).await.unwrap();
     for (leg, shown, reason) in [
-        ("r", "", "is not that of the leg"),
-        ("r", &token[1..], "is not that of the leg"),
-        ("nobody", &token, "does not exist"),
-        ("plain", &token, "has no ring"),
+        ("r", "", "is of no ring"),
+        ("r", &token[1..], "is of no ring"),
+        ("nobody", &token, "is of no ring"),
+        ("nobody", &"-".repeat(32), "is of no ring"),
+        ("plain", &token, "is of no ring"),
         ("r", &"x".repeat(300), "more than 256"),
     ] {
         let refused = take(&daemon, leg, shown).await.unwrap_err();

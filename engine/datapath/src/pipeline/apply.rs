@@ -46,7 +46,7 @@ impl Pipeline {
             Command::DetachRing { leg } => {
                 let (_, leg) = self.leg_mut(leg)?;
                 leg.set_present(false);
-                drop(io.detach_ring(leg.token(Component::Rtp)));
+                io.end_ring(leg.token(Component::Rtp));
                 Ok(())
             }
             Command::InstallKeys { leg, direction, keys, shared } => match direction {

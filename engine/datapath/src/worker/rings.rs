@@ -99,6 +99,18 @@ impl Room {
     }
 }
 
+/// Whether the application is told that its ring has ended, by a thread that is not the worker's.
+fn ended(application: &ApplicationEnd) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while application.hear() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
 /// All that is on the application's ring.
 fn heard(application: &mut ApplicationEnd) -> Vec<Vec<u8>> {
     let incoming = application.incoming();
@@ -170,18 +182,18 @@ fn without_its_application_a_leg_goes_on_and_what_is_for_it_is_counted() {
     room.play(5..8);
     assert_eq!(heard(&mut first), packets(5..8));
     room.apply(Command::DetachRing { leg: 2 }).unwrap();
-    assert!(!first.hear(), "it is told");
+    assert!(ended(&first), "it is told");
     room.play(8..10);
     assert_eq!(room.dropped(DropReason::NoApplication), 7);
     let mut second = room.attach();
     room.play(10..12);
     assert_eq!((heard(&mut first), heard(&mut second)), (vec![], packets(10..12)), "in fresh memory");
     let mut third = room.attach();
-    assert!(!second.hear(), "there is one at a time");
+    assert!(ended(&second), "there is one at a time");
     room.play(12..13);
     assert_eq!(heard(&mut third), packets(12..13));
     room.apply(Command::RemoveLeg { leg: 2 }).unwrap();
-    assert!(!third.hear());
+    assert!(ended(&third));
     assert_eq!(room.apply(Command::DetachRing { leg: 2 }), Err(CommandError::UnknownLeg(2)));
     room.check();
 }
@@ -201,6 +213,33 @@ fn an_application_that_does_not_keep_up_loses_the_newest_and_nobody_else_anythin
     room.wires[0].send(peer(1), room.local, &large);
     room.rounds();
     assert_eq!(room.rings.snapshot().too_large, 1);
+    let io = room.workers[0].pipeline.stats().snapshot().io;
+    assert_eq!((io.ring_too_large, io.send_too_big), (1, 0));
+    room.check();
+}
+
+/// What was in front of the slot that cannot be is taken, forwarded and counted.
+#[test]
+fn packets_in_front_of_a_broken_slot_are_in_the_books() {
+    let mut room = Room::new(Protection::Plain);
+    let kind = SocketType::SEQPACKET;
+    let (near, far) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let (end, offer) = GatewayEnd::create(Geometry::new(SLOTS, 512).unwrap(), near).unwrap();
+    let memory = std::fs::File::from(offer.memory.try_clone().unwrap());
+    let mut application = ApplicationEnd::open(offer, far).unwrap();
+    let ring = Box::new(Ring::new(end, Arc::clone(&room.rings)));
+    room.apply(Command::AttachRing { leg: 2, ring }).unwrap();
+    for packet in packets(0..4) {
+        application.put(&packet).unwrap();
+    }
+    // The length of the fourth: the slots of the ring to the gateway follow those of the other one.
+    let slot = 4096 + (SLOTS as u64 + 3) * 512;
+    std::os::unix::fs::FileExt::write_at(&memory, &u64::MAX.to_ne_bytes(), slot).unwrap();
+    application.flush();
+    room.rounds();
+    assert_eq!(room.sent(), packets(0..3));
+    assert_eq!(room.rings.snapshot(), RingSnapshot { received: 3, broken: 1, ..RingSnapshot::default() });
+    assert_eq!(room.workers[0].pipeline.stats().snapshot().io.received[Path::Ring as usize], 3);
     room.check();
 }
 
@@ -218,7 +257,7 @@ fn an_application_that_breaks_its_ring_loses_it_and_nobody_else_anything() {
     // The index of what goes to the gateway: docs of sluice-ring's layout, line 4.
     std::os::unix::fs::FileExt::write_at(&memory, &u64::MAX.to_ne_bytes(), 4 * 128).unwrap();
     room.rounds();
-    assert!(!application.hear(), "it is told");
+    assert!(ended(&application), "it is told");
     assert_eq!(room.rings.snapshot().broken, 1);
     room.play(0..3);
     assert_eq!(room.workers[0].pipeline.stats().snapshot().io.send_failed, 3, "until control knows");
@@ -303,4 +342,31 @@ fn what_no_application_s_leg_can_be_is_refused() {
         change(&mut setup);
         assert_eq!(field(room.apply(Command::AddLeg(Box::new(setup))).unwrap_err()), name);
     }
+}
+
+/// Encryption makes packets longer, and a chunk that a packet just fits into has no room for that.
+#[test]
+fn a_packet_as_large_as_a_small_chunk_has_room_for_its_tag() {
+    let mut room = Room::new(Protection::Srtp);
+    let suite = Suite::AesCm128HmacSha1_80;
+    let master = MasterKey::from_concatenated(suite, &[7; 30]).unwrap();
+    let keys = vec![Arc::new(SessionKeys::derive(KeyId(1), &master, Mki::NONE, Lifetime::MAX).unwrap())];
+    let direction = Direction::Outbound;
+    room.apply(Command::InstallKeys { leg: 1, direction, keys, shared: false }).unwrap();
+    let kind = SocketType::SEQPACKET;
+    let (near, far) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let (end, offer) = GatewayEnd::create(Geometry::new(SLOTS, 8192).unwrap(), near).unwrap();
+    let mut application = ApplicationEnd::open(offer, far).unwrap();
+    let ring = Box::new(Ring::new(end, Arc::clone(&room.rings)));
+    room.apply(Command::AttachRing { leg: 2, ring }).unwrap();
+    // Two, as the first of a source is held until the second one comes.
+    for mut packet in packets(0..2) {
+        packet.resize(sluice_io::SMALL - sluice_io::HEADROOM - 2, 1);
+        application.put(&packet).unwrap();
+    }
+    application.flush();
+    room.rounds();
+    let lengths: Vec<_> = room.sent().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [sluice_io::SMALL - sluice_io::HEADROOM + 8; 2]);
+    room.check();
 }
