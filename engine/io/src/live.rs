@@ -81,14 +81,20 @@ impl LiveIo {
         })
     }
 
-    /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.
+    /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map. Once all are open,
+    /// [`Self::fill`] is due.
     pub fn open_queue(&mut self, pool: &mut Pool, queue: Queue) -> Result<&XskSocket, XskError> {
         let path = if queue.generic { Path::XdpGeneric } else { Path::XdpNative };
         let place = self.xsks.len();
         let socket = XskSocket::open(pool, &mut self.umem, &self.xsks, (queue.ifindex, queue.queue), path)?;
         self.xsks.push(socket);
-        self.refill(pool);
         Ok(&self.xsks[place])
+    }
+
+    /// Gives the AF_XDP sockets their first chunks to receive into. Not before all of them are open: the shares of those
+    /// that came first would be too large for the others to get any.
+    pub fn fill(&mut self, pool: &mut Pool) {
+        self.refill(pool);
     }
 
     /// While a queue's media comes faster than it is taken, its RTCP is to go by the kernel's sockets.

@@ -66,6 +66,7 @@ impl Bench {
             queue += 1;
         }
         assert!(queue > 0, "no queue could be opened");
+        io.fill(&mut self.pool);
     }
 
     /// Whether this kernel's sockets take packets in several chunks (Linux 6.6).
@@ -419,6 +420,7 @@ fn two_interfaces_of_a_worker_have_a_umem_each_over_the_same_memory() {
         let queue = Queue { ifindex: second.ifindex(), queue: 0, generic: false };
         let socket = io.open_queue(pool, queue).unwrap_or_else(|error| panic!("{error}"));
         second.maps().set_socket(0, socket.as_fd()).expect("room");
+        io.fill(pool);
         let mut resolver = Resolver::open(vec![second.ifindex()]).expect("netlink");
         let source: SocketAddr = "10.78.0.1:5000".parse().expect("an address");
         let from = UdpSocket::bind(source).expect("a port");
@@ -440,6 +442,21 @@ fn two_interfaces_of_a_worker_have_a_umem_each_over_the_same_memory() {
             hears(&two, &rtp(number, 160), source);
         }
         assert_eq!(bench.sent(Path::XdpNative), 3000);
+    });
+}
+
+#[test]
+fn many_queues_of_a_worker_share_half_of_its_chunks() {
+    const QUEUES: u32 = 16;
+    let Some(pair) = Pair::new("many_queues_of_a_worker", 1500) else { return };
+    let near = &pair.near;
+    let queues = format!("numrxqueues {QUEUES} numtxqueues {QUEUES}");
+    host::ip(&format!("-n {near} link add sl.many {queues} type veth peer name sl.many.far {queues}"));
+    host::ip(&format!("-n {near} link set sl.many up"));
+    Pair::inside(near, || {
+        let bench = Bench::on("sl.many", Mode::Native, "127.0.0.1:0");
+        assert_eq!(bench.io.as_ref().expect("open").xsks().len(), QUEUES as usize);
+        assert_eq!(bench.pool.available().0, CONFIG.small / 2, "the other half is for the pipeline");
     });
 }
 
