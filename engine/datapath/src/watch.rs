@@ -86,8 +86,8 @@ pub(crate) fn requests() -> (Requests, Receiver<Resolve>) {
 struct Peer {
     local: SocketAddr,
     remote: SocketAddr,
-    /// `None`: nothing yet, which is the same to the worker as an unresolved next hop.
-    told: Option<NextHop>,
+    /// `None`: not known. The worker may have a next hop from before it asked anew.
+    told: Option<Option<NextHop>>,
 }
 
 pub(crate) struct Watch<L> {
@@ -191,14 +191,14 @@ impl<L: Lookup> Watch<L> {
         let found = self.lookup.next_hop(peer.local, peer.remote);
         let failure = found.as_ref().err().cloned();
         let next_hop = found.unwrap_or_default();
-        if next_hop != peer.told {
+        if peer.told != Some(next_hop) {
             let (worker, leg, component) = key;
             let command = Command::SetNextHop { leg, component, remote: peer.remote, next_hop };
             let Some(inbox) = self.inboxes.get(worker) else { return };
             // Nobody waits for the answer: if the leg is gone, so is the wish.
             let (_, answer) = ticket();
             if inbox.commands.push(Envelope { command: Box::new(command), answer }).is_ok() {
-                peer.told = next_hop;
+                peer.told = Some(next_hop);
                 inbox.wake();
             } else {
                 self.changed = true;
@@ -313,7 +313,7 @@ mod tests {
     fn workers_hear_of_a_next_hop_once_it_is_known_and_whenever_it_changes() {
         let mut setting = setting(8);
         setting.watch(1);
-        assert_eq!(setting.told(), None);
+        assert_eq!(setting.told(), Some((1, None)), "whatever it had before");
         setting.change(hop(1));
         assert_eq!(setting.told(), Some((1, Some(hop(1)))));
         setting.watch.look_up_due();
@@ -326,10 +326,24 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_asks_anew_hears_that_its_next_hop_is_gone() {
+        let mut setting = setting(8);
+        setting.watch.lookup.hops.insert(remote(), hop(1));
+        setting.watch(1);
+        assert_eq!(setting.told(), Some((1, Some(hop(1)))));
+        setting.watch.lookup.hops.clear();
+        setting.watch(1);
+        assert_eq!(setting.told(), Some((1, None)));
+        setting.change(hop(1));
+        assert_eq!(setting.told(), Some((1, Some(hop(1)))));
+    }
+
+    #[test]
     fn a_worker_whose_queue_is_full_hears_later() {
         let mut setting = setting(1);
         setting.watch(1);
         setting.watch(2);
+        assert_eq!((setting.told(), setting.told()), (Some((1, None)), None));
         setting.change(hop(1));
         let first = setting.told().unwrap().0;
         assert_eq!(setting.told(), None);
@@ -342,6 +356,7 @@ mod tests {
         let mut setting = setting(8);
         setting.watch(1);
         setting.change(hop(1));
+        assert_eq!(setting.told(), Some((1, None)));
         assert_eq!(setting.told(), Some((1, Some(hop(1)))));
         setting.watch.lookup.broken = true;
         for _ in 0..3 {
