@@ -86,8 +86,15 @@ pub(crate) fn requests() -> (Requests, Receiver<Resolve>) {
 struct Peer {
     local: SocketAddr,
     remote: SocketAddr,
-    /// `None`: not known. The worker may have a next hop from before it asked anew.
-    told: Option<Option<NextHop>>,
+    told: Told,
+}
+
+/// What a worker has as the next hop to a peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Not known: it may have one from before it asked anew.
+    Unknown,
+    This(Option<NextHop>),
 }
 
 pub(crate) struct Watch<L> {
@@ -164,7 +171,7 @@ impl<L: Lookup> Watch<L> {
         match request {
             Resolve::Watch { worker, leg, component, local, remote } => {
                 let key = (worker, leg, component);
-                self.peers.insert(key, Peer { local, remote, told: None });
+                self.peers.insert(key, Peer { local, remote, told: Told::Unknown });
                 self.lookup.refresh();
                 self.resolve(key);
             }
@@ -194,14 +201,14 @@ impl<L: Lookup> Watch<L> {
         let found = self.lookup.next_hop(peer.local, peer.remote);
         let failure = found.as_ref().err().cloned();
         let next_hop = found.unwrap_or_default();
-        if peer.told != Some(next_hop) {
+        if peer.told != Told::This(next_hop) {
             let (worker, leg, component) = key;
             let command = Command::SetNextHop { leg, component, remote: peer.remote, next_hop };
             let Some(inbox) = self.inboxes.get(worker) else { return };
             // Nobody waits for the answer: if the leg is gone, so is the wish.
             let (_, answer) = ticket();
             if inbox.commands.push(Envelope { command: Box::new(command), answer }).is_ok() {
-                peer.told = Some(next_hop);
+                peer.told = Told::This(next_hop);
                 inbox.wake();
             } else {
                 self.changed = true;
