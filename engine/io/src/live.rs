@@ -174,9 +174,10 @@ impl PacketIo for LiveIo {
         // The kernel path first: it carries little beside XDP, and must not starve behind a full ring.
         self.uring.turn(pool);
         // Under pressure it has RTCP to bring, a packet of which costs as much as ten by AF_XDP.
+        let pressed_share = rx.room() / 4;
         let share = match &self.xsks[..] {
             [] => rx.room(),
-            xsks if xsks.iter().any(XskSocket::is_pressed) => rx.room() / 4,
+            xsks if xsks.iter().any(XskSocket::is_pressed) => pressed_share,
             _ => rx.room() / 2,
         };
         // What applications put is kept waiting by nothing either.
@@ -189,9 +190,10 @@ impl PacketIo for LiveIo {
         }
         let room = if self.xsks.is_empty() { rx.room() } else { share };
         self.rings.receive(pool, rx, room, &mut self.counters);
+        let taken = (pressed_share / self.xsks.len().max(1)).max(1) as u64;
         for socket in &mut self.xsks {
             socket.complete(pool, &mut self.umem, &mut self.counters);
-            socket.receive(pool, &mut self.umem, rx, &mut self.counters);
+            socket.receive(pool, &mut self.umem, rx, taken, &mut self.counters);
         }
         self.refill(pool);
         // Begin with another socket next time.
