@@ -342,7 +342,7 @@ fn jumbo_packets(test: &str, mode: Mode) {
             // Where one chunk ends and the next begins, in either direction; what leaves no room for a tag; the MTU.
             let at = [160, 3500, 3584, 3840, 4096, 7680, 8192].into_iter();
             let lengths = at.flat_map(|at| at - 60..at + 4).filter(|len| *len <= largest).chain([largest]);
-            let (mut number, mut large) = (0, 0);
+            let (mut number, mut large, mut split) = (0, 0, 0);
             for len in lengths {
                 number += 1;
                 let packet = rtp(number, len);
@@ -354,14 +354,18 @@ fn jumbo_packets(test: &str, mode: Mode) {
                 assert_eq!(frame.ingress().expect("ingress").path, path, "packet {number} of {len}");
                 assert!(frame.capacity() - frame.len() >= 148, "no room for a tag behind {len}");
                 large += u64::from(!frame.is_small());
+                split += u64::from(packet.len() + 14 + ip + 8 > 4096);
                 let meta = bench.meta(remote, Some(hop));
                 bench.send(frame, meta);
                 hears(&peer, &packet, bench.local);
             }
             assert_eq!(bench.sent(path), u64::from(number), "each counts once");
             let counters = bench.io().1.counters();
-            assert_eq!((counters.gathered, counters.split, counters.gather_failed), (large, large, 0));
-            assert!(large > 100, "{large} of {number} were large");
+            assert_eq!((counters.gathered, counters.split, counters.gather_failed), (large, split, 0));
+            assert!(
+                large > split && split > 100,
+                "{large} of {number} were large, and {split} took several chunks"
+            );
             assert_eq!(counters.received[path as usize], u64::from(number));
         });
     }

@@ -367,7 +367,7 @@ impl XskSocket {
             if frame.is_small() { 1 } else { (headers::LONGEST + frame.len()).div_ceil(SMALL) as u32 };
         let can = self.health == Health::Good
             && self.tx.has_room(pieces)
-            && (frame.is_small() || self.bound.multi_buffer && pool.available().0 >= pieces);
+            && (frame.is_small() || (pieces == 1 || self.bound.multi_buffer) && pool.available().0 >= pieces);
         if !can || !headers::prepend(&mut frame, meta, hop) {
             return Err(frame);
         }
@@ -388,7 +388,7 @@ impl XskSocket {
             self.queue(umem, chunk, !behind.is_empty());
             rest = behind;
         }
-        counters.split += 1;
+        counters.split += u64::from(frame.len() > SMALL);
         pool.free(frame);
         Ok(())
     }
