@@ -179,6 +179,7 @@ impl Plan {
                 Err(reason) => return Err(EngineError::Queue { name, queue, reason }),
             }
         }
+        io.fill(pool);
         Ok((opened, degraded))
     }
 }

@@ -86,8 +86,15 @@ pub(crate) fn requests() -> (Requests, Receiver<Resolve>) {
 struct Peer {
     local: SocketAddr,
     remote: SocketAddr,
-    /// `None`: nothing yet, which is the same to the worker as an unresolved next hop.
-    told: Option<NextHop>,
+    told: Told,
+}
+
+/// What a worker has as the next hop to a peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Not known: it may have one from before it asked anew.
+    Unknown,
+    This(Option<NextHop>),
 }
 
 pub(crate) struct Watch<L> {
@@ -164,12 +171,15 @@ impl<L: Lookup> Watch<L> {
         match request {
             Resolve::Watch { worker, leg, component, local, remote } => {
                 let key = (worker, leg, component);
-                self.peers.insert(key, Peer { local, remote, told: None });
+                self.peers.insert(key, Peer { local, remote, told: Told::Unknown });
                 self.lookup.refresh();
                 self.resolve(key);
             }
             Resolve::Forget { worker, leg } => {
-                self.peers.retain(|key, _| (key.0, key.1) != (worker, leg));
+                // By key: a walk over the peers of 100,000 legs for each that goes would hold up those that come.
+                for component in [Component::Rtp, Component::Rtcp] {
+                    self.peers.remove(&(worker, leg, component));
+                }
             }
         }
     }
@@ -191,14 +201,14 @@ impl<L: Lookup> Watch<L> {
         let found = self.lookup.next_hop(peer.local, peer.remote);
         let failure = found.as_ref().err().cloned();
         let next_hop = found.unwrap_or_default();
-        if next_hop != peer.told {
+        if peer.told != Told::This(next_hop) {
             let (worker, leg, component) = key;
             let command = Command::SetNextHop { leg, component, remote: peer.remote, next_hop };
             let Some(inbox) = self.inboxes.get(worker) else { return };
             // Nobody waits for the answer: if the leg is gone, so is the wish.
             let (_, answer) = ticket();
             if inbox.commands.push(Envelope { command: Box::new(command), answer }).is_ok() {
-                peer.told = next_hop;
+                peer.told = Told::This(next_hop);
                 inbox.wake();
             } else {
                 self.changed = true;
@@ -313,7 +323,7 @@ mod tests {
     fn workers_hear_of_a_next_hop_once_it_is_known_and_whenever_it_changes() {
         let mut setting = setting(8);
         setting.watch(1);
-        assert_eq!(setting.told(), None);
+        assert_eq!(setting.told(), Some((1, None)), "whatever it had before");
         setting.change(hop(1));
         assert_eq!(setting.told(), Some((1, Some(hop(1)))));
         setting.watch.look_up_due();
@@ -326,10 +336,24 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_asks_anew_hears_that_its_next_hop_is_gone() {
+        let mut setting = setting(8);
+        setting.watch.lookup.hops.insert(remote(), hop(1));
+        setting.watch(1);
+        assert_eq!(setting.told(), Some((1, Some(hop(1)))));
+        setting.watch.lookup.hops.clear();
+        setting.watch(1);
+        assert_eq!(setting.told(), Some((1, None)));
+        setting.change(hop(1));
+        assert_eq!(setting.told(), Some((1, Some(hop(1)))));
+    }
+
+    #[test]
     fn a_worker_whose_queue_is_full_hears_later() {
         let mut setting = setting(1);
         setting.watch(1);
         setting.watch(2);
+        assert_eq!((setting.told(), setting.told()), (Some((1, None)), None));
         setting.change(hop(1));
         let first = setting.told().unwrap().0;
         assert_eq!(setting.told(), None);
@@ -342,6 +366,7 @@ mod tests {
         let mut setting = setting(8);
         setting.watch(1);
         setting.change(hop(1));
+        assert_eq!(setting.told(), Some((1, None)));
         assert_eq!(setting.told(), Some((1, Some(hop(1)))));
         setting.watch.lookup.broken = true;
         for _ in 0..3 {

@@ -81,14 +81,20 @@ impl LiveIo {
         })
     }
 
-    /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map.
+    /// Serves a queue by an AF_XDP socket, whose descriptor belongs into the program's socket map. Once all are open,
+    /// [`Self::fill`] is due.
     pub fn open_queue(&mut self, pool: &mut Pool, queue: Queue) -> Result<&XskSocket, XskError> {
         let path = if queue.generic { Path::XdpGeneric } else { Path::XdpNative };
         let place = self.xsks.len();
         let socket = XskSocket::open(pool, &mut self.umem, &self.xsks, (queue.ifindex, queue.queue), path)?;
         self.xsks.push(socket);
-        self.refill(pool);
         Ok(&self.xsks[place])
+    }
+
+    /// Gives the AF_XDP sockets their first chunks to receive into. Not before all of them are open: the shares of those
+    /// that came first would be too large for the others to get any.
+    pub fn fill(&mut self, pool: &mut Pool) {
+        self.refill(pool);
     }
 
     /// While a queue's media comes faster than it is taken, its RTCP is to go by the kernel's sockets.
@@ -182,9 +188,9 @@ impl PacketIo for LiveIo {
     fn receive(&mut self, pool: &mut Pool, rx: &mut FrameBatch) {
         // The kernel path first: it carries little beside XDP, and must not starve behind a full ring.
         self.uring.turn(pool);
-        let before = rx.len();
+        let (before, room) = (rx.len(), rx.room());
         let pressed = self.xsks.iter().any(XskSocket::is_pressed);
-        let share = aside(rx.room(), !self.xsks.is_empty(), pressed);
+        let share = aside(room, !self.xsks.is_empty(), pressed);
         for _ in 0..if self.rings.is_empty() { share } else { share / 2 } {
             let Some(frame) = self.uring.take() else { break };
             if let Err(frame) = rx.push(frame) {
@@ -194,9 +200,11 @@ impl PacketIo for LiveIo {
         // What the kernel path leaves of the share that both have.
         let left = share.saturating_sub(rx.len() - before);
         self.rings.receive(pool, rx, left, &mut self.counters);
+        // What is taken of RTCP from kernel sockets under pressure, for each socket that lets it pass.
+        let taken = (aside(room, true, true) / self.xsks.len().max(1)).max(1) as u64;
         for socket in &mut self.xsks {
             socket.complete(pool, &mut self.umem, &mut self.counters);
-            socket.receive(pool, &mut self.umem, rx, &mut self.counters);
+            socket.receive(pool, &mut self.umem, rx, taken, &mut self.counters);
         }
         self.refill(pool);
         // Begin with another socket next time.

@@ -176,7 +176,8 @@ pub struct IoCounters {
     pub sent: [u64; Path::ALL.len()],
     /// Frames that could not be sent: ring full or send error.
     pub send_failed: u64,
-    /// Frames that the kernel refused since they are larger than the path takes.
+    /// Frames that were not sent since they are larger than the path or the ring takes, beside those of which
+    /// [`PacketIo::take_trouble`] tells.
     pub send_too_big: u64,
     /// Received datagrams cut off because they are larger than a chunk; dropped.
     pub receive_truncated: u64,

@@ -335,6 +335,37 @@ fn what_icmp_tells_of_one_peer_costs_the_others_no_packet() {
 }
 
 #[test]
+fn a_burst_of_icmp_costs_a_turn_no_more_than_so_many_calls() {
+    const MOST: u64 = 256;
+    let mut bench = Bench::new();
+    let (gone, nobody) = peer("127.0.0.1:0");
+    drop(gone);
+    let mut sockets = Vec::new();
+    for leg in 0..16 {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_nonblocking(true).expect("non-blocking");
+        sockets.push(socket.try_clone().expect("a descriptor"));
+        bench.io().register(token(leg), Arc::new(socket)).expect("registered");
+    }
+    // Of two sends one fails, for what became of the one before; the last does not.
+    for socket in &sockets {
+        for _ in 0..201 {
+            let _ = socket.send_to(b"hello?", nobody);
+        }
+    }
+    let (mut total, mut idle) = (0, 0);
+    while idle < 3 {
+        let (pool, io) = (&mut bench.pool, bench.io.as_mut().expect("open"));
+        io.receive(pool, &mut FrameBatch::new());
+        let taken = bench.counters().socket_errors - total;
+        assert!(taken <= MOST, "{taken} in one turn");
+        total += taken;
+        idle = if taken == 0 { idle + 1 } else { 0 };
+    }
+    assert!(total > 2 * MOST, "{total}");
+}
+
+#[test]
 fn a_burst_to_ten_thousand_sockets_that_exhausts_the_buffers_is_received_in_turns() {
     const SOCKETS: u32 = 10_000;
     const EACH: u32 = 5;

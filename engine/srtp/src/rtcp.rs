@@ -19,6 +19,9 @@ pub const PAYLOAD_FEEDBACK: u8 = 206;
 /// Extended reports (RFC 3611).
 pub const EXTENDED_REPORT: u8 = 207;
 
+/// Settings of inter-destination media synchronization (RFC 7272 §8).
+pub const SYNCHRONIZATION_SETTINGS: u8 = 211;
+
 /// Reporting sources of a reporting group (RFC 8861).
 pub const REPORTING_SOURCES: u8 = 212;
 
@@ -64,7 +67,7 @@ pub fn rewrite_ssrc(packet: &mut [u8], from: u32, to: u32) {
 /// in report blocks, SDES chunks and BYE lists (RFC 3550 §6), as the media source of feedback
 /// (RFC 4585 §6.1), in the entries of TMMBR, TMMBN, FIR, TSTR, TSTN and VBCM (RFC 5104 §4.2, §4.3), PSLEI (RFC 6642),
 /// PAUSE and RESUME (RFC 7728), congestion control (RFC 8888), LRR (RFC 9627) and of REMB, in XR blocks (RFC 3611 §4,
-/// RFC 7272), and as reporting sources (RFC 8861).
+/// RFC 7272), as the media source of IDMS settings (RFC 7272 §8), and as reporting sources (RFC 8861).
 pub fn rewrite_ssrcs(packet: &mut [u8], replacement: impl Fn(u32) -> Option<u32>) {
     let mut start = 0;
     loop {
@@ -102,6 +105,8 @@ fn each_ssrc(body: &mut [u8], part: Part, visit: &mut Visit<'_>) {
         BYE => every(body, 0, 4, count, visit),
         TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => feedback(body, part, visit),
         EXTENDED_REPORT => extended(body, visit),
+        // The sender and the media source; what follows is an identifier and times.
+        SYNCHRONIZATION_SETTINGS => every(body, 0, 4, 2, visit),
         REPORTING_SOURCES => every(body, 0, 4, body.len() / 4, visit),
         _ => at(body, 0, visit),
     }
@@ -322,6 +327,9 @@ mod tests {
             // APP (RFC 3550 §6.7), reporting sources.
             (3, 204, &[OLD, 0x6e61_6d65, 1], 1),
             (0, REPORTING_SOURCES, &[5, OLD, OLD], 2),
+            // IDMS settings: sender and media source.
+            (0, SYNCHRONIZATION_SETTINGS, &[OLD, OLD, 1, 2, 3, 4, 5, 6], 2),
+            (0, SYNCHRONIZATION_SETTINGS, &[5, OLD, 1, 2, 3, 4, 5, 6], 1),
             // XR: loss RLE, reference time, VoIP metrics, IDMS.
             (0, EXTENDED_REPORT, &[5, 0x0100_0002, OLD, 1, 0x0400_0002, 1, 2], 1),
             (0, EXTENDED_REPORT, &[5, 0x0700_0008, OLD, 1, 2, 3, 4, 5, 6, 7], 1),
@@ -344,6 +352,7 @@ mod tests {
             (11, TRANSPORT_FEEDBACK, &[5, 6, 0x0010_0002, OLD, OLD]),
             (9, TRANSPORT_FEEDBACK, &[5, 6, 7, 0x3001_0007, OLD]),
             (10, PAYLOAD_FEEDBACK, &[5, 6, 7, OLD, OLD]),
+            (0, SYNCHRONIZATION_SETTINGS, &[5, 6, OLD, OLD, OLD, OLD, OLD, OLD]),
             (0, EXTENDED_REPORT, &[5, 0x0400_0002, OLD, OLD]),
             (0, EXTENDED_REPORT, &[5, 0x0c00_0007, OLD, OLD, 1, OLD, OLD, OLD, OLD]),
         ] {

@@ -60,6 +60,7 @@ impl Books {
             ("ring too large", worker.ring_too_large),
             ("truncated", worker.receive_truncated),
             ("malformed", worker.receive_malformed),
+            ("gather failed", worker.gather_failed),
         ];
         for (name, count) in counters {
             self.add(name.to_owned(), count);
@@ -112,7 +113,7 @@ impl Books {
             Ok(())
         };
         let through_xdp = self.sum(&MEDIA) + self.sum(&PASSED) + self.sum(&MALFORMED);
-        let taken = self.get("by rings") + self.get("malformed") + self.get("ring dropped");
+        let taken = self.sum(&["by rings", "malformed", "gather failed", "ring dropped"]);
         let by_kernel = self.get("by sockets") + self.get("truncated") + self.get("socket dropped");
         if through_xdp > 0 {
             whole("the wire", poured, through_xdp + self.get("wire lost"))?;

@@ -104,6 +104,7 @@ impl Tester {
             let socket = io.open_queue(&mut pool, queue)?;
             program.maps().set_socket(queue.queue, socket.as_fd())?;
         }
+        io.fill(&mut pool);
         let hop = NextHop {
             ifindex: side.ifindex,
             source: side.mac,

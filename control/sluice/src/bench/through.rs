@@ -165,6 +165,7 @@ impl Passing {
             let socket = io.open_queue(&mut pool, Queue { ifindex: hop.ifindex, queue, generic })?;
             program.maps().set_socket(queue, socket.as_fd())?;
         }
+        io.fill(&mut pool);
         Ok(Self { io, pool, batch: FrameBatch::new(), hop, _program: program })
     }
 

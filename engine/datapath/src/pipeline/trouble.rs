@@ -1,5 +1,7 @@
 //! What becomes of datagrams after they were handed over: told to control, and counted anew where they were not sent
-//! after all. Media goes on in any case: an ICMP error is a hint that anybody may forge (RFC 8085 §5.2).
+//! after all. An ICMP error is a hint that anybody may forge (RFC 8085 §5.2): of "unreachable" it is told, and media goes
+//! on. "Too big" the kernel takes for true, as far down as `net.ipv4.route.min_pmtu`, or 1280 octets of IPv6; what is larger
+//! is not sent, and counts as dropped.
 
 use std::net::IpAddr;
 

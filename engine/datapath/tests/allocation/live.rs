@@ -157,6 +157,7 @@ fn af_xdp_receives_and_sends_without_allocating() {
             queue += 1;
         }
         assert!(queue > 0);
+        io.fill(pool);
         attached.maps().insert_leg(worker.local, LegEntry::new(1, Policy::new())).unwrap();
         let next_hop = Some(resolve(ifindex, worker.local, addresses[1]));
         let (component, remote) = (Component::Rtp, addresses[1]);

@@ -95,13 +95,6 @@ impl<T: Copy> Ring<T> {
         self.size - self.ours.wrapping_sub(self.theirs) >= wanted
     }
 
-    /// As producer: how many published descriptors the kernel has not taken yet.
-    pub(super) fn waiting(&mut self) -> u32 {
-        // Acquire: as in room.
-        self.theirs = self.word(self.layout.consumer).load(Ordering::Acquire);
-        self.ours.wrapping_sub(self.theirs)
-    }
-
     /// As producer: writes a descriptor, seen by the kernel after [`Self::publish`]. Whether it fitted.
     pub(super) fn produce(&mut self, descriptor: T) -> bool {
         if self.room() == 0 {
@@ -202,11 +195,11 @@ mod tests {
         assert!(!producer.produce(4));
         assert_eq!((consumer.consume(), consumer.ready()), (None, 0));
         producer.publish();
-        assert_eq!((producer.waiting(), consumer.ready()), (4, 4));
+        assert_eq!(consumer.ready(), 4);
         assert_eq!(consumer.consume(), Some(0));
         assert_eq!(producer.room(), 0, "the slot is not released yet");
         consumer.release();
-        assert_eq!((producer.room(), producer.waiting(), consumer.ready()), (1, 3, 3));
+        assert_eq!((producer.room(), consumer.ready()), (1, 3));
     }
 
     #[test]

@@ -138,6 +138,9 @@ pub struct XskSocket {
     health: Health,
     /// Chunks that the kernel has to receive into or has filled, when all is well.
     level: u32,
+    /// Those that it has. They need not be in the fill ring: drivers, and the kernel's own pool, take entries from there
+    /// long before something is received into them.
+    given: u32,
     pressure: Pressure,
     /// What the kernel dropped, as of the last survey.
     dropped: u64,
@@ -207,6 +210,7 @@ impl XskSocket {
             number: umem.sockets,
             health: Health::Good,
             level: 0,
+            given: 0,
             pressure: Pressure::default(),
             dropped: 0,
         };
@@ -278,11 +282,12 @@ impl XskSocket {
     /// included, or the pool has no more.
     pub(crate) fn refill(&mut self, pool: &mut Pool, umem: &mut Umem, level: u32) {
         self.level = level.min(RING);
-        let want = self.level.saturating_sub(self.fill.waiting() + self.rx.ready());
+        let want = self.level.saturating_sub(self.given);
         for _ in 0..want {
+            // There is room: what is in the ring was given, and that is no more than the ring holds.
             let Some(frame) = pool.alloc_small() else { break };
             let address = umem.hold(self.number, frame);
-            self.fill.produce(address);
+            self.given += u32::from(self.fill.produce(address));
         }
         if want > 0 {
             self.fill.publish();
@@ -293,22 +298,25 @@ impl XskSocket {
         }
     }
 
-    /// Appends what arrived to `rx`.
+    /// Appends what arrived to `rx`. While more comes than is taken, `taken` of the queue's RTCP packets come by the
+    /// kernel's sockets with each batch.
     pub(crate) fn receive(
         &mut self,
         pool: &mut Pool,
         umem: &mut Umem,
         rx: &mut FrameBatch,
+        taken: u64,
         counters: &mut IoCounters,
     ) {
         let received_at = now();
-        self.pressure.note(self.fill.waiting(), self.level, received_at);
+        let free = self.given.saturating_sub(self.rx.ready());
+        self.pressure.note((free, self.level), taken, received_at);
         while !rx.is_full() {
             let Some(descriptor) = self.rx.consume() else { break };
+            self.given = self.given.saturating_sub(1);
             let Some(mut frame) = umem.take(descriptor.addr) else { continue };
             let start = (descriptor.addr % SMALL as u64) as usize;
             if !frame.set_window(start, descriptor.len as usize) {
-                counters.received[self.path as usize] += 1;
                 counters.receive_malformed += 1;
                 pool.free(frame);
                 continue;
@@ -320,10 +328,10 @@ impl XskSocket {
                     None => continue,
                 }
             }
-            counters.received[self.path as usize] += 1;
             let start = frame.start();
             match sluice_classifier::locate(frame.payload()) {
                 Ok(found) if frame.set_window(start + found.payload, found.length) => {
+                    counters.received[self.path as usize] += 1;
                     frame.set_ingress(Ingress {
                         local: found.destination.into(),
                         remote: found.source.into(),
@@ -359,7 +367,7 @@ impl XskSocket {
             if frame.is_small() { 1 } else { (headers::LONGEST + frame.len()).div_ceil(SMALL) as u32 };
         let can = self.health == Health::Good
             && self.tx.has_room(pieces)
-            && (frame.is_small() || self.bound.multi_buffer && pool.available().0 >= pieces);
+            && (frame.is_small() || (pieces == 1 || self.bound.multi_buffer) && pool.available().0 >= pieces);
         if !can || !headers::prepend(&mut frame, meta, hop) {
             return Err(frame);
         }
@@ -380,7 +388,7 @@ impl XskSocket {
             self.queue(umem, chunk, !behind.is_empty());
             rest = behind;
         }
-        counters.split += 1;
+        counters.split += u64::from(frame.len() > SMALL);
         pool.free(frame);
         Ok(())
     }

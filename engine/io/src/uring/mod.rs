@@ -7,10 +7,11 @@ mod errors;
 mod files;
 mod losses;
 mod sends;
+mod troubles;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -20,23 +21,18 @@ use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::address::{NAME_LEN, decode};
 use self::buffers::{Buffers, GROUP, OFFSET};
-use self::errors::Report;
 use self::files::{Files, Target};
 use self::losses::Losses;
 use self::sends::Sends;
+use self::troubles::Troubles;
 use crate::clock::now;
 use crate::{
-    Frame, HEADROOM, Ingress, IoCounters, Path, Pool, PoolConfig, SocketToken, Trouble, TroubleKind, TxMeta,
-    Waker,
+    Frame, HEADROOM, Ingress, IoCounters, Path, Pool, PoolConfig, SocketToken, Trouble, TxMeta, Waker,
 };
 
 const ENTRIES: u32 = 1024;
 const SENDS: u32 = 512;
 const MIN_BUFFERS: u32 = 16;
-/// Pieces of news that are kept until they are taken.
-const TROUBLES: usize = 256;
-/// Errors taken from one socket in one go.
-const ERRORS: usize = 64;
 
 /// Why io_uring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +77,9 @@ struct Receiver {
     closing: bool,
     /// Whether no receive is under way.
     idle: bool,
+    /// Whether its queue of errors was not taken to the end, and in which turn something was taken from it last.
+    has_more_errors: bool,
+    errors_at: u64,
 }
 
 /// Completions' user data: what, of which use, which one.
@@ -114,9 +113,7 @@ pub struct UringIo {
     generation: u32,
     arrived: VecDeque<Frame>,
     spent: Vec<Frame>,
-    troubles: VecDeque<Trouble>,
-    /// Places whose queues of errors were not taken to the end.
-    troubled: Vec<u32>,
+    troubles: Troubles,
     /// Whether a send waits to be tried again.
     again: bool,
     counters: IoCounters,
@@ -167,8 +164,7 @@ impl UringIo {
             generation: 0,
             arrived: VecDeque::with_capacity(entries as usize),
             spent: Vec::with_capacity((entries + SENDS) as usize),
-            troubles: VecDeque::with_capacity(TROUBLES),
-            troubled: Vec::new(),
+            troubles: Troubles::new(),
             again: false,
             counters: IoCounters::default(),
         })
@@ -184,8 +180,18 @@ impl UringIo {
         let target = self.files.set(&self.ring.submitter(), place, socket.as_raw_fd());
         let generation = self.generation;
         let losses = Losses::of(socket.as_raw_fd());
-        let receiver =
-            Receiver { token, socket, losses, target, local, generation, closing: false, idle: true };
+        let receiver = Receiver {
+            token,
+            socket,
+            losses,
+            target,
+            local,
+            generation,
+            closing: false,
+            idle: true,
+            has_more_errors: false,
+            errors_at: 0,
+        };
         match self.receivers.get_mut(place as usize) {
             Some(slot) => *slot = Some(receiver),
             None => self.receivers.push(Some(receiver)),
@@ -239,9 +245,7 @@ impl UringIo {
         if !self.buffers.refill(pool) {
             self.counters.pool_empty += 1;
         }
-        for place in std::mem::take(&mut self.troubled) {
-            self.take_errors(place);
-        }
+        self.take_more_errors();
         self.arm();
         self.submit();
         self.reap();
@@ -303,7 +307,7 @@ impl UringIo {
 
     /// The next piece of news of datagrams that were sent from registered sockets' addresses.
     pub fn take_trouble(&mut self) -> Option<Trouble> {
-        self.troubles.pop_front()
+        self.troubles.take()
     }
 
     /// Whether there is something to do at once: something arrived that nobody has taken yet, or sockets wait for
@@ -409,67 +413,6 @@ impl UringIo {
         self.spent.extend(self.sends.finish(number));
     }
 
-    /// A send failed, with this error; whether for good.
-    #[cold]
-    fn failed(&mut self, number: u32, error: i32) -> bool {
-        let sent = self.sends.frame(number).and_then(|frame| Some((*frame.egress()?, frame.payload())));
-        let Some((meta, payload)) = sent else { return true };
-        let head = std::array::from_fn(|at| payload.get(at).copied().unwrap_or_default());
-        let length = payload.len();
-        let place = self.by_token.get(&meta.socket).copied();
-        let mtu = match (is_news(error), place) {
-            (true, Some(place)) => self.take_errors(place).filter(|(remote, _)| *remote == meta.remote.ip()),
-            _ => None,
-        };
-        // Where the kernel did not refuse this very datagram, it told of an earlier one's fate.
-        if is_news(error) && mtu.is_none() && self.send_again(number, place) {
-            return false;
-        }
-        if error == libc::EMSGSIZE {
-            self.counters.send_too_big += 1;
-            let kind = TroubleKind::TooBig { head, length, mtu: mtu.map(|(_, mtu)| mtu) };
-            self.tell(meta.socket, meta.remote, kind);
-        } else {
-            self.counters.send_failed += 1;
-        }
-        true
-    }
-
-    fn send_again(&mut self, number: u32, place: Option<u32>) -> bool {
-        let receiver = place.and_then(|place| self.receivers.get(place as usize)?.as_ref());
-        let Some(target) = receiver.map(|receiver| receiver.target) else { return false };
-        let Some(entry) = self.sends.again(number, target) else { return false };
-        self.again = true;
-        self.push(&entry.user_data(user_data(SEND, 0, number)))
-    }
-
-    /// Takes what a socket was told of the fate of datagrams: as long as that waits, the socket calls for
-    /// attention. To whom a datagram was refused last, and what the path takes.
-    fn take_errors(&mut self, place: u32) -> Option<(IpAddr, u32)> {
-        let receiver = self.receivers.get(place as usize)?.as_ref()?;
-        let (token, socket) = (receiver.token, Arc::clone(&receiver.socket));
-        let mut refused = None;
-        for _ in 0..ERRORS {
-            let Some(report) = errors::next(&socket) else { return refused };
-            match report {
-                Report::Icmp(remote, kind) => {
-                    self.counters.socket_errors += 1;
-                    self.tell(token, remote, kind);
-                }
-                Report::Refused(remote, mtu) => refused = Some((remote.ip(), mtu)),
-                Report::Other => {}
-            }
-        }
-        self.troubled.push(place);
-        refused
-    }
-
-    fn tell(&mut self, socket: SocketToken, remote: SocketAddr, kind: TroubleKind) {
-        if self.troubles.len() < TROUBLES {
-            self.troubles.push_back(Trouble { socket, remote, kind });
-        }
-    }
-
     fn received(&mut self, data: u64, result: i32, flags: u32) {
         let (place, generation) = (data as u32, (data >> 32) as u32 & 0x00ff_ffff);
         let frame = cqueue::buffer_select(flags).and_then(|id| self.buffers.take(id));
@@ -490,8 +433,7 @@ impl UringIo {
         match -result {
             ..=0 | libc::ECANCELED => {}
             libc::ENOBUFS => self.counters.buffers_empty += 1,
-            error if is_news(error) => drop(self.take_errors(place)),
-            _ => self.counters.socket_errors += 1,
+            error => self.receive_failed(place, error),
         }
         if closing && cqueue::more(flags) {
             self.cancel(data);
@@ -515,24 +457,6 @@ impl UringIo {
             self.spent.push(frame);
         }
     }
-}
-
-/// Whether an error is what ICMP makes of it (`icmp_err_convert` of the kernel): it tells of an earlier datagram, and
-/// not of the one that was to be received or sent. `EMSGSIZE` may be either.
-const fn is_news(error: i32) -> bool {
-    matches!(
-        error,
-        libc::ECONNREFUSED
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::ENOPROTOOPT
-            | libc::EOPNOTSUPP
-            | libc::EPROTO
-            | libc::EACCES
-            | libc::EMSGSIZE
-    )
 }
 
 /// Finds source and payload in what the kernel wrote. `None` if the datagram did not fit.

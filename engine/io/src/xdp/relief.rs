@@ -24,7 +24,7 @@ impl Relief {
         (queue < layout::MAX_QUEUES).then(|| Self { map: Arc::clone(map), offset })
     }
 
-    /// Lets so many RTCP packets pass, from now on, whatever was left of the last allowance.
+    /// Lets so many RTCP packets pass, from now on.
     pub fn allow(&self, packets: u64) {
         self.map.word(self.offset).store(packets, Ordering::Relaxed);
     }
