@@ -62,7 +62,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// New memory of zeroes, described as rings of that size, and its descriptor. All of it is there: too little
-    /// memory is an error now, and no SIGBUS later. Once somebody else has mapped it, [`seal`] it.
+    /// memory is an error now, and no SIGBUS later. Once somebody else has mapped it, seal it (`seal`).
     pub fn create(geometry: Geometry) -> io::Result<(Arc<Self>, OwnedFd)> {
         let memory = memfd_create(c"sluice-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&memory, geometry.bytes() as u64)?;

@@ -23,23 +23,40 @@ pub struct Assignment {
 
 /// Chooses a CPU for each worker, and a worker for each queue.
 ///
-/// Workers are meant for the cards in turn, as many for each as it has queues, and the rest in turn again. The CPU
-/// of a worker is, of those that the fewest workers have,
+/// Cards of one node have the same workers, each the same queues of all of them: what comes in by one card leaves by
+/// another from the worker that it came to, for which that has to have a socket there. Workers are meant for the nodes'
+/// cards in turn, as many for each node as the largest of its cards has queues, and the rest in turn again. The CPU of a
+/// worker is, of those that the fewest workers have,
 /// 1. an isolated one, if there is one left;
 /// 2. one whose core no other worker is on: cores before hyper-threads;
-/// 3. one on the card's node;
-/// 4. one that shares its last-level cache with workers of the same card, or else with the fewest of other cards;
+/// 3. one on the cards' node;
+/// 4. one that shares its last-level cache with workers of the same cards, or else with the fewest of others;
 /// 5. the first.
 ///
 /// A queue goes to the workers meant for its card, in turn: to those on the card's node, if any of them is.
 pub fn decide(machine: &Machine, cards: &[Card], workers: usize) -> Assignment {
-    let meant = meant_for(cards, workers);
-    let places = choose(machine, cards, &meant);
-    let queues = deal(cards, &meant, &places);
+    let (groups, group_of) = by_node(cards);
+    let meant = meant_for(&groups, workers);
+    let places = choose(machine, &groups, &meant);
+    let queues = deal(cards, &group_of, &meant, &places);
     Assignment { places, queues }
 }
 
-/// For each worker the card that it is meant for.
+/// The cards of each node as one, in the order of their first, and for each card which of those it is part of.
+fn by_node(cards: &[Card]) -> (Vec<Card>, Vec<usize>) {
+    let (mut groups, mut group_of) = (Vec::<Card>::new(), Vec::with_capacity(cards.len()));
+    for card in cards {
+        let place = groups.iter().position(|group| group.node == card.node).unwrap_or_else(|| {
+            groups.push(Card { queues: 0, ..*card });
+            groups.len() - 1
+        });
+        groups[place].queues = groups[place].queues.max(card.queues);
+        group_of.push(place);
+    }
+    (groups, group_of)
+}
+
+/// For each worker the cards that it is meant for.
 fn meant_for(cards: &[Card], workers: usize) -> Vec<Option<usize>> {
     let most = cards.iter().map(|card| card.queues).max().unwrap_or(0);
     let with_queue = |round| (0..cards.len()).filter(move |card| round < cards[*card].queues);
@@ -69,7 +86,12 @@ fn choose(machine: &Machine, cards: &[Card], meant: &[Option<usize>]) -> Vec<Pla
     chosen
 }
 
-fn deal(cards: &[Card], meant: &[Option<usize>], places: &[Place]) -> Vec<Vec<(usize, u32)>> {
+fn deal(
+    cards: &[Card],
+    group_of: &[usize],
+    meant: &[Option<usize>],
+    places: &[Place],
+) -> Vec<Vec<(usize, u32)>> {
     let mut dealt = vec![Vec::new(); meant.len()];
     for (number, card) in cards.iter().enumerate() {
         let is_local = |worker: &usize| match (card.node, places.get(*worker)) {
@@ -77,7 +99,9 @@ fn deal(cards: &[Card], meant: &[Option<usize>], places: &[Place]) -> Vec<Vec<(u
             _ => true,
         };
         let all = 0..meant.len();
-        let own: Vec<usize> = all.clone().filter(|worker| meant[*worker] == Some(number)).collect();
+        let group = group_of.get(number).copied();
+        let own: Vec<usize> =
+            all.clone().filter(|worker| group.is_some() && meant[*worker] == group).collect();
         let servers = [
             own.iter().copied().filter(is_local).collect(),
             all.clone().filter(is_local).collect(),
@@ -168,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn two_cards_of_a_node_get_a_cache_each() {
+    fn cards_of_a_node_have_the_same_workers_for_what_goes_from_one_to_the_other() {
         let machine = machine("numa:1 l3:2 core:4 pu:1");
-        let assignment = decide(&machine, &[card(3, 0), card(3, 0)], 6);
-        assert_eq!(each(&assignment, |place| place.cache), [0, 1, 0, 1, 0, 1]);
-        for (worker, queues) in assignment.queues.iter().enumerate() {
-            assert_eq!(queues, &[(worker % 2, worker as u32 / 2)]);
-        }
+        let assignment = decide(&machine, &[card(3, 0), card(3, 0)], 4);
+        assert_eq!(assignment.queues[..3], [0, 1, 2].map(|queue| vec![(0, queue), (1, queue)]));
+        assert_eq!(assignment.queues[3], []);
+        let single = decide(&machine, &[Card { queues: 1, node: None }; 2], 2);
+        assert_eq!(single.queues, [vec![(0, 0), (1, 0)], vec![]]);
     }
 
     #[test]
