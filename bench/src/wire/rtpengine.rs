@@ -13,6 +13,9 @@ use sluice_tools::peers::rtpengine::{Call, Rtpengine, Side};
 /// Local ports: four for each call.
 const PORTS: std::ops::RangeInclusive<u16> = 20_000..=59_999;
 
+/// Most calls: somewhat beyond that it finds no more ports.
+const MOST_CALLS: usize = 4_000;
+
 /// The package's daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Packaged;
@@ -39,7 +42,7 @@ impl Forwarder for Packaged {
     }
 
     fn can(&self, case: &Case) -> bool {
-        case.fanout == 1 && !case.shared_port && 4 * case.calls <= PORTS.len()
+        case.fanout == 1 && !case.shared_port && case.calls <= MOST_CALLS
     }
 
     fn start(&self, bed: &Bed, case: &Case) -> Result<Box<dyn Running + Send>> {
