@@ -11,6 +11,7 @@ use super::idle::IdleMeter;
 use super::rows::{Row, Section};
 use super::search::highest;
 use super::tester::{Load, Outcome, Tester};
+use crate::demo::interrupt;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -76,7 +77,8 @@ fn relay(extent: &Extent, devices: &[&dyn Forwarder], keep: &mut impl FnMut(Row)
         for (from, to) in PAIRS {
             let case = Case::new(from, to, *payload, extent.calls);
             for device in devices.iter().filter(|device| device.can(&case)) {
-                keep(with(extent, *device, &case, |bench| bench.best(Section::Relay, Load::Window(WINDOW)))?);
+                let load = Load::Window(WINDOW);
+                told(with(extent, *device, &case, |bench| bench.best(Section::Relay, load)))?.map(&mut *keep);
             }
         }
     }
@@ -90,7 +92,7 @@ fn scale(extent: &Extent, devices: &[&dyn Forwarder], keep: &mut impl FnMut(Row)
             let case = Case { shared_port, ..Case::new(CM, GCM, 160, legs.div_ceil(2)) };
             for device in devices.iter().filter(|device| device.can(&case)) {
                 let load = Load::Rate(extent.scale_rate);
-                keep(with(extent, *device, &case, |bench| bench.best(Section::Scale, load))?);
+                told(with(extent, *device, &case, |bench| bench.best(Section::Scale, load)))?.map(&mut *keep);
             }
         }
     }
@@ -107,9 +109,9 @@ fn fanout(extent: &Extent, devices: &[&dyn Forwarder], keep: &mut impl FnMut(Row
             for device in devices.iter().filter(|device| device.can(&case)) {
                 // One packet more than what fits would be lost, were it not for what the device has taken meanwhile.
                 let window = WINDOW.max(*fanout as u64);
-                keep(with(extent, *device, &case, |bench| {
-                    bench.best(Section::Fanout, Load::Window(window))
-                })?);
+                let load = Load::Window(window);
+                told(with(extent, *device, &case, |bench| bench.best(Section::Fanout, load)))?
+                    .map(&mut *keep);
             }
         }
     }
@@ -136,6 +138,17 @@ fn loss_free(
         }
     }
     Ok(())
+}
+
+/// What a device that failed at a case leaves out is told, and the others go on.
+fn told<T>(outcome: Result<T>) -> Result<Option<T>> {
+    match outcome {
+        Err(error) if !interrupt::requested() => {
+            eprintln!("FAILED: {error:#}");
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 /// A device that runs, its tester, and the meter of its CPU.
