@@ -115,7 +115,7 @@ fn moves(net: &Net) -> Result<()> {
     expect_exactly(&mut listener, &sent)?;
     let after = sent_by(&mut daemon)?;
     // Until the next hop on the other interface is known, media goes by the kernel: on a busy machine for a while.
-    ensure!(after.0 - before.0 > 800, "by AF_XDP, on either link: {before:?}, {after:?}");
+    ensure!(after.0 - before.0 > 900, "by AF_XDP, on either link: {before:?}, {after:?}");
     let heard = [received(&peers, &names[2])?, received(&peers, &names[3])?];
     ensure!(heard[0] >= 700 && (300..500).contains(&heard[1]), "{heard:?} packets on the two links");
     Ok(())
