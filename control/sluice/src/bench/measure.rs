@@ -131,7 +131,8 @@ fn loss_free(
     let case = Case::new(CM, GCM, 160, extent.calls);
     for device in devices.iter().filter(|device| device.can(&case)) {
         #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough")]
-        for row in with(extent, *device, &case, |bench| bench.loss_free())? {
+        let rows = told(with(extent, *device, &case, |bench| bench.loss_free()))?;
+        for row in rows.into_iter().flatten() {
             if extent.sections.contains(&row.section) {
                 keep(row);
             }

@@ -179,6 +179,7 @@ pub fn wire(options: &Options, devices: &[&dyn Forwarder]) -> Result<Vec<Row>> {
             row.lost
         );
     })?;
+    ensure!(!rows.is_empty(), "nothing could be measured: every case failed");
     if let Some(file) = &options.json {
         std::fs::write(file, rows::json(&rows)?).with_context(|| file.display().to_string())?;
     }
