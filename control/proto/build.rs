@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["sluice/v1/sluice.proto"], ["proto"])?;
+    let names = ["sluice", "signalling", "recording"].map(|name| format!("sluice/v1/{name}.proto"));
+    let files = protox::compile(names, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let mut messages = prost_build::Config::new();
     // By which `sluice ctl --json` finds a message's descriptor.

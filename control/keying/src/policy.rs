@@ -1,0 +1,196 @@
+//! What may be negotiated: the operator's policy, and each session's own.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use sluice_srtp::Suite;
+
+use crate::robustness::RobustnessClass;
+
+/// How a leg gets its keys (RFC 5479 appendix A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keying {
+    /// None: plain RTP.
+    None,
+    /// SDP security descriptions (RFC 4568).
+    Sdes,
+    /// DTLS-SRTP (RFC 5763, 5764): `a=fingerprint`.
+    DtlsSrtp,
+    /// MIKEY in SDP (RFC 4567): `a=key-mgmt`.
+    Mikey,
+    /// ZRTP (RFC 6189): `a=zrtp-hash`.
+    Zrtp,
+    /// Keys that the caller of the API installs itself.
+    Static,
+}
+
+/// What a peer must be offered, and may answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Security {
+    /// SRTP or nothing.
+    #[default]
+    Required,
+    /// SRTP whenever the peer can, plain RTP otherwise (R-BEST-SECURE).
+    BestEffort,
+    /// Plain RTP only, as at a gateway to the PSTN (R-PSTN).
+    Plain,
+}
+
+/// In which form SRTP and RTP are offered beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestEffortForm {
+    /// RTP/AVP(F) with `a=crypto` (RFC 8643).
+    #[default]
+    Osrtp,
+    /// Potential configurations (RFC 5939).
+    Capabilities,
+    /// Two media lines, the secure one first.
+    DualLines,
+}
+
+/// What becomes of `a=rtcp-mux` or of a BUNDLE group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handling {
+    /// It ends at the gateway: each side has its own.
+    #[default]
+    Terminate,
+    /// What one peer says the other gets, and the gateway does as both agree.
+    Pass,
+}
+
+/// What becomes of a media line whose keying the gateway does not speak itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignKeying {
+    /// Its attributes are taken out; what is left is negotiated.
+    #[default]
+    Remove,
+    /// The line goes to the other peer as it is, address and all: that medium does not pass the gateway.
+    Pass,
+    /// The offer is refused.
+    Refuse,
+}
+
+/// How rollover counters go on when a re-offer brings a new key, as peers differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RocOnRekey {
+    /// The counter goes on (RFC 3711: a stream's index is the stream's, whatever its key).
+    #[default]
+    Keep,
+    /// It begins anew at 0 with each key.
+    Reset,
+    /// It is sent on; of what is received the one that authenticates counts.
+    TryBoth,
+}
+
+/// What becomes of media that arrives before its answer (R-AVOID-CLIPPING, R-ALLOW-RTP).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyMediaMode {
+    /// It is kept, and played out in order once it is known how it is protected.
+    #[default]
+    Hold,
+    /// It is let through as plain RTP until SRTP is negotiated, and refused from then on.
+    Plain,
+    /// It is dropped.
+    Drop,
+}
+
+/// Media that arrives before its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EarlyMedia {
+    /// What becomes of it.
+    pub mode: EarlyMediaMode,
+    /// Most packets that are kept for a leg; the oldest goes first. 1 to 1024.
+    pub packets: u16,
+    /// Longest time that one is kept, in milliseconds. 1 to 10,000.
+    pub milliseconds: u16,
+}
+
+impl Default for EarlyMedia {
+    fn default() -> Self {
+        Self { mode: EarlyMediaMode::Hold, packets: 128, milliseconds: 2_000 }
+    }
+}
+
+/// What holds towards one peer, or rather towards all that are on its side of the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerPolicy {
+    /// Whether media must be SRTP.
+    pub security: Security,
+    /// How both are offered under [`Security::BestEffort`].
+    pub best_effort: BestEffortForm,
+    /// What becomes of rtcp-mux.
+    pub rtcp_mux: Handling,
+    /// What becomes of BUNDLE.
+    pub bundle: Handling,
+    /// Local media address towards this side; none: the configuration's first.
+    pub address: Option<IpAddr>,
+    /// Octets of the MKI of keys that are offered; 0: none. At most 128.
+    pub mki_length: u8,
+    /// Logarithm to base 2 of the lifetime of keys that are offered; none: not said, so the longest.
+    pub lifetime: Option<u8>,
+    /// The lowest class of keying that is taken from this side, if it is another than [`Policy::lowest_robustness`].
+    pub lowest_robustness: Option<RobustnessClass>,
+}
+
+/// What may be negotiated. The configuration has one, and each session may have its own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Suites, the preferred one first. In `serde` form by their IANA names.
+    #[serde(deserialize_with = "suites")]
+    pub suites: Vec<Suite>,
+    /// Keyings, the preferred one first.
+    pub keyings: Vec<Keying>,
+    /// The lowest class of keying that is taken.
+    pub lowest_robustness: RobustnessClass,
+    /// Algorithms that FIPS 140 approves only (R-FIPS).
+    pub fips_only: bool,
+    /// Towards who offered first.
+    pub caller: PeerPolicy,
+    /// Towards who answered.
+    pub callee: PeerPolicy,
+    /// What becomes of keyings that are not the gateway's.
+    pub foreign_keying: ForeignKeying,
+    /// Rollover counters when keys change.
+    pub roc_on_rekey: RocOnRekey,
+    /// Media before the answer.
+    pub early_media: EarlyMedia,
+    /// How long a branch may go without a final answer, in seconds (R-HERFP). 1 to 3600.
+    pub branch_timeout_seconds: u16,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            suites: vec![
+                Suite::AeadAes256Gcm,
+                Suite::AeadAes128Gcm,
+                Suite::AesCm128HmacSha1_80,
+                Suite::AesCm128HmacSha1_32,
+            ],
+            keyings: vec![Keying::Sdes, Keying::None],
+            lowest_robustness: RobustnessClass::NoSignalingPassiveMedia,
+            fips_only: false,
+            caller: PeerPolicy::default(),
+            callee: PeerPolicy::default(),
+            foreign_keying: ForeignKeying::default(),
+            roc_on_rekey: RocOnRekey::default(),
+            early_media: EarlyMedia::default(),
+            branch_timeout_seconds: 180,
+        }
+    }
+}
+
+fn suites<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Suite>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.iter().map(|name| name.parse().map_err(serde::de::Error::custom)).collect()
+}
