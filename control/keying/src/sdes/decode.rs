@@ -31,7 +31,9 @@ impl CryptoLine {
         for parameter in &self.parameters {
             match parameter {
                 // Section 6.3.7.
-                Parameter::Unknown { mandatory: true, .. } => return Err(SdesError::UnknownParameter { tag }),
+                Parameter::Unknown { mandatory: true, .. } => {
+                    return Err(SdesError::UnknownParameter { tag });
+                }
                 Parameter::FecOrder(FecOrder::SrtpFec) => return Err(SdesError::FecOrder { tag }),
                 // RFC 7714 section 8.2 encrypts and authenticates every RTP packet.
                 Parameter::UnencryptedSrtp if suite.is_aead() => {

@@ -127,7 +127,9 @@ pub enum SdesError {
         got: usize,
     },
     /// A master key that is another's as well.
-    #[error("crypto line {tag}: a master key is used twice; each must be its own (RFC 4568 sections 6.1, 7.1.2)")]
+    #[error(
+        "crypto line {tag}: a master key is used twice; each must be its own (RFC 4568 sections 6.1, 7.1.2)"
+    )]
     RepeatedKey {
         /// The line's.
         tag: u32,
@@ -150,7 +152,9 @@ pub enum SdesError {
         tag: u32,
     },
     /// An answer with another suite than was offered.
-    #[error("the answer's crypto line has the tag {tag}, but not the suite that was offered with it (RFC 4568 section 5.1.3)")]
+    #[error(
+        "the answer's crypto line has the tag {tag}, but not the suite that was offered with it (RFC 4568 section 5.1.3)"
+    )]
     SuiteChanged {
         /// Of both.
         tag: u32,

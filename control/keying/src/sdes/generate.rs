@@ -50,7 +50,8 @@ impl CryptoLine {
     ) -> Result<Self, SdesError> {
         let suite = self.check()?;
         let key = InlineKey::generate(suite, mki_length, lifetime, random)?;
-        let parameters = self.parameters.iter().filter(|parameter| parameter.is_negotiated()).cloned().collect();
+        let parameters =
+            self.parameters.iter().filter(|parameter| parameter.is_negotiated()).cloned().collect();
         let suite_name = self.suite_name.clone();
         Ok(Self { tag: self.tag, suite_name, suite: Some(suite), keys: vec![key], parameters })
     }

@@ -208,7 +208,8 @@ impl KeyMki {
         if !positive {
             return Err(SdesError::Mki);
         }
-        let length = decimal(length).filter(|length| (1..=128).contains(length)).ok_or(SdesError::MkiLength)?;
+        let length =
+            decimal(length).filter(|length| (1..=128).contains(length)).ok_or(SdesError::MkiLength)?;
         Ok(Self { digits: digits.to_owned(), length: length as u8 })
     }
 }

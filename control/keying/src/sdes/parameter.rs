@@ -143,7 +143,8 @@ fn fec_order(order: &str) -> Result<Parameter, SdesError> {
 }
 
 fn window(packets: &str) -> Result<Parameter, SdesError> {
-    let read = decimal(packets).and_then(|packets| u32::try_from(packets).ok()).filter(|packets| *packets >= 64);
+    let read =
+        decimal(packets).and_then(|packets| u32::try_from(packets).ok()).filter(|packets| *packets >= 64);
     let want = "64 to 4294967295, without leading zeroes (RFC 4568 section 6.3.6)";
     read.map(Parameter::WindowSizeHint).ok_or(SdesError::Parameter { name: "WSH", want })
 }

@@ -235,7 +235,8 @@ impl<'a> Fingerprint<'a> {
         let read = || {
             let mut fields = fields(attribute.text());
             let (hash, value) = (fields.next().filter(|hash| is_token(hash))?, fields.next()?);
-            let is_octet = |octet: &str| octet.len() == 2 && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let is_octet =
+                |octet: &str| octet.len() == 2 && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
             (fields.next().is_none() && value.split(':').all(is_octet)).then_some(Self { hash, value })
         };
         let want = "\"<hash> <octets in hexadecimal, a colon between two>\" (RFC 8122 section 5)";

@@ -33,7 +33,9 @@ use zeroize::Zeroizing;
 
 use crate::negotiation::Direction;
 
-pub use attributes::{Candidate, Fingerprint, Fmtp, ICE_ATTRIBUTES, Rtcp, Rtpmap, Setup, SsrcAttribute, ZrtpHash};
+pub use attributes::{
+    Candidate, Fingerprint, Fmtp, ICE_ATTRIBUTES, Rtcp, Rtpmap, Setup, SsrcAttribute, ZrtpHash,
+};
 pub use error::SdpError;
 pub use fields::{Connection, OriginLine};
 pub use group::Bundle;
