@@ -80,7 +80,7 @@ proptest! {
         let text: String = lines.iter().map(|line| format!("{line}{end}")).collect();
         let sdp = Sdp::parse(&text).map_err(|error| TestCaseError::fail(format!("{text:?}: {error}")))?;
         let expected: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        prop_assert_eq!(sdp.write().as_str(), expected);
+        prop_assert_eq!(sdp.write().to_string(), expected);
     }
 
     #[test]
@@ -99,7 +99,7 @@ proptest! {
     ) {
         let text = format!("{tag} {suite} {keys}{parameters}");
         let line = CryptoLine::parse(&text).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
-        prop_assert_eq!(line.value().as_str(), text);
+        prop_assert_eq!(line.value().to_string(), text);
         prop_assert_eq!(CryptoLine::parse(&line.value()), Ok(line));
     }
 
@@ -114,6 +114,6 @@ proptest! {
     #[test]
     fn a_key_management_message_is_written_as_it_was_read(text in "[a-z0-9]{1,8} [A-Za-z0-9+/]{1,60}={0,2}") {
         let message = KeyMgmt::parse(&text).unwrap();
-        prop_assert_eq!(message.value().as_str(), text);
+        prop_assert_eq!(message.value().to_string(), text);
     }
 }

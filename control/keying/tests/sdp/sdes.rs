@@ -36,9 +36,10 @@ fn examples_of_rfc4568_4_are_read_and_written_as_they_are() {
     for example in examples {
         assert_eq!(line(example).value().as_str(), example);
     }
-    let key = &line(examples[3]).inline_keys()[0];
+    let [first, .., last] = examples.map(line);
+    let key = &last.inline_keys()[0];
     assert_eq!((key.lifetime(), key.mki()), (None, Some(&KeyMki::new(1066, 4).unwrap())));
-    let key = &line(examples[0]).inline_keys()[0];
+    let key = &first.inline_keys()[0];
     assert_eq!(key.lifetime(), Some(KeyLifetime::PowerOfTwo(20)));
     assert_eq!(key.mki().map(KeyMki::length), Some(32));
 }
