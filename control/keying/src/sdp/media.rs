@@ -76,7 +76,7 @@ impl Media {
     /// [`SdpError::Malformed`] if it is no protocol.
     pub fn set_proto(&mut self, proto: &str) -> Result<(), SdpError> {
         let changed = Self::with(&Parts { proto, ..self.parts() }, self.formats())?;
-        self.take_line(changed)
+        self.take_line(&changed)
     }
 
     /// Changes the formats.
@@ -85,7 +85,7 @@ impl Media {
     /// [`SdpError::Malformed`] if there is none, or one is none.
     pub fn set_formats<'f>(&mut self, formats: impl IntoIterator<Item = &'f str>) -> Result<(), SdpError> {
         let changed = Self::with(&self.parts(), formats)?;
-        self.take_line(changed)
+        self.take_line(&changed)
     }
 
     /// `None` if the line is no media line.
@@ -125,7 +125,7 @@ impl Media {
         debug_assert_eq!(replaced, Ok(()), "fields of a line have no line ends");
     }
 
-    fn take_line(&mut self, changed: Self) -> Result<(), SdpError> {
+    fn take_line(&mut self, changed: &Self) -> Result<(), SdpError> {
         self.section.replace_first('m', changed.value_of_m())
     }
 

@@ -79,9 +79,9 @@ fn a_mebibyte_of_anything_is_read_or_refused() {
 #[test]
 fn long_lists_in_one_line_are_read_in_one_pass() {
     let mut text = format!("{BEGINNING}a=group:BUNDLE");
-    (0..100_000).for_each(|mid| write!(text, " {mid}").unwrap());
+    (0..50_000).for_each(|mid| write!(text, " {mid}").unwrap());
     text.push_str("\r\nm=audio 1 RTP/AVP");
-    (0..100_000).for_each(|format| write!(text, " {format}").unwrap());
+    (0..50_000).for_each(|format| write!(text, " {format}").unwrap());
     let sdp = Sdp::parse(&text).unwrap();
     assert!(sdp.bundles().unwrap()[0].media.is_empty());
     assert_eq!(sdp.media()[0].payload_types().len(), 128);
