@@ -98,7 +98,7 @@ fn thousands_of_sources_are_listed() {
 fn thousands_of_crypto_lines_are_read_and_one_of_a_mebibyte_is_refused() {
     let mut text = format!("{BEGINNING}m=audio 1 RTP/SAVP 0\r\n");
     (0..4000).for_each(|tag| {
-        write!(text, "a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:not/checked/yet\r\n").unwrap()
+        write!(text, "a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:not/checked/yet\r\n").unwrap();
     });
     let sdp = Sdp::parse(&text).unwrap();
     let lines = sdes::crypto_lines(&sdp.media()[0]).unwrap();

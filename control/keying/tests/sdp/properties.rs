@@ -70,16 +70,16 @@ fn parameters() -> impl Strategy<Value = String> {
         (64..u32::MAX).prop_map(|wsh| format!("WSH={wsh}")).boxed(),
         "-?[X-Z][!-~]{0,10}".boxed(),
     ];
-    let each = all.map(|parameter| prop::option::of(parameter));
-    each.prop_map(|chosen| chosen.into_iter().flatten().map(|text| format!(" {text}")).collect())
+    let each = all.map(prop::option::of);
+    each.prop_map(|chosen| chosen.iter().flatten().flat_map(|text| [" ", text]).collect())
 }
 
 proptest! {
     #[test]
     fn a_description_is_written_as_it_was_read(lines in description(), end in "\r?\n") {
-        let text: String = lines.iter().map(|line| format!("{line}{end}")).collect();
+        let text: String = lines.iter().flat_map(|line| [line, end.as_str()]).collect();
         let sdp = Sdp::parse(&text).map_err(|error| TestCaseError::fail(format!("{text:?}: {error}")))?;
-        let expected: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let expected: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
         prop_assert_eq!(sdp.write().to_string(), expected);
     }
 

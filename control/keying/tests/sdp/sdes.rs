@@ -219,7 +219,9 @@ fn a_parameter_with_a_value_where_there_is_none_is_another() {
 fn lines_of_a_medium_are_read_one_by_one_and_their_tags_are_theirs_alone() {
     let media = |lines: &[&str]| {
         let mut media = sluice_keying::sdp::Media::new("audio", 1, "RTP/SAVP", ["0"]).unwrap();
-        lines.iter().for_each(|line| media.push_attribute("crypto", Some(line)).unwrap());
+        for line in lines {
+            media.push_attribute("crypto", Some(line)).unwrap();
+        }
         media
     };
     let good = format!("1 AES_CM_128_HMAC_SHA1_80 {KEY}");

@@ -85,7 +85,7 @@ fn what_the_gateway_accepts_is_an_answer_to_the_offer() {
         octets.fill_with(|| {
             next = next.wrapping_add(1);
             next
-        })
+        });
     };
     let offer = offer("KDR=4 UNENCRYPTED_SRTCP FEC_ORDER=FEC_SRTP -X");
     let own = offer[1].accept(4, Some(31), &mut random).unwrap();
