@@ -14,7 +14,7 @@ use sluice_srtp::{
 
 use super::tests::{leg, limits, peer, put, rtp, worker};
 use super::*;
-use crate::{Direction, Protection, RouteOptions, Shared};
+use crate::{Direction, Protection, RocOnRekey, RouteOptions, Shared};
 
 const SOURCES: [u32; 2] = [9, 10];
 /// SRTCP's index stands before the tag of 80 bits (RFC 3711 §3.4).
@@ -92,6 +92,8 @@ impl Call {
             direction,
             keys: vec![keys(key)],
             shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
         };
         call.command(install(1, Direction::Inbound, 1));
         call.command(install(2, Direction::Outbound, 20));
@@ -142,6 +144,8 @@ impl Call {
                 direction: Direction::Outbound,
                 keys: vec![keys(key)],
                 shared,
+                roc: RocOnRekey::Keep,
+                more_follow: false,
             }),
             Step::Update { route, paused, map, only } => {
                 let (ssrcs, only) = (Vec::from_iter(map), only.map(|ssrc| vec![ssrc]));

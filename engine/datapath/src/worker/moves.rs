@@ -14,7 +14,9 @@ use sluice_srtp::{
 
 use super::tests::{leg, limits, pair, peer, put, rtp, worker};
 use super::*;
-use crate::{CommandError, Direction, LegId, Limits, OnSsrcClash, Protection, RouteOptions, Shared, Ticket};
+use crate::{
+    CommandError, Direction, LegId, Limits, OnSsrcClash, Protection, RocOnRekey, RouteOptions, Shared, Ticket,
+};
 
 fn keys(id: u64) -> Arc<SessionKeys> {
     let master = MasterKey::from_concatenated(Suite::AesCm128HmacSha1_80, &[id as u8; 30]).unwrap();
@@ -34,8 +36,14 @@ fn call(owner: &mut Worker<MemoryIo>, options: RouteOptions) -> SocketAddr {
     let (mut one, mut two) = (leg(1), leg(2));
     (one.inbound, two.outbound) = (Protection::Srtp, Protection::Srtp);
     let local = one.local;
-    let install =
-        |leg, direction| Command::InstallKeys { leg, direction, keys: vec![keys(leg.into())], shared: false };
+    let install = |leg, direction| Command::InstallKeys {
+        leg,
+        direction,
+        keys: vec![keys(leg.into())],
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
     let commands = [
         Command::AddLeg(one),
         Command::AddLeg(two),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, Direction, DropReason, Latching, LegSetup, LegStats, PortSetup, RouteOptions, Sharing,
+    Command, Direction, DropReason, EarlyMedia, Latching, LegSetup, LegStats, PortSetup, RocOnRekey,
+    RouteOptions, Sharing,
 };
 use sluice_srtp::{
     Cryptex, DerivationRate, ExtensionIds, KeyId, KeyOptions, Omit, Rcc, RccMode, ReplayWindow, Suite,
@@ -47,7 +48,14 @@ fn a_shared_key_and_mapped_headers_allocate_nothing() {
             Command::RetireKey { leg, direction: Direction::Outbound, key: KeyId(10 * u64::from(leg) + 1) };
         bench.apply(retire);
         let keys = vec![key(99, suite)];
-        bench.apply(Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared: true });
+        bench.apply(Command::InstallKeys {
+            leg,
+            direction: Direction::Outbound,
+            keys,
+            shared: true,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
         bench.route_with(leg, 1, leg, mapped.clone());
     }
     let paused = RouteOptions { paused: true, ..mapped };
@@ -156,12 +164,20 @@ fn a_shared_port_and_its_trials_allocate_nothing() {
             payload_types: None,
             max_streams: 8,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: Some(Sharing { port: 1, ..Sharing::default() }),
             stats: Arc::new(LegStats::new()),
         })));
         let keys = vec![key(10 * u64::from(leg), CM)];
-        bench.apply(Command::InstallKeys { leg, direction: Direction::Inbound, keys, shared: false });
+        bench.apply(Command::InstallKeys {
+            leg,
+            direction: Direction::Inbound,
+            keys,
+            shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
     }
     bench.leg(9, Plain, Plain, CM);
     bench.route(1, 1, 9);
@@ -223,7 +239,14 @@ fn forged_packets_of_unknown_ssrcs_allocate_nothing_under_several_keys_or_double
         bench.leg(1, Srtp, Plain, suite);
         for id in 1..keys {
             let keys = vec![key(10 + id, suite)];
-            bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
+            bench.apply(Command::InstallKeys {
+                leg: 1,
+                direction: Direction::Inbound,
+                keys,
+                shared: false,
+                roc: RocOnRekey::Keep,
+                more_follow: false,
+            });
         }
         let forged: Vec<_> = (0..u32::from(PACKETS)).map(|ssrc| vec![rtp(1000 + ssrc, 1)]).collect();
         bench.play(1, &forged[0]);
@@ -247,7 +270,14 @@ fn forged_packets_of_unknown_ssrcs_allocate_no_more_than_a_leg_may_have_tried() 
     let mut bench = Bench::new();
     bench.leg(1, Srtp, Plain, CM);
     let keys = vec![key(11, CM)];
-    bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
+    bench.apply(Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys,
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    });
     let forged =
         |round: u32| -> Vec<_> { (0..u32::from(PACKETS)).map(|ssrc| rtp(1000 * round + ssrc, 1)).collect() };
     let rounds: Vec<_> = (1..20).map(forged).collect();

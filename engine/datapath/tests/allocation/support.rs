@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sluice_datapath::Protection::{self, Srtp};
 use sluice_datapath::{
-    Command, Direction, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RouteOptions,
-    Shared, Tuning,
+    Command, Direction, EarlyMedia, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline,
+    RocOnRekey, RouteOptions, Shared, Tuning,
 };
 use sluice_io::memory::MemoryIo;
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken};
@@ -91,6 +91,7 @@ impl Bench {
             payload_types: None,
             max_streams: 8,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: None,
             stats: Arc::new(LegStats::new()),
@@ -100,7 +101,14 @@ impl Bench {
         {
             if protection == Srtp {
                 let keys = vec![key_with(10 * u64::from(leg) + offset, suite, options)];
-                self.apply(Command::InstallKeys { leg, direction, keys, shared: false });
+                self.apply(Command::InstallKeys {
+                    leg,
+                    direction,
+                    keys,
+                    shared: false,
+                    roc: RocOnRekey::Keep,
+                    more_follow: false,
+                });
             }
         }
     }
