@@ -1,6 +1,7 @@
 //! Every way of a packet through the pipeline, over memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
@@ -196,6 +197,47 @@ fn a_shared_port_and_its_trials_allocate_nothing() {
         bench.play_at(local, peer(502), &then[32..]);
     });
     assert_eq!((allocations.count_total, bench.sent), (0, usize::from(PACKETS)), "{allocations:?}");
+}
+
+/// The key and the stream's routes are allocated with the command, whatever it is that waits.
+#[test]
+fn media_that_waits_for_a_key_allocates_nothing_neither_as_it_comes_nor_as_it_plays_out() {
+    let mut bench = Bench::new();
+    let hold = EarlyMedia::Hold { packets: PACKETS, time: Duration::from_secs(2) };
+    bench.leg(3, Plain, Plain, CM);
+    let mut play_out = |leg: u32, packets: usize| {
+        let socket = bench.socket();
+        bench.apply(Command::AddLeg(Box::new(LegSetup {
+            early_media: hold,
+            ..setup(leg, socket, Srtp, Plain)
+        })));
+        bench.route(leg, leg, 3);
+        let media = protected(&key(leg.into(), CM), leg);
+        let allocations = allocation_counter::measure(|| bench.play(leg, &media[..packets]));
+        assert_eq!(allocations.count_total, 0, "as it comes: {allocations:?}");
+        let keys = vec![key(leg.into(), CM)];
+        let (direction, roc) = (Direction::Inbound, RocOnRekey::Keep);
+        let install = Command::InstallKeys { leg, direction, keys, shared: false, roc, more_follow: false };
+        // What is sent in memory is kept, and allocated.
+        bench.wire.refuse_sends(true);
+        let allocations = allocation_counter::measure(|| bench.apply(install));
+        let early = bench.pipeline.stats().snapshot().early;
+        assert_eq!((early.held, bench.pool.outstanding()), (0, 0));
+        allocations.count_total
+    };
+    let [_, one, all] =
+        [(1, 1), (2, 1), (4, usize::from(PACKETS))].map(|(leg, packets)| play_out(leg, packets));
+    assert_eq!(one, all);
+    let counted = bench.pipeline.stats().snapshot();
+    assert_eq!((counted.early.released, counted.sent), (2 + u64::from(PACKETS), 2 + u64::from(PACKETS)));
+    // More than may wait.
+    let socket = bench.socket();
+    bench.apply(Command::AddLeg(Box::new(LegSetup { early_media: hold, ..setup(5, socket, Srtp, Plain) })));
+    let flood: Vec<_> = (0..u32::from(PACKETS)).map(|ssrc| rtp(ssrc, 1)).collect();
+    let allocations = allocation_counter::measure(|| (0..4).for_each(|_| bench.play(5, &flood)));
+    let evicted = bench.pipeline.stats().snapshot().dropped.get(DropReason::EarlyMediaFull);
+    assert_eq!((allocations.count_total, evicted), (0, 3 * u64::from(PACKETS)), "{allocations:?}");
+    bench.pipeline.clear(&mut bench.pool);
 }
 
 #[test]
