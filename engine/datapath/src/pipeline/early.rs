@@ -133,6 +133,12 @@ impl Pipeline {
         }
     }
 
+    /// Has a leg hear its peer whose keys did not all come, as it was told that they would.
+    pub(super) fn give_up_early(&mut self, slot: u32) {
+        let Some(leg) = self.legs.get_mut(slot).filter(|leg| !leg.inbound_keys.is_empty()) else { return };
+        leg.early.take_if(|line| line.len() == 0);
+    }
+
     /// Drops all that a leg has kept, and keeps no more.
     pub(super) fn end_early(&mut self, slot: u32, reason: DropReason, pool: &mut Pool) {
         while self.evict_early(slot, reason, pool) {}

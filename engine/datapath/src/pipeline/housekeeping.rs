@@ -64,6 +64,7 @@ impl Pipeline {
 
     fn look_after_leg(&mut self, slot: u32, pool: &mut Pool) {
         self.expire_early(slot, pool);
+        self.give_up_early(slot);
         let (now, threshold) = (self.now, self.tuning.burst_threshold);
         let Some(leg) = self.legs.get_mut(slot) else { return };
         let id = leg.id;

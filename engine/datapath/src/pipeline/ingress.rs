@@ -192,7 +192,8 @@ impl Pipeline {
             return Err(DropReason::UnexpectedSource);
         }
         let is_srtp = leg.inbound == Protection::Srtp;
-        if is_srtp && leg.inbound_keys.is_empty() {
+        // With one of several keys there and the rest to follow, nothing goes before what is kept.
+        if is_srtp && (leg.inbound_keys.is_empty() || leg.early.is_some()) {
             return Err(DropReason::NoInboundKey);
         }
         let found = self.stream_ids.get(&(slot, ssrc));

@@ -100,7 +100,6 @@ impl Pipeline {
         // Without keys of SRTP before, plain leaves none behind either.
         leg.awaits_srtp = awaits && signalled == Protection::Srtp && (keyless || before == Protection::Plain);
         let expected = if leg.awaits_srtp { Protection::Plain } else { signalled };
-        let awaits = leg.awaits_srtp;
         if expected != leg.inbound {
             self.switch_inbound(slot, expected, pool);
         }
@@ -113,7 +112,6 @@ impl Pipeline {
         } else if expected == Protection::Srtp && !keeps {
             self.end_early(slot, DropReason::EarlyMediaFull, pool);
         }
-        debug_assert!(!awaits || expected == Protection::Plain);
     }
 
     /// Has the leg expect the other of plain media and SRTP from now on. Streams begin anew, and where those of SRTP

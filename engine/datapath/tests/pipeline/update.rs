@@ -198,7 +198,7 @@ fn a_peer_may_be_let_send_more_streams_or_fewer() {
     harness.add(setup);
     harness.install(1, Direction::Inbound, key(10)).unwrap();
     let streams = |max_streams| LegUpdate { max_streams: Some(max_streams), ..LegUpdate::new(1) };
-    let mut hear = |harness: &mut Harness, ssrc| {
+    let hear = |harness: &mut Harness, ssrc| {
         harness.receive(1, &Peer::of(1, ssrc, 0).protect(&rtp(ssrc, 1)));
         harness.stats().streams
     };
