@@ -212,9 +212,10 @@ impl Pipeline {
 
     fn enter_again(&mut self, waiting: Waiting, slot: u32, pool: &mut Pool) -> Option<Received> {
         let Waiting { mut frame, component, .. } = waiting;
-        let ingress = frame.ingress().map(|ingress| Ingress { received_at: self.now, ..*ingress });
-        // The leg's time is no latency of the worker's.
-        ingress.into_iter().for_each(|ingress| frame.set_ingress(ingress));
+        // The time that it waited is no latency of the worker's.
+        if let Some(ingress) = frame.ingress().copied() {
+            frame.set_ingress(Ingress { received_at: self.now, ..ingress });
+        }
         self.sort(frame, slot, component, true, pool)
     }
 
@@ -245,7 +246,9 @@ fn small(frame: Frame, pool: &mut Pool) -> Result<Frame, Frame> {
     }
     let Some(mut copy) = pool.alloc_small() else { return Err(frame) };
     copy.fill(frame.payload());
-    frame.ingress().into_iter().for_each(|ingress| copy.set_ingress(*ingress));
+    if let Some(ingress) = frame.ingress().copied() {
+        copy.set_ingress(ingress);
+    }
     pool.free(frame);
     Ok(copy)
 }

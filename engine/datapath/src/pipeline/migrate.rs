@@ -310,7 +310,7 @@ impl Pipeline {
         }
         for (place, packed) in early {
             let slot = places.legs.get(&place).copied().unwrap_or(NOWHERE);
-            self.keep_again(slot, packed, pool);
+            self.keep_again(slot, &packed, pool);
         }
         self.publish_sizes();
         answer.give(refused.map_or(Ok(()), Err));
@@ -359,7 +359,7 @@ impl Pipeline {
     }
 
     /// A packet goes on waiting for its leg's key.
-    fn keep_again(&mut self, slot: u32, packed: Packed, pool: &mut Pool) {
+    fn keep_again(&mut self, slot: u32, packed: &Packed, pool: &mut Pool) {
         self.stats.handed_in.add(1);
         let Some(mut frame) = pool.alloc(packed.bytes.len() + MAX_OVERHEAD) else {
             return self.count_drop(slot, DropReason::PoolEmpty);

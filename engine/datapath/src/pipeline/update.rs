@@ -137,8 +137,9 @@ impl Pipeline {
     fn switch_outbound(&mut self, slot: u32, outbound: Protection) {
         let Some(leg) = self.legs.get(slot).filter(|leg| leg.outbound != outbound) else { return };
         for route in leg.routes_in.clone() {
-            let from = self.routes.get(route).map(|route| route.from);
-            from.into_iter().for_each(|from| self.unbind_route(from, route));
+            if let Some(from) = self.routes.get(route).map(|route| route.from) {
+                self.unbind_route(from, route);
+            }
         }
         if let Some(leg) = self.legs.get_mut(slot) {
             (leg.outbound, leg.outbound_key, leg.shares_key) = (outbound, None, false);
