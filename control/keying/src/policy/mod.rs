@@ -289,7 +289,7 @@ impl Policy {
     /// The suites that may be negotiated, the preferred one first: [`Self::suites`], and of them under
     /// [`Self::fips_only`] the approved ones.
     pub fn usable_suites(&self) -> impl Iterator<Item = Suite> + '_ {
-        self.suites.iter().copied().filter(|suite| self.refuses_suite(*suite).is_none())
+        self.suites.iter().copied().filter(|suite| !self.fips_only || fips_approved(*suite))
     }
 
     /// The lowest class of keying that is taken from a side.
