@@ -162,12 +162,11 @@ impl Verifier {
         iat: u64,
         now: u64,
     ) -> Result<Leaf, IdentityError> {
-        let leaf = match presented.certificates {
-            Some(bytes) => Chain::read(bytes)?.trusted(&self.anchors, now)?,
-            None => {
-                let unknown = || IdentityError::UnknownCertificate(header.info.to_owned());
-                self.store.get(header.info).ok_or_else(unknown)?.trusted(&self.anchors, now)?
-            }
+        let leaf = if let Some(bytes) = presented.certificates {
+            Chain::read(bytes)?.trusted(&self.anchors, now)?
+        } else {
+            let unknown = || IdentityError::UnknownCertificate(header.info.to_owned());
+            self.store.get(header.info).ok_or_else(unknown)?.trusted(&self.anchors, now)?
         };
         if leaf.holds_at(iat) { Ok(leaf) } else { Err(CertificateError::NotValidThen.into()) }
     }

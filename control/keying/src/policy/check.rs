@@ -195,7 +195,7 @@ impl PeerPolicy {
 }
 
 impl EarlyMedia {
-    fn check(&self) -> Result<(), PolicyError> {
+    fn check(self) -> Result<(), PolicyError> {
         if !(1..=PACKETS_MAX).contains(&self.packets) {
             return Err(PolicyError::EarlyMediaPackets(self.packets));
         }

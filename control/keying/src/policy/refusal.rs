@@ -147,10 +147,10 @@ impl Policy {
         attested: &Attested,
     ) -> Option<PolicyViolation> {
         let directions = [&agreed.inbound, &agreed.outbound];
-        if directions.contains(&&Protected::Plain) {
-            if let Some(violation) = self.refuses_plain(side) {
-                return Some(violation);
-            }
+        if directions.contains(&&Protected::Plain)
+            && let Some(violation) = self.refuses_plain(side)
+        {
+            return Some(violation);
         }
         let keys = || {
             directions.into_iter().flat_map(|protected| match protected {
