@@ -65,7 +65,7 @@ pub struct Signed {
 
 impl Signer {
     /// Takes a private key (PKCS #8 in PEM), its certificate with those up to a trust anchor, and the URL where others
-    /// find them.
+    /// find them. The text of the key is the caller's to zeroize; what is made of it is when dropped.
     ///
     /// # Errors
     /// What of the three cannot be used, or does not belong together.
