@@ -22,6 +22,47 @@ pub enum Direction {
     Inactive,
 }
 
+impl Direction {
+    /// The direction of who sends, receives, both or neither.
+    pub const fn new(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// Whether the peer sends.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// Whether the peer receives.
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same as the other end sees it.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self::new(self.receives(), self.sends())
+    }
+
+    /// What an answer of this direction comes to, if it says more than the offer allows: who answers an offer to send
+    /// only cannot send (RFC 3264 section 6.1).
+    #[must_use]
+    pub const fn in_answer_to(self, offered: Self) -> Self {
+        Self::new(self.sends() && offered.receives(), self.receives() && offered.sends())
+    }
+
+    /// The same without receiving.
+    #[must_use]
+    pub const fn without_receiving(self) -> Self {
+        Self::new(self.sends(), false)
+    }
+}
+
 /// The gateway's side of a media line: where it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnMedia {

@@ -5,7 +5,38 @@
 //!  caller's offer ──► RemoteOffer::read ──► LocalOffer::compose ──► SDP for the callee
 //!  SDP for the caller ◄── LocalAnswer::compose ◄── RemoteAnswer::read ◄── callee's answer
 //! ```
+//!
+//! Both peers' legs are numbered by *transports*: one for each medium that passes the gateway, or for a BUNDLE group
+//! if that passes. A transport keeps its number for as long as the session lasts, on both sides and whoever offers.
+//! After an exchange each side has a [`Standing`], from which the next one goes on: an offer is read with that of its
+//! peer ([`RemoteOffer::reread`]), and made with that of the other ([`LocalOffer::recompose`]).
 
+mod address;
 mod agreed;
+mod capabilities;
+mod choice;
+mod configuration;
+mod error;
+mod form;
+mod formats;
+mod keys;
+mod local_answer;
+mod local_offer;
+mod origin;
+mod remote_answer;
+mod remote_offer;
+mod rewrite;
+mod slots;
+mod standing;
+mod transports;
+mod twins;
 
 pub use agreed::{Agreed, Direction, NegotiatedKey, OwnMedia, Protected};
+pub use choice::Choice;
+pub use error::{Fault, NegotiationError};
+pub use local_answer::LocalAnswer;
+pub use local_offer::LocalOffer;
+pub use origin::Origin;
+pub use remote_answer::RemoteAnswer;
+pub use remote_offer::{RemoteMedia, RemoteOffer, Treatment};
+pub use standing::Standing;
