@@ -58,12 +58,7 @@ fn tell(gateway: &Gateway, caller: &Caller, action: Action) {
 }
 
 /// An operator's change is audited; what signalling does all day is not.
-fn tell_of_operator<T>(
-    gateway: &Gateway,
-    caller: &Caller,
-    action: Action,
-    result: &Result<T, ApiError>,
-) {
+fn tell_of_operator<T>(gateway: &Gateway, caller: &Caller, action: Action, result: &Result<T, ApiError>) {
     if !caller.has(Role::Signalling) {
         tell(gateway, caller, action.outcome(result));
     }

@@ -46,7 +46,8 @@ impl Listener {
     pub(crate) async fn bind(config: &Tcp, bare: &Transport) -> Result<Self, StartError> {
         let current = generation(config, bare)?;
         let failed = |source| StartError::Tcp { address: config.address, source };
-        let socket = TcpListener::bind(config.address).await.and_then(TcpListener::into_std).map_err(failed)?;
+        let socket =
+            TcpListener::bind(config.address).await.and_then(TcpListener::into_std).map_err(failed)?;
         Ok(Self { config: config.clone(), socket, bare: bare.clone(), current })
     }
 

@@ -42,6 +42,7 @@ fn every_file_is_built_into_the_crate() {
     use prost::Message;
     let built = FileDescriptorSet::decode(sluice_proto::v1::FILE_DESCRIPTOR_SET).unwrap();
     let built: Vec<_> = built.file.iter().map(|file| file.name().to_owned()).collect();
-    let missing: Vec<_> = files().file.into_iter().filter(|file| !built.contains(&file.name().into())).collect();
+    let missing: Vec<_> =
+        files().file.into_iter().filter(|file| !built.contains(&file.name().into())).collect();
     assert!(missing.is_empty(), "build.rs leaves out {:?}", missing[0].name());
 }

@@ -100,14 +100,19 @@ fn names_are_as_buf_wants_them() {
 #[test]
 fn names_that_buf_does_not_want_are_found() {
     use prost_types::{EnumValueDescriptorProto, FieldDescriptorProto};
-    let value = |name: &str| EnumValueDescriptorProto { name: Some(name.into()), number: Some(0), ..Default::default() };
+    let value = |name: &str| EnumValueDescriptorProto {
+        name: Some(name.into()),
+        number: Some(0),
+        ..Default::default()
+    };
     let values = EnumDescriptorProto {
         name: Some("SsrcClash".into()),
         value: vec![value("NONE")],
         ..Default::default()
     };
     let field = FieldDescriptorProto { name: Some("remoteRtcp".into()), ..Default::default() };
-    let message = DescriptorProto { name: Some("leg_config".into()), field: vec![field], ..Default::default() };
+    let message =
+        DescriptorProto { name: Some("leg_config".into()), field: vec![field], ..Default::default() };
     let file = FileDescriptorProto {
         name: Some("sluice/v1/x.proto".into()),
         package: Some("sluice.v2".into()),

@@ -77,10 +77,10 @@ fn chapter(out: &mut String, file: &FileDescriptorProto) {
     for (index, descriptor) in file.message_type.iter().enumerate() {
         assert!(
             descriptor.enum_type.is_empty()
-                && descriptor
-                    .nested_type
-                    .iter()
-                    .all(|nested| nested.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)),
+                && descriptor.nested_type.iter().all(|nested| nested
+                    .options
+                    .as_ref()
+                    .is_some_and(prost_types::MessageOptions::map_entry)),
             "{}: the reference knows no types within types",
             descriptor.name()
         );

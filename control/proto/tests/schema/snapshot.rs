@@ -40,9 +40,8 @@ fn of_message(message: &DescriptorProto, outer: &str, lines: &mut Vec<String>) {
     lines.push(format!("message {name}"));
     for field in &message.field {
         let oneof = field.oneof_index.filter(|_| !field.proto3_optional());
-        let oneof = oneof.map_or_else(String::new, |index| {
-            format!(" of {}", message.oneof_decl[index as usize].name())
-        });
+        let oneof = oneof
+            .map_or_else(String::new, |index| format!(" of {}", message.oneof_decl[index as usize].name()));
         let (number, kind) = (field.number(), type_of(message, field));
         lines.push(format!("field {name}.{} = {number} {kind}{oneof}", field.name()));
     }

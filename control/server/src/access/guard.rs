@@ -72,7 +72,8 @@ impl Rules {
         let (found, link) = if let Some(tls) = extensions.get::<Tls>() {
             let found = tls.get_ref().connection.caller(|| {
                 let certificates = tls.peer_certs();
-                let own = certificates.as_ref().and_then(|chain| chain.first()).ok_or("has no certificate")?;
+                let own =
+                    certificates.as_ref().and_then(|chain| chain.first()).ok_or("has no certificate")?;
                 let certificate = Certificate::parse(own)?;
                 let roles = certificate.roles(&self.certificates);
                 Ok(Caller::certificate(certificate, tls.get_ref().address(), roles))
@@ -84,7 +85,8 @@ impl Rules {
         } else {
             return Err(unknown("it is not known who is calling".to_owned()));
         };
-        let caller = found.clone().map_err(|reason| unknown(format!("the certificate is of no use: {reason}")))?;
+        let caller =
+            found.clone().map_err(|reason| unknown(format!("the certificate is of no use: {reason}")))?;
         Ok((caller, link.as_ref()))
     }
 }
@@ -92,8 +94,7 @@ impl Rules {
 fn missing(caller: &Caller, needed: Roles, path: &str) -> ApiError {
     let method = path.rsplit('/').next().unwrap_or_default();
     let needed = needed.to_string().replace(", ", " or ");
-    let message =
-        format!("{method} needs the role {needed}, and {} has {}", caller.name(), caller.roles());
+    let message = format!("{method} needs the role {needed}, and {} has {}", caller.name(), caller.roles());
     ApiError::denied("ROLE_MISSING", message, "see [api.tcp.roles] and api.socket_roles in the configuration")
 }
 

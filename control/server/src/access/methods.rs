@@ -93,7 +93,8 @@ mod tests {
     fn every_entry_is_of_a_method_or_service_that_exists() {
         let methods = methods();
         // Services are named before they have methods.
-        let services = [sluice_proto::v1::FILE_DESCRIPTOR_SET].map(|set| FileDescriptorSet::decode(set).unwrap());
+        let services =
+            [sluice_proto::v1::FILE_DESCRIPTOR_SET].map(|set| FileDescriptorSet::decode(set).unwrap());
         let has_service = |name: &str| {
             services.iter().flat_map(|set| &set.file).any(|file| {
                 file.service.iter().any(|service| name == format!("{}.{}/", file.package(), service.name()))
@@ -118,7 +119,8 @@ mod tests {
         assert_eq!(needs("/sluice.v1.Sluice/InstallKeys"), "signalling");
         assert_eq!(needs("/sluice.v1.Sluice/MoveSession"), "operator");
         assert_eq!(roles("/sluice.v1.Sluice/GetInfo"), Some(Roles::ALL));
-        let unknown = ["/sluice.v1.Sluice/Nothing", "/sluice.v1.Recording/", "/", "", "sluice.v1.Sluice/GetInfo"];
+        let unknown =
+            ["/sluice.v1.Sluice/Nothing", "/sluice.v1.Recording/", "/", "", "sluice.v1.Sluice/GetInfo"];
         assert!(unknown.iter().all(|path| roles(path).is_none()));
     }
 }

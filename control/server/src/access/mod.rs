@@ -16,4 +16,5 @@ mod role;
 pub(crate) use caller::Caller;
 pub(crate) use guard::{Guard, Rules};
 pub(crate) use link::{Connection, Link};
-pub use role::{Role, Roles};
+pub use role::Role;
+pub(crate) use role::Roles;

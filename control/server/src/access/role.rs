@@ -39,16 +39,16 @@ impl Role {
 
 /// A set of roles.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Roles(u8);
+pub(crate) struct Roles(u8);
 
 impl Roles {
     /// No role.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
     /// Every role.
-    pub const ALL: Self = Self::of(&Role::ALL);
+    pub(crate) const ALL: Self = Self::of(&Role::ALL);
 
     /// The roles of a list.
-    pub const fn of(roles: &[Role]) -> Self {
+    pub(crate) const fn of(roles: &[Role]) -> Self {
         let (mut bits, mut index) = (0, 0);
         while index < roles.len() {
             bits |= roles[index].bit();
@@ -58,22 +58,22 @@ impl Roles {
     }
 
     /// Adds a role.
-    pub fn add(&mut self, role: Role) {
+    pub(crate) fn add(&mut self, role: Role) {
         self.0 |= role.bit();
     }
 
     /// Whether a role is among them.
-    pub const fn has(self, role: Role) -> bool {
+    pub(crate) const fn has(self, role: Role) -> bool {
         self.0 & role.bit() != 0
     }
 
     /// Whether any of others is among them.
-    pub const fn has_any(self, others: Self) -> bool {
+    pub(crate) const fn has_any(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
 
     /// Those that are in the set, in the order of [`Role::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Role> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.has(*role))
     }
 }

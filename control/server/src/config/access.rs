@@ -1,7 +1,7 @@
 //! Roles of clients, and the audit log.
 
-use serde::de::{self, Deserializer};
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 use super::{AbsolutePath, Role};
 

@@ -88,7 +88,10 @@ async fn a_certificate_that_no_rule_names_gets_nothing() {
         assert_eq!(denied.code(), Code::PermissionDenied, "{method}: {denied:?}");
     }
     let denied = call(&stranger, "sluice.v1.Sluice/MoveSession").await.unwrap_err();
-    assert!(denied.message().contains("role operator") && denied.message().contains("stranger"), "{denied:?}");
+    assert!(
+        denied.message().contains("role operator") && denied.message().contains("stranger"),
+        "{denied:?}"
+    );
     served.daemon.stop().await;
 }
 

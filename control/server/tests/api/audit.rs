@@ -42,9 +42,7 @@ async fn keys_are_audited_by_name_and_never_by_what_they_are() {
     assert_eq!(lines[0]["method"], "sluice.v1.Sluice/InstallKeys");
     assert_eq!(lines[0]["who"]["uid"], rustix::process::getuid().as_raw());
     assert_eq!(lines[0]["who"]["pid"], std::process::id());
-    let key = |session, leg, key, direction, outcome| {
-        serde_json::json!({"session": session, "leg": leg, "key": key, "direction": direction, "outcome": outcome})
-    };
+    let key = |session, leg, key, direction, outcome| serde_json::json!({"session": session, "leg": leg, "key": key, "direction": direction, "outcome": outcome});
     let expected = [key("s", "a", "k", "inbound", "done"), key("s", "nobody", "k", "outbound", "failed")];
     assert_eq!(lines[0]["keys"], serde_json::json!(expected));
     assert_eq!(lines[1]["keys"][0]["key"], "next");

@@ -1,4 +1,5 @@
 //! An authority of the tests' own, a daemon that goes by it, and clients with its certificates.
+#![allow(unreachable_pub, reason = "a module of a test, not of a library")]
 
 use std::path::{Path, PathBuf};
 

@@ -88,7 +88,9 @@ async fn every_change_can_be_repeated() {
     };
     let (first, second) = twice!(daemon, retire_keys, v1::RetireKeysRequest { keys: vec![key] });
     assert!(all_are_keys(&first.results));
-    let Some(v1::key_result::Result::Failure(failure)) = &second.results[0].result else { panic!("{second:?}") };
+    let Some(v1::key_result::Result::Failure(failure)) = &second.results[0].result else {
+        panic!("{second:?}")
+    };
     assert_eq!(failure.reason, "NOT_FOUND");
     let delete = v1::DeleteRouteRequest { session: session.clone(), route: "ab".into() };
     let (first, second) = twice!(daemon, delete_route, delete);
