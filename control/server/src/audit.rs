@@ -154,7 +154,6 @@ impl Action {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_empty(text: &&'static str) -> bool {
     text.is_empty()
 }
@@ -180,6 +179,7 @@ impl Audit {
 
     /// Writes a line. A call that lets media or keys out must be refused if it cannot be written, and so has to
     /// write it before.
+    #[expect(clippy::needless_pass_by_value, reason = "an action is told once")]
     pub(crate) fn record(&self, who: &Caller, action: Action) -> Result<(), ApiError> {
         // A clock before 1970 or after 9999 has no such form.
         let time = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();

@@ -69,7 +69,9 @@ fn check_message(message: &DescriptorProto, wrong: &mut Vec<String>) {
 
 fn check(file: &FileDescriptorProto, wrong: &mut Vec<String>) {
     let folder = file.name().rsplit_once('/').map_or("", |(folder, _)| folder);
-    if file.package().replace('.', "/") != folder || !file.package().ends_with(".v1") {
+    if file.package().replace('.', "/") != folder
+        || file.package().rsplit_once('.').is_none_or(|(_, version)| version != "v1")
+    {
         wrong.push(format!("PACKAGE_DIRECTORY_MATCH: {} is of package {}", file.name(), file.package()));
     }
     let stem = file.name().rsplit('/').next().and_then(|name| name.strip_suffix(".proto"));

@@ -7,7 +7,9 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Me
 pub(crate) fn type_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> String {
     let short = field.type_name().rsplit('.').next().unwrap_or_default();
     let entry = message.nested_type.iter().find(|nested| nested.name() == short);
-    if let Some(entry) = entry.filter(|nested| nested.options.as_ref().is_some_and(|o| o.map_entry())) {
+    if let Some(entry) =
+        entry.filter(|nested| nested.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry))
+    {
         let [key, value] = [0, 1].map(|index| type_of(entry, &entry.field[index]));
         return format!("map<{key}, {value}>");
     }

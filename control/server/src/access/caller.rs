@@ -99,9 +99,7 @@ impl Serialize for Caller {
         match &self.0.who {
             Who::Certificate { certificate, address } => {
                 map.serialize_entry("certificate", &certificate.subject)?;
-                let fingerprint: String =
-                    certificate.fingerprint.iter().map(|octet| format!("{octet:02x}")).collect();
-                map.serialize_entry("sha256", &fingerprint)?;
+                map.serialize_entry("sha256", &hex::encode(certificate.fingerprint))?;
                 if let Some(address) = address {
                     map.serialize_entry("address", &address.to_string())?;
                 }
