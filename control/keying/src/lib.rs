@@ -1,6 +1,7 @@
 //! Keying that signalling carries, as machines without sockets, clocks or threads: text and messages in, text, keys and
 //! verdicts out.
 //!
+//! - [`identity`]: signatures that bind media keys to who calls (RFC 8224, 8225).
 //! - [`sdp`]: session descriptions, line by line (RFC 8866).
 //! - [`sdes`]: keys in crypto lines (RFC 4568).
 //! - [`keymgmt`]: key management messages in a description (RFC 4567).
@@ -9,6 +10,7 @@
 //! - [`robustness`]: which attacker a leg's keying resists (RFC 5479 section 3).
 #![forbid(unsafe_code)]
 
+pub mod identity;
 pub mod keymgmt;
 pub mod negotiation;
 pub mod policy;

@@ -174,7 +174,10 @@ impl From<CommandError> for ApiError {
             CommandError::UnknownLeg(_) | CommandError::UnknownRoute(_) | CommandError::UnknownKey { .. } => {
                 Self::new(Code::NotFound, "NOT_FOUND", message, "it ended meanwhile; list what there is")
             }
-            CommandError::InvalidLeg { field, .. } => Self::invalid(field, message, "correct the field"),
+            CommandError::InvalidLeg { field, .. } => {
+                let field = if field == "window" { "replay_window" } else { field };
+                Self::invalid(field, message, "correct the field")
+            }
             CommandError::InvalidRoute { field, .. } => {
                 // The engine's names of what the API calls maps.
                 let field = match field {

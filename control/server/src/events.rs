@@ -59,6 +59,11 @@ fn handle(gateway: &Gateway, event: Event) {
             let rtcp = component == Component::Rtcp;
             (Some(leg), Kind::RemoteChanged(v1::RemoteChanged { rtcp, from, to: to.to_string() }))
         }
+        Event::EarlyMediaReleased { leg, packets, waited, .. } => {
+            let waited_milliseconds = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            let released = v1::EarlyMediaReleased { packets, waited_milliseconds };
+            (Some(leg), Kind::EarlyMediaReleased(released))
+        }
         Event::Unreachable { leg, component, remote, why, by, count, .. } => {
             let unreachable = v1::Unreachable {
                 rtcp: component == Component::Rtcp,

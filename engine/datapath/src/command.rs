@@ -1,12 +1,12 @@
 //! What control can tell a worker, and why it may be refused.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use sluice_io::{Component, NextHop, Ring, ring_address};
-use sluice_srtp::{KeyId, Position, ReplayWindow, SessionKeys};
+use sluice_io::{Component, NextHop, Ring};
+use sluice_srtp::{KeyId, Position, RocOnRekey, SessionKeys};
 
-use crate::{LegStats, PortId, PortSetup, RouteOptions, Sharing};
+use crate::{LegSetup, LegUpdate, PortId, PortSetup, RouteOptions};
 
 /// Names a leg; chosen by control, unique in the process.
 pub type LegId = u32;
@@ -39,7 +39,7 @@ pub enum Command {
         /// The other worker.
         to: usize,
     },
-    /// Changes what signalling says of a leg.
+    /// Changes what signalling says of a leg. A direction that becomes plain loses its keys.
     UpdateLeg(LegUpdate),
     /// Sets the layer-2 next hop towards the peer; the engine's resolver does this by itself.
     SetNextHop {
@@ -77,6 +77,12 @@ pub enum Command {
         /// Outbound: other legs of the worker may have the same keys, and what one source sends to all of them
         /// is protected once and sent to each (RFC 5479 App. B). Of no account inbound.
         shared: bool,
+        /// How the rollover counters of streams go on under the keys. Outbound, [`RocOnRekey::TryBoth`] keeps it, as does
+        /// [`RocOnRekey::Reset`] for an SSRC that was sent under the key before.
+        roc: RocOnRekey,
+        /// More keys for the same leg and direction follow at once: early media that is held waits for the last of them,
+        /// since any may be the one that it is under.
+        more_follow: bool,
     },
     /// Ends the use of a key.
     RetireKey {
@@ -160,139 +166,6 @@ pub enum Direction {
     /// To the peer.
     Outbound,
 }
-
-/// What protects one direction of a leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protection {
-    /// Nothing: RTP and RTCP (RFC 3550).
-    Plain,
-    /// SRTP and SRTCP (RFC 3711), once keys are installed; nothing passes before.
-    Srtp,
-}
-
-/// Which sources a leg hears, and whether its remote address may be learnt from what arrives (symmetric RTP,
-/// RFC 4961). Nothing is ever learnt from a packet that is not authentic, so that nobody without the key can take a
-/// leg; a plain leg has nothing but probation (RFC 3550 A.1), and only until signalling tells an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Latching {
-    /// The address is the signalled one. Authenticated media is heard from anywhere, as of a peer that sends from
-    /// another address than it receives on; plain media from the signalled address.
-    Never,
-    /// The address is the signalled one, and the only one that is heard. Before signalling gives one,
-    /// authenticated media is heard from anywhere, plain media from nowhere.
-    SignalledOnly,
-    /// The address is that of the first authenticated packet that comes from elsewhere after signalling spoke
-    /// last, and stays. On a plain leg it is that of the first source that passes probation, as long as signalling
-    /// gave none.
-    FirstAuthenticated,
-    /// As before, but the address follows the newest authenticated packet, as of a peer behind a NAT that forgets.
-    NewestAuthenticated,
-}
-
-impl Latching {
-    pub(crate) const fn learns(self) -> bool {
-        matches!(self, Self::FirstAuthenticated | Self::NewestAuthenticated)
-    }
-}
-
-/// A leg to be.
-#[derive(Debug)]
-pub struct LegSetup {
-    /// The leg's name.
-    pub leg: LegId,
-    /// The local transport address of RTP: a specific address, not the wildcard. RTCP without rtcp-mux
-    /// is received on the address that its socket is bound to.
-    pub local: SocketAddr,
-    /// The kernel socket bound to `local`, non-blocking; of a leg on a shared port, that port's. `None`: the leg's peer
-    /// is a local application, see [`Self::for_application`].
-    pub rtp: Option<Arc<UdpSocket>>,
-    /// The kernel socket of RTCP; `None`: rtcp-mux (RFC 5761).
-    pub rtcp: Option<Arc<UdpSocket>>,
-    /// The peer's address of RTP, where signalling told it.
-    pub remote: Option<SocketAddr>,
-    /// The peer's address of RTCP without rtcp-mux; `None`: `remote`'s port plus one.
-    pub rtcp_remote: Option<SocketAddr>,
-    /// Whether the peer's address may be learnt.
-    pub latching: Latching,
-    /// What protects media from the peer.
-    pub inbound: Protection,
-    /// What protects media to the peer.
-    pub outbound: Protection,
-    /// The replay window of what is received.
-    pub window: ReplayWindow,
-    /// The payload types that signalling agreed on.
-    pub payload_types: PayloadTypes,
-    /// How many SSRCs the peer may send at once.
-    pub max_streams: u16,
-    /// How many rollover counters after the initial one a stream's first packet may try.
-    pub roc_trials: u8,
-    /// DSCP code point (0–63) of what is sent.
-    pub dscp: u8,
-    /// On which port, of a leg that shares one.
-    pub sharing: Option<Sharing>,
-    /// Where the leg's statistics go.
-    pub stats: Arc<LegStats>,
-}
-
-impl LegSetup {
-    /// How many SSRCs a peer may send at once, unless control says otherwise.
-    pub const DEFAULT_MAX_STREAMS: u16 = 32;
-
-    /// A leg whose peer is a local application: plain RTP and RTCP through a ring in shared memory, which
-    /// [`Command::AttachRing`] gives it.
-    pub fn for_application(leg: LegId, stats: Arc<LegStats>) -> Self {
-        Self {
-            leg,
-            local: ring_address(leg),
-            rtp: None,
-            rtcp: None,
-            remote: None,
-            rtcp_remote: None,
-            latching: Latching::Never,
-            inbound: Protection::Plain,
-            outbound: Protection::Plain,
-            window: ReplayWindow::default(),
-            payload_types: None,
-            max_streams: Self::DEFAULT_MAX_STREAMS,
-            roc_trials: 0,
-            dscp: 0,
-            sharing: None,
-            stats,
-        }
-    }
-}
-
-/// A change of a leg; what is `None` stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LegUpdate {
-    /// Which leg.
-    pub leg: LegId,
-    /// The peer's addresses as signalled; what was learnt by latching is forgotten.
-    pub remote: Option<Signalled>,
-    /// The payload types that the leg accepts.
-    pub payload_types: Option<PayloadTypes>,
-    /// DSCP code point (0–63) of what is sent.
-    pub dscp: Option<u8>,
-}
-
-impl LegUpdate {
-    /// A change of nothing, to be filled in.
-    pub const fn new(leg: LegId) -> Self {
-        Self { leg, remote: None, payload_types: None, dscp: None }
-    }
-}
-
-/// A peer's addresses as signalling told them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signalled {
-    /// Where RTP goes (and RTCP, with rtcp-mux).
-    pub rtp: SocketAddr,
-    /// Where RTCP goes without rtcp-mux; `None`: the RTP port plus one (RFC 3550 §11).
-    pub rtcp: Option<SocketAddr>,
-}
-
-/// Which payload types a leg accepts: bit `n % 64` of word `n / 64`; `None`: any.
-pub type PayloadTypes = Option<[u64; 2]>;
 
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -101,6 +101,10 @@ pub struct Limits {
     /// Contexts for sending that are kept after their use, so that their indices go on if they come
     /// back; of all workers together. Beyond it, a key that comes back is refused.
     pub parked_contexts: usize,
+    /// Packets that are kept until the first keys of their legs come, of all legs together
+    /// ([`crate::EarlyMedia::Hold`]); never more than a quarter of the worker's small chunks, so that media on its way
+    /// has the rest.
+    pub early_packets: usize,
 }
 
 impl Default for Limits {
@@ -115,6 +119,7 @@ impl Default for Limits {
             events: 8_192,
             handoff: 256,
             parked_contexts: 65_536,
+            early_packets: 1_024,
         }
     }
 }

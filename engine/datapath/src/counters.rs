@@ -121,6 +121,40 @@ impl VolumeCounter {
     }
 }
 
+/// Media that came before its leg's first inbound key.
+#[derive(Debug, Default)]
+pub(crate) struct EarlyCounters {
+    pub(crate) held: Counter,
+    pub(crate) total: Counter,
+    pub(crate) released: Counter,
+    pub(crate) evicted: Counter,
+}
+
+impl EarlyCounters {
+    fn snapshot(&self) -> EarlyCount {
+        EarlyCount {
+            held: self.held.get(),
+            total: self.total.get(),
+            released: self.released.get(),
+            evicted: self.evicted.get(),
+        }
+    }
+}
+
+/// Media that came before its leg's first inbound key and was kept for that ([`crate::EarlyMedia::Hold`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EarlyCount {
+    /// Packets kept now.
+    pub held: u64,
+    /// Packets kept so far.
+    pub total: u64,
+    /// Packets played out.
+    pub released: u64,
+    /// Packets dropped before that, of [`DropReason::EarlyMediaFull`], [`DropReason::EarlyMediaExpired`] or
+    /// [`DropReason::LegRemoved`].
+    pub evicted: u64,
+}
+
 /// Statistics of one leg. Control makes one, gives it to the engine in [`crate::LegSetup`] and reads it
 /// whenever it likes; it outlives the leg.
 #[derive(Debug, Default)]
@@ -141,6 +175,7 @@ pub(crate) struct LegCounters {
     pub(crate) path: Counter,
     pub(crate) clashes: Counter,
     pub(crate) unreachable: Counter,
+    pub(crate) early: EarlyCounters,
     pub(crate) dropped: DropCounters,
 }
 
@@ -166,6 +201,7 @@ impl LegStats {
             path: path_of(counters.path.get()),
             clashes: counters.clashes.get(),
             unreachable: counters.unreachable.get(),
+            early: counters.early.snapshot(),
             dropped: counters.dropped.snapshot(),
         }
     }
@@ -207,6 +243,8 @@ pub struct LegSnapshot {
     pub clashes: u64,
     /// ICMP errors that told of datagrams to the peer: it, or a host on the way, did not take them.
     pub unreachable: u64,
+    /// Media that came before the first inbound key and was kept.
+    pub early: EarlyCount,
     /// What was dropped, received for this leg or about to be sent from it.
     pub dropped: Drops,
 }
@@ -234,6 +272,7 @@ pub struct WorkerCounters {
     pub(crate) negotiation: Counter,
     pub(crate) sent: Counter,
     pub(crate) held: Counter,
+    pub(crate) early: EarlyCounters,
     pub(crate) dropped: DropCounters,
     pub(crate) events_lost: Counter,
     pub(crate) clashes: Counter,
@@ -285,6 +324,7 @@ impl WorkerStats {
             negotiation: counters.negotiation.get(),
             sent: counters.sent.get(),
             held: counters.held.get(),
+            early: counters.early.snapshot(),
             dropped: counters.dropped.snapshot(),
             events_lost: counters.events_lost.get(),
             clashes: counters.clashes.get(),
@@ -345,7 +385,7 @@ impl PublishedIo {
 }
 
 /// [`WorkerStats`] as they were at one moment. Between two rounds of the worker,
-/// `received + injected + copied + handed_in = sent + dropped + negotiation + handed_out + held`.
+/// `received + injected + copied + handed_in = sent + dropped + negotiation + handed_out + held + early.held`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSnapshot {
     /// Datagrams that packet I/O delivered.
@@ -364,6 +404,9 @@ pub struct WorkerSnapshot {
     pub sent: u64,
     /// Datagrams held for probation now.
     pub held: u64,
+    /// Media that came before the first inbound key of its leg and was kept; what other workers handed over counts here
+    /// as well.
+    pub early: EarlyCount,
     /// Datagrams and copies dropped.
     pub dropped: Drops,
     /// Events for which the queue to control had no room.
@@ -394,7 +437,8 @@ impl WorkerSnapshot {
     /// Datagrams unaccounted for: not zero is a fault of the engine (unless a round is under way).
     pub fn unaccounted(&self) -> i64 {
         let came = self.received + self.injected + self.copied + self.handed_in;
-        let went = self.sent + self.dropped.total() + self.negotiation + self.handed_out + self.held;
+        let kept = self.held + self.early.held;
+        let went = self.sent + self.dropped.total() + self.negotiation + self.handed_out + kept;
         came.wrapping_sub(went) as i64
     }
 }

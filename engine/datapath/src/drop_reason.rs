@@ -63,6 +63,11 @@ reasons! {
     UnexpectedSource = "unexpected_source",
     /// The leg expects SRTP, but has no inbound key yet.
     NoInboundKey = "no_inbound_key",
+    /// Kept until the leg's inbound key comes, and pushed out: by newer packets, or since such are kept no more. Or
+    /// there was no room to keep it.
+    EarlyMediaFull = "early_media_full",
+    /// Kept until the leg's inbound key comes, for as long as may be.
+    EarlyMediaExpired = "early_media_expired",
     /// A new SSRC beyond the number of streams that the leg may have.
     StreamLimit = "stream_limit",
     /// A new SSRC, but the worker's table of streams is full.
@@ -117,7 +122,7 @@ reasons! {
     HandoffFull = "handoff_full",
     /// Too large to be handed to the worker that owns the leg.
     HandoffTooLarge = "handoff_too_large",
-    /// Held for probation while its leg was removed.
+    /// Held for probation, or until a key comes, while its leg was removed.
     LegRemoved = "leg_removed",
 }
 

@@ -127,6 +127,18 @@ pub enum Event {
         /// When.
         at: u64,
     },
+    /// What was kept for a leg's first inbound key played out, under the key or as plain RTP; what did not authenticate
+    /// was dropped.
+    EarlyMediaReleased {
+        /// Which leg.
+        leg: LegId,
+        /// How many packets.
+        packets: u64,
+        /// How long the oldest of them was kept.
+        waited: Duration,
+        /// When.
+        at: u64,
+    },
     /// ICMP says that datagrams do not reach a leg's peer. Anybody may forge that: media goes on. At most one event
     /// per second and leg.
     Unreachable {

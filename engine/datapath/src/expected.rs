@@ -20,6 +20,10 @@ pub(crate) struct Expected(HashMap<u32, Awaited>);
 pub(crate) struct Awaited {
     pub(crate) position: Position,
     pub(crate) initial_roc: Option<u32>,
+    /// The first of the leg's keys that may be in a context which carries on from here.
+    pub(crate) from: u32,
+    /// The first of the leg's keys that came after it stood there.
+    pub(crate) until: u32,
     /// When it was aged out; `None` of what control told, which is never forgotten for want of room.
     pub(crate) aged_out: Option<u64>,
 }
@@ -37,23 +41,28 @@ impl Expected {
         self.0.iter().map(|(ssrc, awaited)| (*ssrc, awaited))
     }
 
-    /// Takes over what control tells. Of two positions the further one counts.
-    pub(crate) fn import(&mut self, told: &StreamPosition) {
+    /// Takes over what control tells, of the leg's keys from `from` to before `until`. Of two positions the further one
+    /// counts.
+    pub(crate) fn import(&mut self, told: &StreamPosition, [from, until]: [u32; 2]) {
         let awaited = self.0.entry(told.ssrc).or_insert(Awaited {
             position: Position::default(),
             initial_roc: None,
+            from,
+            until,
             aged_out: None,
         });
+        (awaited.from, awaited.until) = (awaited.from.max(from), until);
         awaited.position = further(awaited.position, told.position);
         awaited.initial_roc = told.initial_roc.or(awaited.initial_roc);
         awaited.aged_out = None;
     }
 
     /// Remembers a context that goes, if it ever accepted anything.
-    pub(crate) fn remember(&mut self, context: &Inbound, now: u64) {
+    pub(crate) fn remember(&mut self, context: &Inbound, [from, until]: [u32; 2], now: u64) {
         let (position, initial_roc) = (context.position(), initial_roc(context));
         if position != Position::default() || initial_roc.is_some() {
-            self.0.insert(context.ssrc(), Awaited { position, initial_roc, aged_out: Some(now) });
+            let awaited = Awaited { position, initial_roc, from, until, aged_out: Some(now) };
+            self.0.insert(context.ssrc(), awaited);
         }
     }
 

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use sluice_classifier::Policy;
 use sluice_io::{Component, NextHop, SocketToken, application_address};
-use sluice_srtp::{Inbound, KeyId, ReplayWindow, SessionKeys};
+use sluice_srtp::{Inbound, KeyId, ReplayWindow, RocOnRekey, SessionKeys};
 
 use crate::config::Tuning;
 use crate::counters::{LegCounters, LegStats};
+use crate::early::Line;
 use crate::expected::{Expected, PER_STREAM};
 use crate::port::Port;
 use crate::rate::{Bucket, Burst, Notices, PathTracker};
-use crate::{Direction, DropReason, Latching, LegId, LegSetup, PayloadTypes, Protection, Sharing, Signalled};
+use crate::{
+    Direction, DropReason, EarlyMedia, Latching, LegId, LegSetup, PayloadTypes, Protection, Sharing,
+    Signalled,
+};
 
 /// One transport component of a leg: a local port and the peer's.
 #[derive(Debug)]
@@ -65,9 +69,18 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// An inbound key of a leg.
+pub(crate) struct LegKey {
+    pub(crate) keys: Arc<SessionKeys>,
+    pub(crate) roc: RocOnRekey,
+    /// How many the leg had before.
+    pub(crate) serial: u32,
+}
+
 /// A leg of this worker. What the packet path reads stands first.
 pub(crate) struct Leg {
     pub(crate) id: LegId,
+    /// What is expected of packets from the peer now.
     pub(crate) inbound: Protection,
     pub(crate) outbound: Protection,
     pub(crate) latching: Latching,
@@ -96,10 +109,20 @@ pub(crate) struct Leg {
     pub(crate) routes_out: Vec<u32>,
     pub(crate) routes_in: Vec<u32>,
     /// Oldest first.
-    pub(crate) inbound_keys: Vec<Arc<SessionKeys>>,
+    pub(crate) inbound_keys: Vec<LegKey>,
+    /// How many inbound keys it had.
+    pub(crate) keys_so_far: u32,
+    pub(crate) early_media: EarlyMedia,
+    /// While it has no key and keeps what comes.
+    pub(crate) early: Option<Line>,
+    /// Plain is `inbound` only until a key comes: signalling said SRTP.
+    pub(crate) awaits_srtp: bool,
     /// A context of these keys that nothing authenticated in, for the next unknown SSRC: with several keys, and in double
     /// suites, a context has memory of its own, which forgeries must not have allocated one by one.
     pub(crate) spare: Option<Inbound>,
+    payload_types: PayloadTypes,
+    /// Whether RTCP goes by the ports of RTP although the leg has a socket of its own for it.
+    pub(crate) muxed: bool,
     pub(crate) outbound_key: Option<Arc<SessionKeys>>,
     /// Whether other legs may send under that key as well.
     pub(crate) shares_key: bool,
@@ -131,14 +154,16 @@ pub(crate) struct Leg {
 
 impl Leg {
     pub(crate) fn new(setup: &LegSetup, rtcp_local: Option<SocketAddr>, tuning: &Tuning) -> Self {
-        let policy = policy(setup.inbound, setup.payload_types);
+        let awaits_srtp = setup.inbound == Protection::Srtp && setup.early_media == EarlyMedia::Plain;
+        let inbound = if awaits_srtp { Protection::Plain } else { setup.inbound };
+        let policy = policy(inbound, setup.payload_types);
         let rtcp = rtcp_local.map(|local| {
             let remote = setup.rtcp_remote.or_else(|| setup.remote.and_then(next_port));
             Transport::new(local, policy.rtcp_only(), remote.map(canonical))
         });
         Self {
             id: setup.leg,
-            inbound: setup.inbound,
+            inbound,
             outbound: setup.outbound,
             latching: setup.latching,
             dscp: setup.dscp,
@@ -158,7 +183,13 @@ impl Leg {
             routes_out: Vec::new(),
             routes_in: Vec::new(),
             inbound_keys: Vec::new(),
+            keys_so_far: 0,
+            early_media: setup.early_media,
+            early: Some(setup.early_media).filter(|_| setup.inbound == Protection::Srtp).and_then(line),
+            awaits_srtp,
             spare: None,
+            payload_types: setup.payload_types,
+            muxed: false,
             outbound_key: None,
             shares_key: false,
             superseded: Vec::new(),
@@ -224,7 +255,7 @@ impl Leg {
     /// Where RTCP is sent from and to.
     #[inline]
     pub(crate) fn rtcp_component(&self) -> Component {
-        if self.rtcp.is_some() { Component::Rtcp } else { Component::Rtp }
+        if self.rtcp.is_some() && !self.muxed { Component::Rtcp } else { Component::Rtp }
     }
 
     /// Where a component's packets go. RTCP whose address nobody told goes to the port after that of RTP
@@ -280,11 +311,60 @@ impl Leg {
     }
 
     pub(crate) fn set_payload_types(&mut self, payload_types: PayloadTypes) {
+        self.payload_types = payload_types;
         let policy = policy(self.inbound, payload_types);
         self.rtp.policy = policy;
         if let Some(rtcp) = &mut self.rtcp {
             rtcp.policy = policy.rtcp_only();
         }
+    }
+
+    /// What is expected of packets from the peer from now on.
+    pub(crate) fn set_inbound(&mut self, inbound: Protection) {
+        self.inbound = inbound;
+        self.set_payload_types(self.payload_types);
+        if inbound == Protection::Plain {
+            self.inbound_keys.clear();
+            (self.spare, self.expiring_below) = (None, (0, 0));
+            return;
+        }
+        // Plain media was no proof that the peer is there.
+        for transport in [Some(&mut self.rtp), self.rtcp.as_mut()].into_iter().flatten() {
+            if !transport.signalled {
+                (transport.remote, transport.next_hop, transport.unresolved) = (None, None, false);
+            }
+        }
+    }
+
+    /// What protects media from the peer, as signalling says.
+    pub(crate) fn signalled_inbound(&self) -> Protection {
+        if self.awaits_srtp { Protection::Srtp } else { self.inbound }
+    }
+
+    /// Begins to keep what comes before the first key, if that is what is to become of it.
+    pub(crate) fn begin_early(&mut self) {
+        self.early = self.early.take().or(line(self.early_media));
+        if let (Some(early), Some(wanted)) = (&mut self.early, line(self.early_media)) {
+            (early.most, early.longest) = (wanted.most, wanted.longest);
+        }
+    }
+
+    /// The newest inbound key.
+    pub(crate) fn newest_inbound(&self) -> Option<&Arc<SessionKeys>> {
+        self.inbound_keys.last().map(|key| &key.keys)
+    }
+
+    /// A context goes. From which key on the leg may carry on with where it stood, or those before would accept a
+    /// packet twice.
+    pub(crate) fn carries_on_from(&self, context: &Inbound) -> u32 {
+        let Some(oldest) = context.oldest_that_may_carry_on() else { return 0 };
+        let key = self.inbound_keys.iter().find(|key| key.keys.id() == oldest);
+        key.map_or(self.keys_so_far, |key| key.serial)
+    }
+
+    /// Whether a context of this SSRC is made of all keys alike, and does for any other.
+    pub(crate) fn makes_spare(&self, ssrc: u32) -> bool {
+        self.expected.get(ssrc).is_none() || self.inbound_keys.iter().all(|key| key.roc == RocOnRekey::Keep)
     }
 
     #[inline]
@@ -305,6 +385,13 @@ impl Leg {
     /// Whether this is the first time that the key is found to have expired.
     pub(crate) fn first_expired(&mut self, direction: Direction, key: KeyId) -> bool {
         self.expired[direction as usize].replace(key) != Some(key)
+    }
+}
+
+fn line(early_media: EarlyMedia) -> Option<Line> {
+    match early_media {
+        EarlyMedia::Hold { packets, time } => Some(Line::new(packets, time.as_nanos() as u64)),
+        EarlyMedia::Drop | EarlyMedia::Plain => None,
     }
 }
 

@@ -21,6 +21,7 @@ mod config;
 mod counters;
 mod crossing;
 mod drop_reason;
+mod early;
 mod engine;
 mod event;
 mod expected;
@@ -30,6 +31,7 @@ mod inbox;
 mod latency;
 mod launch;
 mod leg;
+mod leg_setup;
 mod memory;
 mod overload;
 mod pipeline;
@@ -48,16 +50,14 @@ mod ticket;
 mod watch;
 mod worker;
 
-pub use command::{
-    Command, CommandError, Direction, Latching, LegId, LegSetup, LegUpdate, PayloadTypes, Protection,
-    QueueFull, RouteId, Signalled, StreamPosition,
-};
+pub use command::{Command, CommandError, Direction, LegId, QueueFull, RouteId, StreamPosition};
 pub use config::{EngineConfig, InterfaceConfig, Limits, Mode, Tuning, WorkerCount};
-pub use counters::{Drops, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};
+pub use counters::{Drops, EarlyCount, LegSnapshot, LegStats, Volume, WorkerSnapshot, WorkerStats};
 pub use drop_reason::DropReason;
 pub use engine::{Engine, EngineError};
 pub use event::{Event, EventReceiver};
 pub use latency::{Histogram, Latency};
+pub use leg_setup::{EarlyMedia, Latching, LegSetup, LegUpdate, PayloadTypes, Protection, Signalled};
 pub use memory::{Each, Place, WorkerMemory};
 pub use pipeline::{Origin, Pipeline, Shared, Steering, Transmit};
 pub use port::{MAX_NUMBER, PortId, PortSetup, Sharing};
@@ -67,3 +67,4 @@ pub use ticket::Ticket;
 
 pub use sluice_io::af_xdp::XskMode;
 pub use sluice_io::{Component, Memory, Path, Ring, RingSnapshot, RingStats, Unreachable, shared};
+pub use sluice_srtp::RocOnRekey;

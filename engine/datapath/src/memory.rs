@@ -6,6 +6,7 @@ use sluice_srtp::{KeyId, ReplayWindow, SessionKeys};
 
 use crate::config::{EngineConfig, Limits};
 use crate::counters::{LegStats, WorkerStats};
+use crate::early::Store;
 use crate::handoff::Handoff;
 use crate::inbox::Envelope;
 use crate::leg::Leg;
@@ -132,7 +133,7 @@ impl Place {
 }
 
 const fn tables(limits: &Limits) -> usize {
-    let Limits { legs, routes, streams, egress_contexts, .. } = *limits;
+    let Limits { legs, routes, streams, egress_contexts, early_packets, .. } = *limits;
     let all_streams = streams + PROVISIONAL;
     Slab::<Leg>::bytes(legs)
         + Index::<u32>::bytes(legs)
@@ -147,6 +148,7 @@ const fn tables(limits: &Limits) -> usize {
         + Slab::<Egress>::bytes(egress_contexts)
         + Index::<(KeyId, u32)>::bytes(egress_contexts)
         + Index::<(u32, u32)>::bytes(egress_contexts)
+        + Store::bytes(early_packets)
         + align_of::<WorkerStats>()
         + size_of::<WorkerStats>()
         + size_of::<Pipeline>()

@@ -146,7 +146,8 @@ mod tests {
     use super::*;
     use crate::ticket::{Answer, ticket};
     use crate::{
-        Command, Latching, LegSetup, LegStats, Limits, Protection, RouteOptions, Shared, Ticket, Tuning,
+        Command, EarlyMedia, Latching, LegSetup, LegStats, Limits, Protection, RouteOptions, Shared, Ticket,
+        Tuning,
     };
 
     pub(super) fn limits() -> Limits {
@@ -181,6 +182,7 @@ mod tests {
             payload_types: None,
             max_streams: 4,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: None,
             stats: Arc::new(LegStats::new()),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sluice_classifier::Verdict;
 use sluice_datapath::{
-    Command, CommandError, Direction, Engine, EngineConfig, EngineError, Event, EventReceiver,
-    InterfaceConfig, Latching, LegSetup, LegStats, Mode, Protection, RouteOptions, WorkerCount,
+    Command, CommandError, Direction, EarlyMedia, Engine, EngineConfig, EngineError, Event, EventReceiver,
+    InterfaceConfig, Latching, LegSetup, LegStats, Mode, Protection, RocOnRekey, RouteOptions, WorkerCount,
 };
 use sluice_io::Component;
 use sluice_srtp::{
@@ -55,6 +55,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr, inbound: Protection
         payload_types: None,
         max_streams: LegSetup::DEFAULT_MAX_STREAMS,
         roc_trials: 0,
+        early_media: EarlyMedia::Drop,
         dscp: 0,
         sharing: None,
         stats: Arc::new(LegStats::new()),
@@ -110,8 +111,14 @@ fn srtp_comes_out_as_the_rtp_that_went_in() {
     apply(&engine, Command::AddLeg(setup)).unwrap();
     let setup = leg(2, &outward, receiver.local_addr().unwrap(), Protection::Plain);
     apply(&engine, Command::AddLeg(setup)).unwrap();
-    let install =
-        Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: vec![keys(1)], shared: false };
+    let install = Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys: vec![keys(1)],
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
     apply(&engine, install).unwrap();
     apply(&engine, Command::AddRoute { route: 1, from: 1, to: 2, options: RouteOptions::default() }).unwrap();
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sluice_datapath::{
-    Command, DropReason, Engine, EngineConfig, Event, InterfaceConfig, Latching, LegSetup, LegStats, Mode,
-    Protection, RouteOptions, WorkerCount,
+    Command, DropReason, EarlyMedia, Engine, EngineConfig, Event, InterfaceConfig, Latching, LegSetup,
+    LegStats, Mode, Protection, RouteOptions, WorkerCount,
 };
 use sluice_io::Path;
 use sluice_srtp::ReplayWindow;
@@ -92,6 +92,7 @@ fn leg(id: u32, socket: &Arc<UdpSocket>, remote: SocketAddr) -> LegSetup {
         payload_types: None,
         max_streams: 8,
         roc_trials: 0,
+        early_media: EarlyMedia::Drop,
         dscp: 0,
         sharing: None,
         stats: Arc::new(LegStats::new()),

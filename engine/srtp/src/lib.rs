@@ -42,10 +42,12 @@
 mod context;
 mod error;
 pub mod guide;
+mod inbound;
 mod index;
 pub mod kdf;
 mod keys;
 mod master;
+mod outbound;
 pub mod perc;
 mod protect;
 mod rate;
@@ -57,10 +59,12 @@ mod suite;
 mod transform;
 mod unprotect;
 
-pub use context::{Contexts, Inbound, MAX_KEYS, Outbound, Position};
+pub use context::{Contexts, MAX_KEYS, Position, RocOnRekey};
 pub use error::Error;
+pub use inbound::Inbound;
 pub use keys::{SessionKeys, SessionMaterial};
 pub use master::{Indices, KeyError, KeyId, KeyOptions, Lifetime, MAX_MKI, MasterKey, Mki, Omit};
+pub use outbound::Outbound;
 pub use protect::protect;
 pub use rate::DerivationRate;
 pub use replay::ReplayWindow;

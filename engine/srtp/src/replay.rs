@@ -64,6 +64,13 @@ impl Replay {
         self.words().fill(0);
     }
 
+    /// One of the same size that has seen nothing.
+    pub(crate) fn emptied(&self) -> Self {
+        let mut list = self.clone();
+        list.reset();
+        list
+    }
+
     pub(crate) const fn highest(&self) -> Option<u64> {
         self.end.checked_sub(1)
     }

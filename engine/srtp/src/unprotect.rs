@@ -67,7 +67,6 @@ fn unprotect_batch<C: Contexts<Inbound> + ?Sized, const N: usize>(contexts: &mut
     for job in jobs.iter_mut().filter(|job| job.result == Err(Error::AuthFailed)) {
         if job.kind == Kind::Rtp
             && let Some(context) = contexts.get_mut(job.context)
-            && context.fresh()
             && context.roc_trial().1 > 0
         {
             job.result = single::try_rocs(context, job);
@@ -149,7 +148,8 @@ fn plan(context: &Inbound, job: &Job<'_>, first: u8, attempt: &mut Try) -> Resul
     }
     let mut failure = if first == 0 { Error::UnknownMki } else { Error::AuthFailed };
     for key in first.. {
-        let Some(keys) = context.key(usize::from(key)) else { return Err(failure) };
+        let candidate = usize::from(key);
+        let Some(keys) = context.to_try(candidate) else { return Err(failure) };
         let direction = keys.direction(Kind::Rtp);
         let (tag_len, mki_len) = (usize::from(direction.tag), usize::from(direction.mki));
         let end = packet.len().wrapping_sub(tag_len + mki_len);
@@ -171,9 +171,17 @@ fn plan(context: &Inbound, job: &Job<'_>, first: u8, attempt: &mut Try) -> Resul
                 continue;
             }
         }
-        let index = context.estimate(header.sequence)?;
-        context.check(Kind::Rtp, index)?;
-        if context.expired(Kind::Rtp, usize::from(key)) {
+        let index = context.estimate(header.sequence, candidate);
+        let index = match index.and_then(|index| context.check(Kind::Rtp, index, candidate).map(|()| index)) {
+            Ok(index) => index,
+            Err(error) if context.has_lists() => {
+                // Of another key it may be another index.
+                failure = if first == 0 { error } else { failure };
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if context.expired(Kind::Rtp, candidate) {
             return Err(Error::KeyExpired);
         }
         attempt.iv = direction.iv(header.ssrc, index);

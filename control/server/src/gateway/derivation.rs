@@ -58,7 +58,7 @@ impl Installs {
 /// Checks an entry and derives its session keys; the key material is wiped when this returns.
 fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived, ApiError> {
     let key_salt = Zeroizing::new(take(&mut install.key_salt));
-    let options = options::options(install);
+    let (options, roc) = (options::options(install), options::roc(install));
     let v1::KeyInstall { session, leg, key, direction: way, suite, .. } = install;
     let (session, leg, id) = (take(session), take(leg), take(key));
     check_id("session", &session)?;
@@ -67,7 +67,7 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     let direction = direction(v1::Direction::try_from(*way).unwrap_or_default())?;
     let suite: Suite = suite.parse()?;
     let master = MasterKey::from_concatenated(suite, &key_salt)?;
-    let options = options?;
+    let (options, roc) = (options?, roc?);
     let fingerprint = sending.fingerprint(&key_salt);
     let halves: Vec<_> = match suite.half() {
         Some(half) => {
@@ -80,7 +80,8 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     let (number, sending) = number(sending, direction, fingerprint, &halves);
     let keys = SessionKeys::derive_with(number, &master, &options)?;
     let shared = install.shared && direction == Direction::Outbound;
-    let key = Key { id, number, direction, suite, options, fingerprint, sending, shared, retiring: None };
+    let key =
+        Key { id, number, direction, suite, options, fingerprint, sending, shared, roc, retiring: None };
     Ok(Derived { session, leg, key, keys })
 }
 

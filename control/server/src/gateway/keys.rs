@@ -12,7 +12,7 @@ use super::Gateway;
 use super::derivation::{Derived, Installs, direction};
 use super::options;
 use super::sending::Refusal;
-use super::state::{Key, Session, State};
+use super::state::{Key, Leg, Session, State};
 use crate::ApiError;
 
 /// Longest time that older keys may go on verifying after a rekey.
@@ -22,11 +22,22 @@ const MAX_GRACE: u32 = 600_000;
 enum Begun {
     /// It was there before, with the same contents; perhaps from an earlier entry, which may yet fail.
     Same,
+    Noted(Noted),
     Sent {
         leg: LegId,
         ticket: Ticket,
     },
 }
+
+/// A key whose command is yet to be given.
+struct Noted {
+    worker: usize,
+    leg: LegId,
+    keys: Arc<SessionKeys>,
+}
+
+/// An entry of a batch: session, leg, key.
+type Entry = Result<(String, String, Key, Begun), ApiError>;
 
 /// An older key that a rekey replaced, as it was then.
 struct Replaced {
@@ -61,12 +72,13 @@ impl Gateway {
         for entry in derived {
             begun.push(match entry {
                 Ok(Derived { session, leg, key, keys }) => {
-                    let started = self.begin_key(&mut state, &session, &leg, &key, keys).await;
-                    started.map(|started| (session, leg, key, started))
+                    let noted = self.note_key(&mut state, &session, &leg, &key, keys);
+                    noted.map(|noted| (session, leg, key, noted))
                 }
                 Err(error) => Err(error),
             });
         }
+        self.give(&mut state, &mut begun).await;
         let mut results = Vec::with_capacity(entries);
         // What failed in this batch: an entry that repeats it has failed as well.
         let mut failed = HashMap::new();
@@ -93,6 +105,10 @@ impl Gateway {
                         Err(error)
                     }
                 },
+                // None is left that was only noted.
+                Ok((_, _, _, Begun::Noted(_))) => {
+                    Err(ApiError::unavailable("the key was not given to its worker"))
+                }
                 Err(error) => Err(error),
             });
         }
@@ -105,7 +121,38 @@ impl Gateway {
         results
     }
 
-    async fn begin_key(
+    /// Gives the commands of all keys that are noted.
+    async fn give(&self, state: &mut State, begun: &mut [Entry]) {
+        let mut last = HashMap::new();
+        for (place, entry) in begun.iter().enumerate() {
+            if let Ok((_, _, key, Begun::Noted(noted))) = entry {
+                last.insert((noted.leg, key.direction), place);
+            }
+        }
+        for (place, entry) in begun.iter_mut().enumerate() {
+            let Ok((session, id, key, started)) = entry else { continue };
+            let Begun::Noted(Noted { worker, leg, keys }) = started else { continue };
+            let command = Command::InstallKeys {
+                leg: *leg,
+                direction: key.direction,
+                keys: vec![Arc::clone(keys)],
+                shared: key.shared,
+                roc: key.roc,
+                // Early media may be under any of the keys that one request installs.
+                more_follow: last.get(&(*leg, key.direction)) != Some(&place),
+            };
+            let leg = *leg;
+            match self.send(*worker, command).await {
+                Ok(ticket) => *started = Begun::Sent { leg, ticket },
+                Err(error) => {
+                    self.forget_key(state, session, id, leg, key);
+                    *entry = Err(error);
+                }
+            }
+        }
+    }
+
+    fn note_key(
         &self,
         state: &mut State,
         session_id: &str,
@@ -135,16 +182,7 @@ impl Gateway {
         let leg = session.leg("leg", leg_id)?;
         self.directory.add_key(number, key.number, key.id.clone());
         leg.keys.push(key.clone());
-        let keys = vec![Arc::new(keys)];
-        let (direction, shared) = (key.direction, key.shared);
-        let command = Command::InstallKeys { leg: number, direction, keys, shared };
-        match self.send(worker, command).await {
-            Ok(ticket) => Ok(Begun::Sent { leg: number, ticket }),
-            Err(error) => {
-                self.forget_key(state, session_id, leg_id, number, key);
-                Err(error)
-            }
-        }
+        Ok(Begun::Noted(Noted { worker, leg: number, keys: Arc::new(keys) }))
     }
 
     fn not_claimed(&self, refusal: Refusal) -> ApiError {
@@ -165,6 +203,13 @@ impl Gateway {
             }
         };
         ApiError::precondition("KEY_IN_USE", message, "install a fresh key for each sender").at("key_salt")
+    }
+
+    /// Takes the keys out of the state that the engine dropped as their direction became plain.
+    pub(super) fn forget_keys(&self, leg: &mut Leg, direction: Direction) {
+        for key in leg.keys.extract_if(.., |key| key.direction == direction) {
+            self.directory.remove_key(leg.number, key.number);
+        }
     }
 
     /// Takes a key out of the state. Once its last copy is dropped, others may send under it.
@@ -339,6 +384,7 @@ fn difference(existing: &Key, wanted: &Key) -> Option<&'static str> {
         ("suite", existing.suite == wanted.suite),
         ("key_salt", existing.fingerprint == wanted.fingerprint),
         ("shared", existing.shared == wanted.shared),
+        ("roc", existing.roc == wanted.roc),
     ];
     let first = same.into_iter().find(|(_, same)| !same).map(|(field, _)| field);
     first.or_else(|| options::difference(&existing.options, &wanted.options))

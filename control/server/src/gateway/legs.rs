@@ -3,22 +3,24 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use sluice_datapath::{
-    Command, Latching, LegSetup, LegStats, LegUpdate, PayloadTypes, Protection, Sharing, Signalled,
-};
+use sluice_datapath::{Command, EarlyMedia, Latching, LegSetup, LegStats, PayloadTypes, Protection, Sharing};
 use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
 use super::state::{Leg, Route, State};
-use super::{Gateway, path_name, rings, shared};
+use super::{Gateway, path_name, shared};
 use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
 
 /// Each costs a tag, for whoever sends packets of unknown SSRCs.
 const MAX_ROC_TRIALS: u8 = 16;
+/// How much early media a leg keeps that keeps any, unless its client says otherwise.
+const HELD_PACKETS: u32 = 128;
+const HELD_MILLISECONDS: u32 = 2_000;
 
 /// A leg whose command is on its way.
 pub(super) enum Begun {
@@ -139,44 +141,6 @@ impl Gateway {
         }
     }
 
-    pub(crate) async fn update_leg(&self, request: v1::UpdateLegRequest) -> Result<v1::Leg, ApiError> {
-        let mut state = self.state.lock().await;
-        let session = state.session(&request.session)?;
-        let worker = session.worker;
-        let leg = session.leg("leg", &request.leg)?;
-        let mut config = leg.config.clone();
-        let number = leg.number;
-        let local = leg.local_rtp;
-        if leg.ring.is_some() {
-            rings::check_update(&request)?;
-        }
-        let moved = request.remote.is_some() || request.remote_rtcp.is_some();
-        config.remote = request.remote.unwrap_or(config.remote);
-        config.remote_rtcp = request.remote_rtcp.unwrap_or(config.remote_rtcp);
-        config.dscp = request.dscp.unwrap_or(config.dscp);
-        let types_changed = request.payload_types.is_some();
-        config.payload_types = request.payload_types.map_or(config.payload_types, |types| types.values);
-        let Remotes { rtp, rtcp } = Remotes::read(&config, local.ip())?;
-        let payload_types = payload_types(&config.payload_types)?;
-        let dscp = dscp(config.dscp)?;
-        if moved && rtp.is_none() {
-            let remedy = "give the address, or leave the field out";
-            return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
-        }
-        let update = LegUpdate {
-            leg: number,
-            remote: rtp.filter(|_| moved).map(|rtp| Signalled { rtp, rtcp }),
-            payload_types: types_changed.then_some(payload_types),
-            dscp: Some(dscp),
-        };
-        self.command(worker, Command::UpdateLeg(update)).await?;
-        if moved {
-            self.directory.signalled(number);
-        }
-        state.session(&request.session)?.leg("leg", &request.leg)?.config = config;
-        self.shown(&mut state, &request.session, &request.leg)
-    }
-
     pub(crate) async fn get_leg(&self, session: &str, leg: &str) -> Result<v1::Leg, ApiError> {
         self.shown(&mut *self.state.lock().await, session, leg)
     }
@@ -214,7 +178,7 @@ impl Gateway {
         Ok(v1::Leg { ring_token: ring.map(|ring| ring.token.clone()).unwrap_or_default(), ..shown })
     }
 
-    fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
+    pub(super) fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
         let leg = state.session(session)?.leg("leg", id)?;
         let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt());
         let address =
@@ -225,7 +189,7 @@ impl Gateway {
             id: id.to_owned(),
             config: Some(leg.config.clone()),
             local_rtp: address(leg.local_rtp),
-            local_rtcp: address(leg.local_rtcp),
+            local_rtcp: address(if leg.config.rtcp_mux { leg.local_rtp } else { leg.local_rtcp }),
             ring_token: String::new(),
             remote_in_use,
             keys: leg.keys.iter().map(super::state::Key::shown).collect(),
@@ -267,6 +231,7 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("ssrcs", a.ssrcs == b.ssrcs),
         ("ice_ufrag", a.ice_ufrag == b.ice_ufrag),
         ("ring", a.ring == b.ring),
+        ("early_media", a.early_media == b.early_media),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
@@ -285,15 +250,12 @@ struct Wanted {
     max_streams: u16,
     roc_trials: u8,
     dscp: u8,
+    early_media: EarlyMedia,
 }
 
 impl Wanted {
     fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
         let (address, port) = local(&config.local, defaults)?;
-        let window = match config.replay_window {
-            0 => defaults.defaults.replay_window.0 as u32,
-            packets => packets,
-        };
         Ok(Self {
             address,
             port,
@@ -301,15 +263,9 @@ impl Wanted {
             remotes: Remotes::read(config, address)?,
             inbound: protection("inbound", config.inbound())?,
             outbound: protection("outbound", config.outbound())?,
-            latching: match config.latching() {
-                v1::Latching::Unspecified => defaults.defaults.latching.into(),
-                v1::Latching::Never => Latching::Never,
-                v1::Latching::SignalledOnly => Latching::SignalledOnly,
-                v1::Latching::FirstAuthenticated => Latching::FirstAuthenticated,
-                v1::Latching::NewestAuthenticated => Latching::NewestAuthenticated,
-            },
+            latching: latching(config.latching(), defaults),
             payload_types: payload_types(&config.payload_types)?,
-            window: ReplayWindow::new(window)?,
+            window: window(config.replay_window, defaults)?,
             max_streams: max_streams(config)?,
             roc_trials: u8::try_from(config.roc_trials)
                 .ok()
@@ -319,6 +275,7 @@ impl Wanted {
                     ApiError::invalid("roc_trials", message, "give 0 to 16")
                 })?,
             dscp: dscp(config.dscp)?,
+            early_media: config.early_media.as_ref().map_or(Ok(EarlyMedia::Drop), early_media)?,
         })
     }
 
@@ -339,6 +296,7 @@ impl Wanted {
             roc_trials: self.roc_trials,
             dscp: self.dscp,
             sharing: self.sharing,
+            early_media: self.early_media,
             stats: leg.stats.clone(),
         }
     }
@@ -368,13 +326,13 @@ fn local(text: &str, config: &Config) -> Result<(IpAddr, Option<u16>), ApiError>
 }
 
 /// The peer's addresses.
-struct Remotes {
-    rtp: Option<SocketAddr>,
-    rtcp: Option<SocketAddr>,
+pub(super) struct Remotes {
+    pub(super) rtp: Option<SocketAddr>,
+    pub(super) rtcp: Option<SocketAddr>,
 }
 
 impl Remotes {
-    fn read(config: &v1::LegConfig, local: IpAddr) -> Result<Self, ApiError> {
+    pub(super) fn read(config: &v1::LegConfig, local: IpAddr) -> Result<Self, ApiError> {
         let rtp = remote("remote", &config.remote, local)?;
         let rtcp = remote("remote_rtcp", &config.remote_rtcp, local)?;
         if rtcp.is_some() && (config.rtcp_mux || rtp.is_none()) {
@@ -403,7 +361,48 @@ fn remote(field: &'static str, text: &str, local: IpAddr) -> Result<Option<Socke
     Ok(Some(address))
 }
 
-fn protection(field: &'static str, protection: v1::Protection) -> Result<Protection, ApiError> {
+pub(super) fn latching(latching: v1::Latching, defaults: &Config) -> Latching {
+    match latching {
+        v1::Latching::Unspecified => defaults.defaults.latching.into(),
+        v1::Latching::Never => Latching::Never,
+        v1::Latching::SignalledOnly => Latching::SignalledOnly,
+        v1::Latching::FirstAuthenticated => Latching::FirstAuthenticated,
+        v1::Latching::NewestAuthenticated => Latching::NewestAuthenticated,
+    }
+}
+
+pub(super) fn window(packets: u32, defaults: &Config) -> Result<ReplayWindow, ApiError> {
+    let default = defaults.defaults.replay_window.0 as u32;
+    Ok(ReplayWindow::new(if packets == 0 { default } else { packets })?)
+}
+
+/// What becomes of media before the first key.
+pub(super) fn early_media(wanted: &v1::EarlyMedia) -> Result<EarlyMedia, ApiError> {
+    let refused = |message: &str| {
+        let remedy = "give at most 1024 packets and 10000 milliseconds, with EARLY_MEDIA_MODE_HOLD only";
+        Err(ApiError::invalid("early_media", message, remedy))
+    };
+    let bounds = (wanted.packets, wanted.milliseconds);
+    match v1::EarlyMediaMode::try_from(wanted.mode) {
+        Ok(v1::EarlyMediaMode::Hold) => {
+            let usual = |given, usual| if given == 0 { usual } else { given };
+            let packets = usual(bounds.0, HELD_PACKETS);
+            let time = Duration::from_millis(usual(bounds.1, HELD_MILLISECONDS).into());
+            match u16::try_from(packets) {
+                Ok(packets) if packets <= EarlyMedia::MOST_PACKETS && time <= EarlyMedia::LONGEST => {
+                    Ok(EarlyMedia::Hold { packets, time })
+                }
+                _ => refused("is to be held in too many packets, or for too long"),
+            }
+        }
+        Ok(_) if bounds != (0, 0) => refused("has bounds for what is not held"),
+        Ok(v1::EarlyMediaMode::Plain) => Ok(EarlyMedia::Plain),
+        Ok(v1::EarlyMediaMode::Unspecified | v1::EarlyMediaMode::Drop) => Ok(EarlyMedia::Drop),
+        Err(_) => refused("has a mode that is no value of EarlyMediaMode"),
+    }
+}
+
+pub(super) fn protection(field: &'static str, protection: v1::Protection) -> Result<Protection, ApiError> {
     match protection {
         v1::Protection::Plain => Ok(Protection::Plain),
         v1::Protection::Srtp => Ok(Protection::Srtp),
@@ -440,7 +439,7 @@ pub(super) fn max_streams(config: &v1::LegConfig) -> Result<u16, ApiError> {
     }
 }
 
-fn dscp(value: u32) -> Result<u8, ApiError> {
+pub(super) fn dscp(value: u32) -> Result<u8, ApiError> {
     match u8::try_from(value) {
         Ok(dscp @ 0..=63) => Ok(dscp),
         _ => Err(ApiError::invalid("dscp", format!("{value} is no code point"), "give 0 to 63")),

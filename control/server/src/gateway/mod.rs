@@ -16,6 +16,7 @@ mod sessions;
 mod shared;
 mod state;
 mod statistics;
+mod updates;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};

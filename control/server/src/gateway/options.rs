@@ -1,7 +1,9 @@
 //! How a key is used: from the API's fields to the engine's options.
 
 use sluice_proto::v1;
-use sluice_srtp::{Cryptex, DerivationRate, Indices, KeyOptions, Lifetime, Mki, Omit, Rcc, RccMode};
+use sluice_srtp::{
+    Cryptex, DerivationRate, Indices, KeyOptions, Lifetime, Mki, Omit, Rcc, RccMode, RocOnRekey,
+};
 
 use crate::ApiError;
 
@@ -38,6 +40,16 @@ pub(super) fn options(install: &v1::KeyInstall) -> Result<KeyOptions, ApiError> 
         },
         short_rtcp_tags: install.short_rtcp_tags,
     })
+}
+
+/// How rollover counters go on under the key.
+pub(super) fn roc(install: &v1::KeyInstall) -> Result<RocOnRekey, ApiError> {
+    match v1::RocOnRekey::try_from(install.roc) {
+        Ok(v1::RocOnRekey::Unspecified | v1::RocOnRekey::Keep) => Ok(RocOnRekey::Keep),
+        Ok(v1::RocOnRekey::Reset) => Ok(RocOnRekey::Reset),
+        Ok(v1::RocOnRekey::TryBoth) => Ok(RocOnRekey::TryBoth),
+        Err(_) => Err(ApiError::invalid("roc", "is no value of RocOnRekey", "leave it out")),
+    }
 }
 
 fn lifetime(rtp: u64, rtcp: u64) -> Result<Lifetime, ApiError> {

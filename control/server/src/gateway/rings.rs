@@ -192,6 +192,7 @@ fn check(config: &v1::LegConfig) -> Result<(), ApiError> {
         ("latching", config.latching() == v1::Latching::Unspecified),
         ("replay_window", config.replay_window == 0),
         ("roc_trials", config.roc_trials == 0),
+        ("early_media", config.early_media.is_none()),
     ];
     if let Some((field, _)) = absent.into_iter().find(|(_, absent)| !absent) {
         let message = "means nothing for a ring, which has neither addresses nor keys";
@@ -212,10 +213,16 @@ pub(super) fn check_update(request: &v1::UpdateLegRequest) -> Result<(), ApiErro
         ("remote", request.remote.is_none()),
         ("remote_rtcp", request.remote_rtcp.is_none()),
         ("dscp", request.dscp.is_none()),
+        ("inbound", request.inbound.is_none()),
+        ("outbound", request.outbound.is_none()),
+        ("early_media", request.early_media.is_none()),
+        ("latching", request.latching.is_none()),
+        ("rtcp_mux", request.rtcp_mux.is_none()),
+        ("replay_window", request.replay_window.is_none()),
     ];
     match absent.into_iter().find(|(_, absent)| !absent) {
         Some((field, _)) => {
-            let message = "means nothing for a ring, which has no addresses";
+            let message = "means nothing for a ring, which has neither addresses nor keys";
             Err(ApiError::invalid(field, message, "leave it out"))
         }
         None => Ok(()),

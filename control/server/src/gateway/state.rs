@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use sluice_datapath::{Direction, LegId, LegStats, RouteId};
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, KeyOptions, Suite};
+use sluice_srtp::{KeyId, KeyOptions, RocOnRekey, Suite};
 
 use super::rings::Ring;
 use super::sending::{Fingerprint, SendingKey};
@@ -43,7 +43,7 @@ pub(super) struct Session {
 #[derive(Clone)]
 pub(super) struct Leg {
     pub(super) number: LegId,
-    /// As the client gave it.
+    /// As the client gave and changed it.
     pub(super) config: v1::LegConfig,
     pub(super) local_rtp: SocketAddr,
     pub(super) local_rtcp: SocketAddr,
@@ -65,6 +65,8 @@ pub(super) struct Key {
     pub(super) sending: Option<Arc<SendingKey>>,
     /// Whether other legs of the session may send under it as well.
     pub(super) shared: bool,
+    /// How rollover counters go on under it.
+    pub(super) roc: RocOnRekey,
     /// When it is to go, if it is; one for sending is of no use from then on.
     pub(super) retiring: Option<Instant>,
 }

@@ -1,6 +1,6 @@
 //! Statistics.
 
-use sluice_datapath::{Drops, Path, WorkerSnapshot};
+use sluice_datapath::{Drops, EarlyCount, Path, WorkerSnapshot};
 use sluice_proto::v1;
 
 use super::{Gateway, path_name};
@@ -39,6 +39,7 @@ impl Gateway {
                     path: Self::path_of(&state.stats),
                     drops: drops(&counted.dropped),
                     unreachable: counted.unreachable,
+                    early_media: Some(early_media(&counted.early)),
                     ring: state.ring.as_ref().map(super::rings::Ring::shown),
                 });
             }
@@ -96,7 +97,13 @@ fn shown(index: u32, worker: &WorkerSnapshot) -> v1::WorkerStatistics {
         held: worker.held,
         ring_full: io.ring_full,
         ring_too_large: io.ring_too_large,
+        early_media: Some(early_media(&worker.early)),
     }
+}
+
+const fn early_media(counted: &EarlyCount) -> v1::EarlyMediaStatistics {
+    let EarlyCount { held, total, released, evicted } = *counted;
+    v1::EarlyMediaStatistics { held, total, released, evicted }
 }
 
 fn drops(drops: &Drops) -> Vec<v1::DropCount> {

@@ -16,6 +16,7 @@ mod rings;
 mod shared_port;
 mod start;
 mod support;
+mod updates;
 
 use std::time::Duration;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sluice_datapath::{
-    Command, Direction, Engine, EngineConfig, EventReceiver, InterfaceConfig, Latching, LegSetup, LegStats,
-    Limits, Mode, PortSetup, Protection as Guarded, RouteOptions, Sharing, Ticket, WorkerCount,
+    Command, Direction, EarlyMedia, Engine, EngineConfig, EventReceiver, InterfaceConfig, Latching, LegSetup,
+    LegStats, Limits, Mode, PortSetup, Protection as Guarded, RocOnRekey, RouteOptions, Sharing, Ticket,
+    WorkerCount,
 };
 use sluice_srtp::ReplayWindow;
 
@@ -174,6 +175,7 @@ impl Gateway {
             payload_types: None,
             max_streams: LegSetup::DEFAULT_MAX_STREAMS,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 46,
             sharing: shared.map(|_| Sharing { port: 0, ssrcs: Vec::new(), ice_ufrag: None }),
             stats: Arc::new(LegStats::new()),
@@ -199,7 +201,14 @@ pub fn socket(port: u16) -> Result<Arc<UdpSocket>> {
 }
 
 fn install(leg: u32, direction: Direction, key: &Key, shared: bool) -> Result<Command> {
-    Ok(Command::InstallKeys { leg, direction, keys: vec![key.derive()?], shared })
+    Ok(Command::InstallKeys {
+        leg,
+        direction,
+        keys: vec![key.derive()?],
+        shared,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    })
 }
 
 fn done(ticket: &Ticket) -> Result<()> {

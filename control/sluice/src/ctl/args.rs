@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
-use super::route;
+use super::{leg, route};
 use crate::options::OptionArgs;
 
 /// Control a running gateway.
@@ -97,23 +97,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(super) enum Legs {
     /// Create a leg.
     Create(CreateLeg),
-    /// Change a leg's remote address, DSCP or payload types.
-    Update {
-        session: String,
-        leg: String,
-        /// The peer's RTP address.
-        #[arg(long, value_name = "IP:PORT")]
-        remote: Option<String>,
-        /// The peer's RTCP address.
-        #[arg(long, value_name = "IP:PORT")]
-        remote_rtcp: Option<String>,
-        /// DSCP code point of what is sent, 0 to 63.
-        #[arg(long)]
-        dscp: Option<u32>,
-        /// Payload types that are accepted.
-        #[arg(long, value_delimiter = ',', value_name = "PT,…")]
-        payload_types: Option<Vec<u32>>,
-    },
+    /// Change a leg's addresses, protection and bounds; what is not given stays.
+    Update(leg::UpdateLeg),
     /// List legs.
     List {
         /// Of this session only.
@@ -205,6 +190,10 @@ pub(super) struct CreateLeg {
     /// On a shared port: the leg's own ICE username fragment.
     #[arg(long, value_name = "UFRAG", requires = "shared_port")]
     pub(super) ice_ufrag: Option<String>,
+    /// What becomes of media before the first key for receiving: drop, plain, or hold with how many packets and for how
+    /// long.
+    #[arg(long, value_name = "drop|plain|hold[:PACKETS[:MS]]", value_parser = leg::early_media)]
+    pub(super) early_media: Option<v1::EarlyMedia>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -344,6 +333,9 @@ pub(super) struct KeyArgs {
     /// Other legs may send under the key as well: what one source sends to all of them is encrypted once.
     #[arg(long)]
     pub(super) shared: bool,
+    /// How the rollover counters of streams go on under the key.
+    #[arg(long)]
+    pub(super) roc: Option<RocOnRekey>,
     /// MKI in hex.
     #[arg(long, value_name = "HEX")]
     pub(super) mki: Option<String>,
@@ -364,6 +356,26 @@ pub(super) struct Material {
     /// A file that holds master key and salt; "-" is standard input.
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum RocOnRekey {
+    /// They go on.
+    Keep,
+    /// They begin anew at 0.
+    Reset,
+    /// Of what is received the one that authenticates counts.
+    TryBoth,
+}
+
+impl From<RocOnRekey> for v1::RocOnRekey {
+    fn from(roc: RocOnRekey) -> Self {
+        match roc {
+            RocOnRekey::Keep => Self::Keep,
+            RocOnRekey::Reset => Self::Reset,
+            RocOnRekey::TryBoth => Self::TryBoth,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -81,9 +81,8 @@ async fn sessions(client: &mut Client, command: Sessions, print: Printer) -> Res
 async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> {
     match command {
         Legs::Create(create) => print.legs(&[answer(client.create_leg(create_leg(create)).await)?]),
-        Legs::Update { session, leg, remote, remote_rtcp, dscp, payload_types } => {
-            let payload_types = payload_types.map(|values| v1::PayloadTypes { values });
-            let request = v1::UpdateLegRequest { session, leg, remote, remote_rtcp, dscp, payload_types };
+        Legs::Update(update) => {
+            let request = v1::UpdateLegRequest::from(update);
             print.legs(&[answer(client.update_leg(request).await)?])
         }
         Legs::List { session } => {
@@ -148,6 +147,7 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         ssrcs: create.ssrcs.map(|route::Only(ssrcs)| ssrcs).unwrap_or_default(),
         ice_ufrag: create.ice_ufrag.unwrap_or_default(),
         ring: create.ring,
+        early_media: create.early_media,
     };
     v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
 }
@@ -216,6 +216,7 @@ fn install(args: KeyArgs) -> Result<v1::KeyInstall> {
         lifetime_rtp_packets: args.lifetime,
         lifetime_rtcp_packets: args.lifetime.min(1 << 31),
         shared: args.shared,
+        roc: args.roc.map_or(v1::RocOnRekey::Unspecified, Into::into).into(),
         ..Default::default()
     };
     args.options.fill(&mut install)?;

@@ -4,6 +4,7 @@ mod args;
 mod call;
 mod client;
 mod json;
+mod leg;
 mod print;
 mod route;
 

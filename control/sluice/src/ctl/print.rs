@@ -312,6 +312,12 @@ fn sentence(kind: &Kind) -> String {
             let untold = if e.untold > 0 { format!(", after {} more", e.untold) } else { String::new() };
             format!("{} datagram of {} bytes from {}{answered}{untold}", e.protocol, e.length, e.remote)
         }
+        Kind::EarlyMediaReleased(e) => {
+            format!(
+                "{} packets that came before the key played out, after {} ms",
+                e.packets, e.waited_milliseconds
+            )
+        }
         Kind::Unreachable(e) => {
             let by = if e.by.is_empty() { "this host" } else { &e.by };
             format!("{} is unreachable ({}), says {by}, {} times", e.remote, e.reason, e.count)

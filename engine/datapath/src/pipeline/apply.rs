@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use sluice_classifier::LocalKey;
 use sluice_io::{Component, FrameBatch, NextHop, PacketIo, Pool, Ring, TxMeta, ring_address};
-use sluice_srtp::{KeyId, MAX_KEYS, SessionKeys};
 
 use super::Pipeline;
 use crate::leg::{Leg, canonical, same_endpoint};
 use crate::port::MAX_NUMBER;
 use crate::route::Route;
-use crate::stream::expiring_below;
 use crate::{
-    Command, CommandError, Direction, DropReason, LegId, LegSetup, LegUpdate, Protection, RouteId,
+    Command, CommandError, Direction, DropReason, EarlyMedia, LegId, LegSetup, Protection, RouteId,
     RouteOptions,
 };
 
@@ -38,7 +36,7 @@ impl Pipeline {
                 let removed = self.remove_leg(leg, io, pool);
                 removed.then_some(()).ok_or(CommandError::UnknownLeg(leg))
             }
-            Command::UpdateLeg(update) => self.update_leg(update),
+            Command::UpdateLeg(update) => self.update_leg(update, io, pool),
             Command::SetNextHop { leg, component, remote, next_hop } => {
                 self.set_next_hop(leg, component, remote, next_hop)
             }
@@ -49,10 +47,17 @@ impl Pipeline {
                 io.end_ring(leg.token(Component::Rtp));
                 Ok(())
             }
-            Command::InstallKeys { leg, direction, keys, shared } => match direction {
-                Direction::Inbound => self.install_inbound(leg, &keys),
-                Direction::Outbound => self.install_outbound(leg, &keys, shared),
-            },
+            Command::InstallKeys { leg, direction: Direction::Inbound, keys, roc, more_follow, .. } => {
+                let installed = self.install_inbound(leg, &keys, roc, pool);
+                // Whatever became of the last of several keys: those before it are there.
+                if !more_follow {
+                    self.play_out(leg, io, pool);
+                }
+                installed
+            }
+            Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared, roc, .. } => {
+                self.install_outbound(leg, &keys, shared, roc)
+            }
             Command::RetireKey { leg, direction, key } => match direction {
                 Direction::Inbound => self.retire_inbound(leg, key),
                 Direction::Outbound => self.retire_outbound(leg, key),
@@ -129,42 +134,11 @@ impl Pipeline {
         attached.map_err(|refused| CommandError::AttachRing { leg: id, error: refused.error.to_string() })
     }
 
-    fn update_leg(&mut self, update: LegUpdate) -> Applied {
-        let LegUpdate { leg: id, remote, payload_types, dscp } = update;
-        let (slot, leg) = self.leg_mut(id)?;
-        check(id, remote.is_none() || !leg.is_application(), "remote", "is that of a local application")?;
-        let family = leg.rtp.local.is_ipv4();
-        for address in remote.iter().flat_map(|remote| [Some(remote.rtp), remote.rtcp]).flatten() {
-            check(id, canonical(address).is_ipv4() == family, "remote", WRONG_FAMILY)?;
-        }
-        check(id, dscp.is_none_or(|dscp| dscp < 64), "dscp", "is more than 63")?;
-        if let (Some(port), Some(remote)) = (leg.port, remote) {
-            self.check_remote(slot, port, remote.rtp)?;
-        }
-        let (slot, leg) = self.leg_mut(id)?;
-        // Nothing can fail from here on.
-        leg.dscp = dscp.unwrap_or(leg.dscp);
-        if let Some(payload_types) = payload_types {
-            leg.set_payload_types(payload_types);
-            self.resteer(slot);
-        }
-        if let Some(remote) = remote
-            && let Some(leg) = self.legs.get_mut(slot)
-        {
-            leg.set_signalled(remote);
-            self.index_remote(slot);
-            self.request_resolution(slot);
-        }
-        Ok(())
-    }
-
-    /// Tells XDP what the leg's ports take now.
-    fn resteer(&self, slot: u32) {
-        let Some(leg) = self.legs.get(slot).filter(|leg| leg.has_address()) else { return };
-        for component in leg.components() {
-            let transport = leg.transport(*component);
-            self.steer(leg.id, transport.local, transport.policy);
-        }
+    /// Plays out what the leg has kept until now, if it is known how that is protected.
+    pub(super) fn play_out(&mut self, id: LegId, io: &mut impl PacketIo, pool: &mut Pool) {
+        let Some(slot) = self.leg_ids.get(&id).filter(|slot| self.may_release(*slot)) else { return };
+        let mut transmit = |pool: &mut Pool, tx: &mut FrameBatch| io.transmit(pool, tx);
+        self.release_early(slot, pool, &mut transmit);
     }
 
     fn set_next_hop(
@@ -179,94 +153,6 @@ impl Pipeline {
         if destination.is_some_and(|destination| same_endpoint(&destination, &remote)) {
             leg.transport_mut(component).next_hop = next_hop;
         }
-        Ok(())
-    }
-
-    fn install_inbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>]) -> Applied {
-        let limit = self.limits.keys.clamp(1, MAX_KEYS);
-        let percent = self.tuning.key_expiring_percent;
-        let (_, leg) = self.leg_mut(id)?;
-        let direction = Direction::Inbound;
-        check_new(id, direction, leg.inbound, keys, &leg.inbound_keys.iter().map(|keys| keys.id()))?;
-        if leg.inbound_keys.len() + keys.len() > limit {
-            return Err(CommandError::TooManyKeys { leg: id, direction, limit });
-        }
-        leg.spare = None;
-        leg.inbound_keys.extend(keys.iter().cloned());
-        leg.expiring_below = leg.inbound_keys.last().map_or((0, 0), |keys| expiring_below(keys, percent));
-        for index in leg.streams.clone() {
-            let stream = self.streams.get_mut(index);
-            if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
-                for keys in keys {
-                    context.install(Arc::clone(keys));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn install_outbound(&mut self, id: LegId, keys: &[Arc<SessionKeys>], shared: bool) -> Applied {
-        let limit = self.limits.keys.max(1);
-        let guard = Arc::clone(&self.shared.guard);
-        let (slot, leg) = self.leg_mut(id)?;
-        let direction = Direction::Outbound;
-        let known = leg.outbound_key.iter().map(|keys| keys.id()).chain(leg.superseded.iter().copied());
-        check_new(id, direction, leg.outbound, keys, &known)?;
-        if let Some(spent) = keys.iter().find(|keys| guard.is_spent(keys.id())) {
-            return Err(CommandError::KeySpent(spent.id()));
-        }
-        let Some(newest) = keys.last().cloned() else { return Err(CommandError::NoKeys(id)) };
-        if usize::from(leg.outbound_key.is_some()) + leg.superseded.len() + keys.len() > limit {
-            return Err(CommandError::TooManyKeys { leg: id, direction, limit });
-        }
-        // An earlier key that comes back, as from a request that was repeated late, would end every stream
-        // that was sent under it: the key that took its place stays.
-        let contexts = leg.egress.clone();
-        if !contexts.iter().all(|context| self.may_switch(slot, *context, &newest, shared)) {
-            return Err(CommandError::KeySpent(newest.id()));
-        }
-        let (slot, leg) = self.leg_mut(id)?;
-        let before = leg.outbound_key.replace(Arc::clone(&newest));
-        leg.shares_key = shared;
-        leg.superseded.extend(before.map(|keys| keys.id()));
-        leg.superseded.extend(keys[..keys.len() - 1].iter().map(|keys| keys.id()));
-        self.switch_key(slot, &newest, shared);
-        Ok(())
-    }
-
-    fn retire_inbound(&mut self, id: LegId, key: KeyId) -> Applied {
-        let percent = self.tuning.key_expiring_percent;
-        let (_, leg) = self.leg_mut(id)?;
-        let before = leg.inbound_keys.len();
-        leg.spare = None;
-        leg.inbound_keys.retain(|keys| keys.id() != key);
-        if leg.inbound_keys.len() == before {
-            return Err(CommandError::UnknownKey { leg: id, direction: Direction::Inbound, key });
-        }
-        leg.expiring_below = leg.inbound_keys.last().map_or((0, 0), |keys| expiring_below(keys, percent));
-        for index in leg.streams.clone() {
-            let stream = self.streams.get_mut(index);
-            if let Some(context) = stream.and_then(|stream| stream.inbound.as_mut()) {
-                context.retire(key);
-            }
-        }
-        Ok(())
-    }
-
-    /// Without its key in use, a leg sends nothing until it gets another.
-    fn retire_outbound(&mut self, id: LegId, key: KeyId) -> Applied {
-        let (slot, leg) = self.leg_mut(id)?;
-        if let Some(position) = leg.superseded.iter().position(|known| *known == key) {
-            leg.superseded.remove(position);
-            return Ok(());
-        }
-        if leg.outbound_key.take_if(|keys| keys.id() == key).is_none() {
-            return Err(CommandError::UnknownKey { leg: id, direction: Direction::Outbound, key });
-        }
-        for context in leg.egress.clone() {
-            self.unbind_source(slot, context);
-        }
-        self.rebind_sources(slot);
         Ok(())
     }
 
@@ -352,7 +238,7 @@ impl Pipeline {
     }
 }
 
-const WRONG_FAMILY: &str = "is IPv4 where the local address is IPv6, or the other way round";
+pub(super) const WRONG_FAMILY: &str = "is IPv4 where the local address is IPv6, or the other way round";
 
 pub(super) fn check(leg: LegId, holds: bool, field: &'static str, problem: &'static str) -> Applied {
     if holds { Ok(()) } else { Err(CommandError::InvalidLeg { leg, field, problem }) }
@@ -372,6 +258,7 @@ fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
     check(id, setup.local.port() != 0, "local", "has port 0; bind the socket first")?;
     check(id, setup.dscp < 64, "dscp", "is more than 63")?;
     check(id, setup.max_streams > 0, "max_streams", "is 0; the peer could send nothing")?;
+    check_early(id, setup.early_media)?;
     for (remote, field) in [(setup.remote, "remote"), (setup.rtcp_remote, "rtcp_remote")] {
         let Some(remote) = remote else { continue };
         check(id, canonical(remote).is_ipv4() == family, field, WRONG_FAMILY)?;
@@ -392,6 +279,15 @@ fn check_setup(setup: &LegSetup) -> Result<Option<SocketAddr>, CommandError> {
         if bound.ip().is_unspecified() { SocketAddr::new(setup.local.ip(), bound.port()) } else { bound };
     check(id, local != setup.local, "rtcp", "is the socket of RTP; leave it out for rtcp-mux")?;
     Ok(Some(local))
+}
+
+/// Refuses more early media than a leg may keep.
+pub(super) fn check_early(id: LegId, early_media: EarlyMedia) -> Applied {
+    let EarlyMedia::Hold { packets, time } = early_media else { return Ok(()) };
+    let packets = (1..=EarlyMedia::MOST_PACKETS).contains(&packets);
+    check(id, packets, "early_media", "holds no packets, or more than 1024")?;
+    let time = !time.is_zero() && time <= EarlyMedia::LONGEST;
+    check(id, time, "early_media", "is held for no time, or for more than 10 s")
 }
 
 /// Refuses what a leg cannot be whose peer is a local application.
@@ -418,26 +314,4 @@ fn register(setup: &LegSetup, leg: &Leg, io: &mut impl PacketIo) -> Applied {
         }
     }
     registered.map_err(|error| CommandError::Register { leg: leg.id, error: error.to_string() })
-}
-
-fn check_new(
-    leg: LegId,
-    direction: Direction,
-    protection: Protection,
-    keys: &[Arc<SessionKeys>],
-    known: &(impl Iterator<Item = KeyId> + Clone),
-) -> Applied {
-    if protection == Protection::Plain {
-        return Err(CommandError::NotSrtp { leg, direction });
-    }
-    if keys.is_empty() {
-        return Err(CommandError::NoKeys(leg));
-    }
-    for (position, key) in keys.iter().map(|keys| keys.id()).enumerate() {
-        let twice = keys[..position].iter().any(|other| other.id() == key);
-        if twice || known.clone().any(|other| other == key) {
-            return Err(CommandError::KeyExists { leg, direction, key });
-        }
-    }
-    Ok(())
 }

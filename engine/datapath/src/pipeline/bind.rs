@@ -4,7 +4,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use sluice_srtp::{Outbound, Position, SessionKeys};
+use sluice_srtp::{Outbound, Position, RocOnRekey, SessionKeys};
 
 use super::Pipeline;
 use crate::expected::further;
@@ -317,7 +317,7 @@ impl Pipeline {
 
     /// Has every stream that the leg sends go on under another key. One that may not is no longer sent
     /// under its SSRC; its route then decides.
-    pub(super) fn switch_key(&mut self, slot: u32, keys: &Arc<SessionKeys>, shared: bool) {
+    pub(super) fn switch_key(&mut self, slot: u32, keys: &Arc<SessionKeys>, shared: bool, roc: RocOnRekey) {
         let contexts = self.legs.get(slot).map(|leg| leg.egress.clone()).unwrap_or_default();
         for context in contexts {
             let Some(egress) = self.egress.get(context) else { continue };
@@ -335,14 +335,16 @@ impl Pipeline {
                 continue;
             };
             let shared = shared.then_some(options);
+            // Nothing was ever sent under this key and SSRC, so that no index of theirs is used.
+            let anew = roc == RocOnRekey::Reset && parked.is_none();
             if alone {
-                self.switch_in_place(context, keys, parked, shared);
+                self.switch_in_place(context, keys, parked, shared, anew);
                 continue;
             }
             // The legs that stay with the old key go on without this one.
             let Parked { position: before, used } = parked.unwrap_or_default();
-            let parked = Parked { position: further(position, before), used };
-            match self.add_egress(ssrc, source, keys, Some(parked), shared) {
+            let parked = (!anew).then(|| Parked { position: further(position, before), used });
+            match self.add_egress(ssrc, source, keys, parked, shared) {
                 Ok(other) => self.change_context(slot, context, other),
                 Err(_) => self.unbind_source(slot, context),
             }
@@ -356,10 +358,12 @@ impl Pipeline {
         keys: &Arc<SessionKeys>,
         parked: Option<Parked>,
         shared: Option<Arc<RouteOptions>>,
+        anew: bool,
     ) {
         let Some(egress) = self.egress.get_mut(context) else { return };
         let position = egress.outbound.position();
         match parked {
+            None if anew => egress.outbound.restart(Arc::clone(keys)),
             None => egress.outbound.switch(Arc::clone(keys)),
             Some(parked) => {
                 // Under this key it was further once, or was it not: nothing before either is sent.

@@ -25,7 +25,7 @@ impl Pipeline {
         }
         for _ in 0..BUDGET.min(self.legs.bound()) {
             self.leg_cursor = (self.leg_cursor + 1) % self.legs.bound();
-            self.look_after_leg(self.leg_cursor);
+            self.look_after_leg(self.leg_cursor, pool);
         }
         true
     }
@@ -62,7 +62,9 @@ impl Pipeline {
         }
     }
 
-    fn look_after_leg(&mut self, slot: u32) {
+    fn look_after_leg(&mut self, slot: u32, pool: &mut Pool) {
+        self.expire_early(slot, pool);
+        self.give_up_early(slot);
         let (now, threshold) = (self.now, self.tuning.burst_threshold);
         let Some(leg) = self.legs.get_mut(slot) else { return };
         let id = leg.id;
@@ -82,6 +84,9 @@ impl Pipeline {
 
     /// Gives back every frame that is held: the worker ends.
     pub fn clear(&mut self, pool: &mut Pool) {
+        for slot in 0..self.legs.bound() {
+            self.end_early(slot, DropReason::LegRemoved, pool);
+        }
         for index in 0..self.streams.bound() {
             let Some(stream) = self.streams.get_mut(index) else { continue };
             let leg = stream.leg;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use sluice_classifier::{LocalKey, Verdict, classify};
 use sluice_io::{Component, Frame, Ingress, Pool};
-use sluice_srtp::{Inbound, Kind, rtcp, rtp};
+use sluice_srtp::{Inbound, Kind, RocOnRekey, rtcp, rtp};
 
 use super::ports::{Assigned, NO_LEG, PORT};
 use super::{Origin, Pipeline, Received};
@@ -41,12 +41,28 @@ impl Pipeline {
                 return None;
             }
         };
+        self.sort(frame, slot, component, false, pool)
+    }
+
+    /// Looks at a leg's datagram. `limited`: somebody else sees to it that there are not too many forged packets.
+    pub(super) fn sort(
+        &mut self,
+        frame: Frame,
+        slot: u32,
+        component: Component,
+        limited: bool,
+        pool: &mut Pool,
+    ) -> Option<Received> {
+        let Some(source) = frame.ingress().map(|ingress| ingress.remote) else {
+            self.discard(frame, slot, DropReason::UnknownLeg, pool);
+            return None;
+        };
         let leg = self.legs.get(slot);
         let verdict =
             leg.map_or(Verdict::Unknown, |leg| classify(frame.payload(), &leg.transport(component).policy));
         let admitted = match verdict {
-            Verdict::Rtp => self.admit(&frame, slot, component, Kind::Rtp, pool),
-            Verdict::Rtcp => self.admit(&frame, slot, component, Kind::Rtcp, pool),
+            Verdict::Rtp => self.admit(&frame, slot, component, Kind::Rtp, limited, pool),
+            Verdict::Rtcp => self.admit(&frame, slot, component, Kind::Rtcp, limited, pool),
             Verdict::Stun | Verdict::Dtls | Verdict::Zrtp => {
                 self.negotiate(frame, slot, component, verdict, pool);
                 return None;
@@ -61,7 +77,7 @@ impl Pipeline {
                 stream,
                 component,
                 kind: if verdict == Verdict::Rtp { Kind::Rtp } else { Kind::Rtcp },
-                source: ingress.remote,
+                source,
                 wire_len: frame.len(),
                 unknown,
                 trial: None,
@@ -69,6 +85,10 @@ impl Pipeline {
                 outcome: Ok(()),
                 frame,
             }),
+            Err(DropReason::NoInboundKey) => {
+                self.keep_early(frame, slot, component, pool);
+                None
+            }
             Err(reason) => {
                 self.discard(frame, slot, reason, pool);
                 None
@@ -153,20 +173,9 @@ impl Pipeline {
         }
     }
 
-    /// Finds the packet's stream, or makes room for a new one.
-    fn admit(
-        &mut self,
-        frame: &Frame,
-        slot: u32,
-        component: Component,
-        kind: Kind,
-        pool: &mut Pool,
-    ) -> Result<Admitted, DropReason> {
-        self.admit_to(frame, slot, component, kind, false, pool)
-    }
-
-    /// The same; `limited`: somebody else sees to it that there are not too many forged packets.
-    pub(super) fn admit_to(
+    /// Finds the packet's stream, or makes room for a new one. `limited`: somebody else sees to it that there are not too
+    /// many forged packets.
+    pub(super) fn admit(
         &mut self,
         frame: &Frame,
         slot: u32,
@@ -183,7 +192,8 @@ impl Pipeline {
             return Err(DropReason::UnexpectedSource);
         }
         let is_srtp = leg.inbound == Protection::Srtp;
-        if is_srtp && leg.inbound_keys.is_empty() {
+        // With one of several keys there and the rest to follow, nothing goes before what is kept.
+        if is_srtp && (leg.inbound_keys.is_empty() || leg.early.is_some()) {
             return Err(DropReason::NoInboundKey);
         }
         let found = self.stream_ids.get(&(slot, ssrc));
@@ -281,7 +291,7 @@ pub(super) fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, sour
         (Protection::Srtp, None) => true,
         (Protection::Srtp, Some(_)) => {
             leg.latching != Latching::SignalledOnly
-                && leg.inbound_keys.iter().all(|keys| keys.authenticates_rtp())
+                && leg.inbound_keys.iter().all(|key| key.keys.authenticates_rtp())
         }
         (Protection::Plain, Some(_)) => false,
         // Probation decides; RTCP has none, and must come from the host from which RTP comes.
@@ -296,24 +306,29 @@ pub(super) fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, sour
     }
 }
 
-/// A context that holds all of the leg's keys, the newest first.
+/// A context that holds all of the leg's keys, the newest first; of a stream that comes back, without those whose packets
+/// it can no longer tell from replayed ones.
 fn new_context(leg: &mut Leg, ssrc: u32) -> Option<Inbound> {
-    let expected = leg.expected.get(ssrc);
+    let expected = leg.expected.get(ssrc).copied();
     let roc = expected.and_then(|expected| expected.initial_roc).unwrap_or(0);
-    let mut context = if let Some(mut spare) = leg.spare.take() {
+    let position = expected.map(|expected| expected.position).unwrap_or_default();
+    let spare = if leg.makes_spare(ssrc) { leg.spare.take() } else { None };
+    if let Some(mut spare) = spare {
         spare.rebind(ssrc);
         spare.begin_at(roc);
-        spare
-    } else {
-        let (oldest, newer) = leg.inbound_keys.split_first()?;
-        let mut context = Inbound::new(ssrc, oldest.clone(), leg.window, roc).trying_rocs(leg.roc_trials);
-        for keys in newer {
-            context.install(keys.clone());
-        }
-        context
-    };
-    if let Some(expected) = expected {
-        context.advance(expected.position);
+        spare.advance(position);
+        return Some(spare);
+    }
+    let (from, until) = expected.map_or((0, 0), |expected| (expected.from, expected.until));
+    let mut keys = leg.inbound_keys.iter().filter(|key| key.serial >= from);
+    let oldest = keys.next()?;
+    let mut context = Inbound::new(ssrc, oldest.keys.clone(), leg.window, roc).trying_rocs(leg.roc_trials);
+    context.advance(position);
+    if oldest.roc != RocOnRekey::Keep && expected.is_some() && oldest.serial >= until {
+        context.install_with(oldest.keys.clone(), oldest.roc);
+    }
+    for key in keys {
+        context.install_with(key.keys.clone(), key.roc);
     }
     Some(context)
 }

@@ -28,9 +28,13 @@ impl Pipeline {
             match stream.inbound {
                 // What is refused in its first batch leaves nothing: a peer could fill the memory with it.
                 Some(context) if stream.phase == Phase::Provisional => {
-                    leg.spare = Some(context).filter(|context| !context.authenticated());
+                    let spare = leg.makes_spare(stream.ssrc) && !context.authenticated();
+                    leg.spare = Some(context).filter(|_| spare);
                 }
-                Some(context) => leg.expected.remember(&context, self.now),
+                Some(context) => {
+                    let keys = [leg.carries_on_from(&context), leg.keys_so_far];
+                    leg.expected.remember(&context, keys, self.now);
+                }
                 None => {}
             }
         }
@@ -108,6 +112,8 @@ impl Pipeline {
         for component in leg.components().iter().filter(|_| leg.port.is_none()) {
             io.unregister(leg.token(*component));
         }
+        self.end_early(slot, DropReason::LegRemoved, pool);
+        let Some(leg) = self.legs.get(slot) else { return false };
         let routes: Vec<u32> = leg.routes_out.iter().chain(&leg.routes_in).copied().collect();
         for index in leg.streams.clone() {
             self.evict(index, DropReason::LegRemoved, pool);

@@ -18,6 +18,7 @@ use sluice_io::{Component, Ingress, PacketIo, Pool, Ring, RingRefused, SocketTok
 use sluice_srtp::MAX_OVERHEAD;
 
 use super::Pipeline;
+use super::early::Packed;
 use crate::inbox::Notice;
 use crate::leg::Leg;
 use crate::route::Route;
@@ -33,6 +34,8 @@ pub(crate) struct Baggage {
     egress: Vec<Egress>,
     /// Packets on probation, by their streams.
     held: Vec<(usize, Ingress, u64, Box<[u8]>)>,
+    /// Packets that wait for their legs' keys, by these legs.
+    early: Vec<(u32, Packed)>,
     /// Rings of legs whose peers are local applications, with what is in them.
     rings: Vec<(SocketToken, Box<Ring>)>,
     from: usize,
@@ -150,11 +153,18 @@ impl Pipeline {
         pool: &mut Pool,
     ) -> Baggage {
         let (legs, routes, streams, egress) = Default::default();
-        let (from, refused, held, rings) = (self.worker, None, Vec::new(), Vec::new());
-        let mut baggage = Baggage { legs, routes, streams, egress, held, rings, from, answer, refused };
+        let (from, refused) = (self.worker, None);
+        let (held, early, rings) = Default::default();
+        let mut baggage =
+            Baggage { legs, routes, streams, egress, held, early, rings, from, answer, refused };
         let mut places = Places::default();
         for slot in slots {
-            let Some(leg) = self.legs.remove(*slot) else { continue };
+            let Some(mut leg) = self.legs.remove(*slot) else { continue };
+            if let Some(line) = &mut leg.early {
+                let packed = self.pack_early(line, &leg.stats.0.early, pool);
+                let place = baggage.legs.len() as u32;
+                baggage.early.extend(packed.into_iter().map(|packed| (place, packed)));
+            }
             let token = leg.token(Component::Rtp);
             baggage.rings.extend(io.detach_ring(token).map(|ring| (token, ring)));
             self.let_go(*slot, &leg, to, io);
@@ -258,7 +268,7 @@ impl Pipeline {
 
     /// Puts the legs into all tables, which have room.
     fn unpack(&mut self, baggage: Baggage, pool: &mut Pool) {
-        let Baggage { legs, routes, streams, egress, held, answer, refused, .. } = baggage;
+        let Baggage { legs, routes, streams, egress, held, early, answer, refused, .. } = baggage;
         let mut places = Places::default();
         let mut sockets = Vec::with_capacity(legs.len());
         for (place, leg) in (0..).zip(legs) {
@@ -297,6 +307,10 @@ impl Pipeline {
         for (place, ingress, since, bytes) in held {
             let stream = places.streams.get(&(place as u32)).copied().unwrap_or(NOWHERE);
             self.hold_again(stream, &ingress, since, &bytes, pool);
+        }
+        for (place, packed) in early {
+            let slot = places.legs.get(&place).copied().unwrap_or(NOWHERE);
+            self.keep_again(slot, &packed, pool);
         }
         self.publish_sizes();
         answer.give(refused.map_or(Ok(()), Err));
@@ -344,13 +358,25 @@ impl Pipeline {
         self.stats.held.add(1);
     }
 
+    /// A packet goes on waiting for its leg's key.
+    fn keep_again(&mut self, slot: u32, packed: &Packed, pool: &mut Pool) {
+        self.stats.handed_in.add(1);
+        let Some(mut frame) = pool.alloc(packed.bytes.len() + MAX_OVERHEAD) else {
+            return self.count_drop(slot, DropReason::PoolEmpty);
+        };
+        frame.fill(&packed.bytes);
+        frame.set_ingress(packed.ingress);
+        self.keep_since(frame, slot, packed.component, packed.since, pool);
+    }
+
     /// Neither worker has room: the legs end here, and their indices are remembered.
     fn abandon(&mut self, baggage: Baggage) {
         for egress in &baggage.egress {
             self.retire_context(egress);
         }
-        self.stats.handed_in.add(baggage.held.len() as u64);
-        baggage.held.iter().for_each(|_| self.stats.dropped.count(DropReason::LegRemoved));
+        let packets = baggage.held.len() + baggage.early.len();
+        self.stats.handed_in.add(packets as u64);
+        (0..packets).for_each(|_| self.stats.dropped.count(DropReason::LegRemoved));
         for local in locals(&baggage) {
             self.directory.remove(&local);
         }

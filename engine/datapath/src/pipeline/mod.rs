@@ -13,16 +13,19 @@
 mod ahead;
 mod apply;
 mod bind;
+mod early;
 mod egress;
 mod forward;
 mod housekeeping;
 mod ingress;
+mod keys;
 mod legs;
 mod migrate;
 mod ports;
 mod positions;
 mod trouble;
 mod unprotect;
+mod update;
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -35,6 +38,7 @@ use sluice_io::{Component, Frame, FrameBatch, Pool};
 use sluice_srtp::{KeyId, Kind};
 
 use crate::config::{Limits, Tuning};
+use crate::early::Store;
 use crate::event::{self, EventReceiver, EventSender};
 use crate::guard::Guard;
 use crate::inbox::Inbox;
@@ -143,6 +147,7 @@ pub struct Pipeline {
     renamed: Index<(u32, u32)>,
     /// Other workers' local addresses.
     directory: HashMap<LocalKey, usize>,
+    early: Store,
     shared: Shared,
     limits: Limits,
     tuning: Tuning,
@@ -233,6 +238,7 @@ impl Pipeline {
             egress_ids: Index::new(limits.egress_contexts),
             renamed: Index::new(limits.egress_contexts),
             directory: HashMap::new(),
+            early: Store::new(limits.early_packets),
             shared,
             limits,
             tuning,
@@ -272,6 +278,17 @@ impl Pipeline {
         for frame in rx.drain() {
             received.extend(self.ingress(frame, origin, pool));
         }
+        self.finish(received, pool, transmit);
+        self.wake_owners();
+    }
+
+    /// Takes media of known legs through the stages that are left.
+    fn finish(
+        &mut self,
+        mut received: ArrayVec<Received, BATCH>,
+        pool: &mut Pool,
+        transmit: &mut impl Transmit,
+    ) {
         self.unprotect(&mut received);
         self.try_others(&mut received, pool);
         self.look_ahead_along_routes(&received);
@@ -280,7 +297,6 @@ impl Pipeline {
         }
         self.discard_provisional(pool);
         self.flush(pool, transmit);
-        self.wake_owners();
     }
 
     /// The worker's statistics.

@@ -151,23 +151,18 @@ impl Pipeline {
         else {
             return;
         };
-        let mut waiting = None;
         if let Some(port) = self.ports.get_mut(place) {
             port.legs += 1;
             if let Some(ufrag) = &sharing.ice_ufrag {
                 port.ufrags.insert(ufrag.clone(), slot);
             }
-            if setup.inbound == Protection::Srtp {
-                waiting = Some(port.waiting.len() as u32);
-                port.waiting.push(slot);
-            }
         }
+        self.wait_to_be_heard(slot);
         for ssrc in &sharing.ssrcs {
             self.finder.add_ssrc(place, *ssrc, slot);
         }
         if let Some(leg) = self.legs.get_mut(slot) {
             leg.sharing.clone_from(&setup.sharing);
-            leg.waiting = waiting;
         }
         self.index_remote(slot);
     }
@@ -210,7 +205,17 @@ impl Pipeline {
         self.stop_waiting(slot);
     }
 
-    fn stop_waiting(&mut self, slot: u32) {
+    /// The leg tries media from unknown addresses, if it can tell its own.
+    pub(super) fn wait_to_be_heard(&mut self, slot: u32) {
+        let Some(leg) = self.legs.get_mut(slot).filter(|leg| leg.waiting.is_none()) else { return };
+        let Some(port) = leg.port.and_then(|port| self.ports.get_mut(port)) else { return };
+        if leg.inbound == Protection::Srtp {
+            leg.waiting = Some(port.waiting.len() as u32);
+            port.waiting.push(slot);
+        }
+    }
+
+    pub(super) fn stop_waiting(&mut self, slot: u32) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
         let (Some(place), Some(at)) = (leg.port, leg.waiting.take()) else { return };
         let Some(port) = self.ports.get_mut(place) else { return };
@@ -260,8 +265,10 @@ impl Pipeline {
         pool: &mut Pool,
     ) -> Option<Received> {
         let Some((leg, stream, unknown)) = self.admit_next(&frame, &mut trial, pool) else {
-            let (leg, reason) = trial.blame();
-            self.discard(frame, leg, reason, pool);
+            match trial.blame() {
+                (leg, DropReason::NoInboundKey) => self.keep_early(frame, leg, Component::Rtp, pool),
+                (leg, reason) => self.discard(frame, leg, reason, pool),
+            }
             return None;
         };
         Some(Received {
@@ -298,7 +305,7 @@ impl Pipeline {
             let policy = self.legs.get(leg).map(|leg| leg.rtp.policy)?;
             let admitted = match (classify(frame.payload(), &policy), trial.kind) {
                 (Verdict::Rtp, Kind::Rtp) | (Verdict::Rtcp, Kind::Rtcp) => {
-                    self.admit_to(frame, leg, Component::Rtp, trial.kind, !by_address, pool)
+                    self.admit(frame, leg, Component::Rtp, trial.kind, !by_address, pool)
                 }
                 (Verdict::Invalid(reason), _) => Err(reason.into()),
                 _ => Err(DropReason::Unknown),
@@ -306,6 +313,10 @@ impl Pipeline {
             match admitted {
                 Ok(admitted) => return Some((leg, admitted.stream, admitted.unknown)),
                 Err(reason) if by_address => trial.refusal = Some((leg, reason)),
+                // Signalling said that the SSRC is this leg's, which may keep the packet for the key to come.
+                Err(reason @ DropReason::NoInboundKey) => {
+                    trial.refusal.get_or_insert((leg, reason));
+                }
                 Err(_) => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sluice_srtp::{Position, SessionKeys};
+use sluice_srtp::{Position, RocOnRekey, SessionKeys};
 
 use super::Pipeline;
 use super::apply::Applied;
@@ -71,7 +71,7 @@ impl Pipeline {
     ) -> Result<Option<Arc<SessionKeys>>, CommandError> {
         let guard = Arc::clone(&self.shared.guard);
         let (slot, leg) = self.leg_mut(id)?;
-        let (inbound, outbound, keys) = (leg.inbound, leg.outbound, leg.outbound_key.clone());
+        let (inbound, outbound, keys) = (leg.signalled_inbound(), leg.outbound, leg.outbound_key.clone());
         let (here, most) = (leg.streams.len() + leg.expected.len(), leg.most_known());
         let forgettable = leg.expected.forgettable();
         for StreamPosition { direction, ssrc, position, .. } in positions {
@@ -116,7 +116,10 @@ impl Pipeline {
             }
             context.advance(new.position);
         } else if let Some(leg) = self.legs.get_mut(slot) {
-            leg.expected.import(new);
+            // Where keys have indices of their own, nobody says whose these are: the newest's.
+            let own = leg.inbound_keys.iter().skip(1).any(|key| key.roc != RocOnRekey::Keep);
+            let from = leg.inbound_keys.last().filter(|_| own).map_or(0, |key| key.serial);
+            leg.expected.import(new, [from, leg.keys_so_far]);
         }
     }
 

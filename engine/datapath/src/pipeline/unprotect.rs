@@ -53,7 +53,7 @@ impl Pipeline {
             DropReason::Replayed | DropReason::TooOld => {
                 hit(&mut leg.replays).map(|count| Event::ReplayBurst { leg: leg.id, count, at: now })
             }
-            DropReason::InboundKeyExpired => leg.inbound_keys.last().map(|keys| keys.id()).and_then(|key| {
+            DropReason::InboundKeyExpired => leg.newest_inbound().map(|keys| keys.id()).and_then(|key| {
                 leg.first_expired(Direction::Inbound, key).then_some(Event::KeyExpired {
                     leg: leg.id,
                     direction: Direction::Inbound,

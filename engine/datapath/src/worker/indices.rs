@@ -14,7 +14,7 @@ use sluice_srtp::{
 
 use super::tests::{leg, limits, peer, put, rtp, worker};
 use super::*;
-use crate::{Direction, Protection, RouteOptions, Shared};
+use crate::{Direction, LegUpdate, Protection, RocOnRekey, RouteOptions, Shared};
 
 const SOURCES: [u32; 2] = [9, 10];
 /// SRTCP's index stands before the tag of 80 bits (RFC 3711 §3.4).
@@ -22,13 +22,39 @@ const TRAILER: usize = 14;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Media { source: usize, wire: usize, ahead: u16 },
-    Report { source: usize, wire: usize },
+    Media {
+        source: usize,
+        wire: usize,
+        ahead: u16,
+    },
+    Report {
+        source: usize,
+        wire: usize,
+    },
     Move,
-    Rekey { leg: u32, key: u64, shared: bool },
-    Update { route: u32, paused: bool, map: Option<(u32, u32)>, only: Option<u32> },
-    Unroute { route: u32 },
-    Route { route: u32 },
+    Rekey {
+        leg: u32,
+        key: u64,
+        shared: bool,
+        roc: RocOnRekey,
+    },
+    /// The leg sends in the clear, and SRTP again under that key.
+    Pause {
+        leg: u32,
+        key: u64,
+    },
+    Update {
+        route: u32,
+        paused: bool,
+        map: Option<(u32, u32)>,
+        only: Option<u32>,
+    },
+    Unroute {
+        route: u32,
+    },
+    Route {
+        route: u32,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,12 +64,18 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(source, wire, ahead)| Step::Media { source, wire, ahead }),
         6 => (source, wire).prop_map(|(source, wire)| Step::Report { source, wire }),
         3 => Just(Step::Move),
-        2 => (leg.clone(), 2..6_u64, any::<bool>()).prop_map(|(leg, key, shared)| Step::Rekey { leg, key, shared }),
+        3 => (leg.clone(), 2..6_u64, any::<bool>(), roc())
+            .prop_map(|(leg, key, shared, roc)| Step::Rekey { leg, key, shared, roc }),
+        1 => (leg.clone(), 2..6_u64).prop_map(|(leg, key)| Step::Pause { leg, key }),
         2 => (leg.clone(), any::<bool>(), prop::option::of((9..11_u32, 9..13_u32)), prop::option::of(9..11_u32))
             .prop_map(|(route, paused, map, only)| Step::Update { route, paused, map, only }),
         1 => leg.clone().prop_map(|route| Step::Unroute { route }),
         1 => leg.prop_map(|route| Step::Route { route }),
     ]
+}
+
+fn roc() -> impl Strategy<Value = RocOnRekey> {
+    prop::sample::select(vec![RocOnRekey::Keep, RocOnRekey::Reset, RocOnRekey::TryBoth])
 }
 
 fn keys(id: u64) -> Arc<SessionKeys> {
@@ -92,6 +124,8 @@ impl Call {
             direction,
             keys: vec![keys(key)],
             shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
         };
         call.command(install(1, Direction::Inbound, 1));
         call.command(install(2, Direction::Outbound, 20));
@@ -137,11 +171,28 @@ impl Call {
                 assert_eq!(ticket.wait(Duration::ZERO), Some(Ok(())));
                 self.owner = 1 - self.owner;
             }
-            Step::Rekey { leg, key, shared } => self.command(Command::InstallKeys {
+            Step::Pause { leg, key } => {
+                let outbound = |outbound| LegUpdate { outbound: Some(outbound), ..LegUpdate::new(leg) };
+                self.command(Command::UpdateLeg(outbound(Protection::Plain)));
+                self.command(Command::UpdateLeg(outbound(Protection::Srtp)));
+                let direction = Direction::Outbound;
+                let (keys, roc) = (vec![keys(key)], RocOnRekey::Reset);
+                self.command(Command::InstallKeys {
+                    leg,
+                    direction,
+                    keys,
+                    shared: false,
+                    roc,
+                    more_follow: false,
+                });
+            }
+            Step::Rekey { leg, key, shared, roc } => self.command(Command::InstallKeys {
                 leg,
                 direction: Direction::Outbound,
                 keys: vec![keys(key)],
                 shared,
+                roc,
+                more_follow: false,
             }),
             Step::Update { route, paused, map, only } => {
                 let (ssrcs, only) = (Vec::from_iter(map), only.map(|ssrc| vec![ssrc]));

@@ -14,7 +14,10 @@ use sluice_srtp::{
 
 use super::tests::{leg, limits, pair, peer, put, rtp, worker};
 use super::*;
-use crate::{CommandError, Direction, LegId, Limits, OnSsrcClash, Protection, RouteOptions, Shared, Ticket};
+use crate::{
+    CommandError, Direction, EarlyCount, EarlyMedia, LegId, Limits, OnSsrcClash, Protection, RocOnRekey,
+    RouteOptions, Shared, Ticket,
+};
 
 fn keys(id: u64) -> Arc<SessionKeys> {
     let master = MasterKey::from_concatenated(Suite::AesCm128HmacSha1_80, &[id as u8; 30]).unwrap();
@@ -34,8 +37,14 @@ fn call(owner: &mut Worker<MemoryIo>, options: RouteOptions) -> SocketAddr {
     let (mut one, mut two) = (leg(1), leg(2));
     (one.inbound, two.outbound) = (Protection::Srtp, Protection::Srtp);
     let local = one.local;
-    let install =
-        |leg, direction| Command::InstallKeys { leg, direction, keys: vec![keys(leg.into())], shared: false };
+    let install = |leg, direction| Command::InstallKeys {
+        leg,
+        direction,
+        keys: vec![keys(leg.into())],
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
     let commands = [
         Command::AddLeg(one),
         Command::AddLeg(two),
@@ -139,6 +148,52 @@ fn a_packet_on_probation_moves_along() {
     assert_eq!(sent, [rtp(1), rtp(2)]);
     let (from, to) = (owner.pipeline.stats().snapshot(), other.pipeline.stats().snapshot());
     assert_eq!((from.unaccounted(), to.unaccounted(), from.held, to.held), (0, 0, 0, 0));
+}
+
+#[test]
+fn media_that_waits_for_its_key_moves_along_and_plays_out_where_the_leg_is_then() {
+    let (shared, _events) = Shared::new(&limits(), 2);
+    let (mut workers, wires): (Vec<_>, Vec<_>) = (0..2).map(|n| worker(n, &shared)).unzip();
+    let (mut one, two) = (leg(1), leg(2));
+    one.inbound = Protection::Srtp;
+    one.early_media = EarlyMedia::Hold { packets: 8, time: Duration::from_secs(5) };
+    let (local, stats) = (one.local, Arc::clone(&one.stats));
+    let route = Command::AddRoute { route: 1, from: 1, to: 2, options: RouteOptions::default() };
+    let tickets =
+        [Command::AddLeg(one), Command::AddLeg(two), route].map(|command| put(&workers[0], command));
+    workers[0].round();
+    assert!(tickets.iter().all(|ticket| done(ticket) == Some(Ok(()))));
+    let mut ends = Ends::new();
+    for sequence in 1..4 {
+        wires[0].send(peer(1), local, &ends.protect(&rtp(sequence)));
+    }
+    workers[0].round();
+    let ticket = move_legs(&workers[0], &[1, 2], 1);
+    rounds(&mut workers);
+    assert_eq!(done(&ticket), Some(Ok(())));
+    // The packets' queue does not change.
+    wires[0].send(peer(1), local, &ends.protect(&rtp(4)));
+    rounds(&mut workers);
+    assert_eq!(stats.snapshot().early.held, 4);
+    let install = Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys: vec![keys(1)],
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
+    let ticket = put(&workers[1], install);
+    rounds(&mut workers);
+    assert_eq!(done(&ticket), Some(Ok(())));
+    let sent: Vec<_> = wires[1].sent().into_iter().map(|sent| sent.payload).collect();
+    assert_eq!(sent, (1..5).map(rtp).collect::<Vec<_>>());
+    let counted = EarlyCount { held: 0, total: 4, released: 4, evicted: 0 };
+    assert_eq!(stats.snapshot().early, counted);
+    let [from, to] = [0, 1].map(|n| workers[n].pipeline.stats().snapshot());
+    assert_eq!((from.early, to.early), (EarlyCount::default(), counted));
+    assert_eq!((from.unaccounted(), to.unaccounted()), (0, 0));
+    assert!(workers.iter().all(|worker| worker.pool.outstanding() == 0));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use sluice_srtp::{KeyId, Lifetime, MasterKey, Mki, SessionKeys, Suite};
 use super::tests::{leg, limits, peer, put, rtp, worker};
 use super::*;
 use crate::{
-    CommandError, Direction, LegSetup, LegStats, LegUpdate, Protection, RouteOptions, Shared, Signalled,
+    CommandError, Direction, LegSetup, LegStats, LegUpdate, Protection, RocOnRekey, RouteOptions, Shared,
+    Signalled,
 };
 
 /// Leg 1 is a peer's, leg 2 an application's; routes lead both ways.
@@ -158,7 +159,15 @@ fn what_the_application_sends_is_encrypted_for_the_peer() {
     let master = MasterKey::from_concatenated(suite, &[7; 30]).unwrap();
     let keys = vec![Arc::new(SessionKeys::derive(KeyId(1), &master, Mki::NONE, Lifetime::MAX).unwrap())];
     let direction = Direction::Outbound;
-    room.apply(Command::InstallKeys { leg: 1, direction, keys, shared: false }).unwrap();
+    room.apply(Command::InstallKeys {
+        leg: 1,
+        direction,
+        keys,
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    })
+    .unwrap();
     let mut application = room.attach();
     for packet in packets(0..3) {
         application.put(&packet).unwrap();
@@ -352,7 +361,15 @@ fn a_packet_as_large_as_a_small_chunk_has_room_for_its_tag() {
     let master = MasterKey::from_concatenated(suite, &[7; 30]).unwrap();
     let keys = vec![Arc::new(SessionKeys::derive(KeyId(1), &master, Mki::NONE, Lifetime::MAX).unwrap())];
     let direction = Direction::Outbound;
-    room.apply(Command::InstallKeys { leg: 1, direction, keys, shared: false }).unwrap();
+    room.apply(Command::InstallKeys {
+        leg: 1,
+        direction,
+        keys,
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    })
+    .unwrap();
     let kind = SocketType::SEQPACKET;
     let (near, far) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
     let (end, offer) = GatewayEnd::create(Geometry::new(SLOTS, 8192).unwrap(), near).unwrap();

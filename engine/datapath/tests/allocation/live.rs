@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use sluice_classifier::{LegEntry, Policy};
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, Direction, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RouteOptions, Shared, Tuning,
+    Command, Direction, EarlyMedia, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RocOnRekey,
+    RouteOptions, Shared, Tuning,
 };
 use sluice_io::live::{LiveIo, Queue};
 use sluice_io::netlink::Resolver;
@@ -68,13 +69,21 @@ impl Worker {
             payload_types: None,
             max_streams: 8,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 46,
             sharing: None,
             stats: Arc::new(LegStats::new()),
         })));
         let direction = if leg == 1 { Direction::Inbound } else { Direction::Outbound };
         let keys = vec![key(u64::from(leg), SUITE)];
-        self.apply(Command::InstallKeys { leg, direction, keys, shared: false });
+        self.apply(Command::InstallKeys {
+            leg,
+            direction,
+            keys,
+            shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
         local
     }
 

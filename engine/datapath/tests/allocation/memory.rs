@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, Direction, Each, EngineConfig, Latching, LegSetup, LegStats, Limits, Place, PortSetup,
-    RouteOptions, Sharing, WorkerMemory,
+    Command, Direction, Each, EarlyMedia, EngineConfig, Latching, LegSetup, LegStats, Limits, Place,
+    PortSetup, RocOnRekey, RouteOptions, Sharing, WorkerMemory,
 };
 use sluice_srtp::{ReplayWindow, Suite};
 
@@ -58,13 +58,21 @@ fn add_pairs(
             payload_types: None,
             max_streams: MAX_STREAMS,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: shared.map(|_| Sharing { port: 1, ..Sharing::default() }),
             stats: Arc::new(LegStats::new()),
         })));
         let direction = if caller { Direction::Inbound } else { Direction::Outbound };
         let keys = vec![key(1 + u64::from(leg), SUITE)];
-        bench.apply(Command::InstallKeys { leg, direction, keys, shared: false });
+        bench.apply(Command::InstallKeys {
+            leg,
+            direction,
+            keys,
+            shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
     }
     for from in legs.step_by(2) {
         let options = RouteOptions::default();

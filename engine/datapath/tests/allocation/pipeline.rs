@@ -1,10 +1,12 @@
 //! Every way of a packet through the pipeline, over memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, Direction, DropReason, Latching, LegSetup, LegStats, PortSetup, RouteOptions, Sharing,
+    Command, Direction, DropReason, EarlyMedia, Latching, LegSetup, LegStats, PortSetup, RocOnRekey,
+    RouteOptions, Sharing,
 };
 use sluice_srtp::{
     Cryptex, DerivationRate, ExtensionIds, KeyId, KeyOptions, Omit, Rcc, RccMode, ReplayWindow, Suite,
@@ -47,7 +49,14 @@ fn a_shared_key_and_mapped_headers_allocate_nothing() {
             Command::RetireKey { leg, direction: Direction::Outbound, key: KeyId(10 * u64::from(leg) + 1) };
         bench.apply(retire);
         let keys = vec![key(99, suite)];
-        bench.apply(Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared: true });
+        bench.apply(Command::InstallKeys {
+            leg,
+            direction: Direction::Outbound,
+            keys,
+            shared: true,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
         bench.route_with(leg, 1, leg, mapped.clone());
     }
     let paused = RouteOptions { paused: true, ..mapped };
@@ -156,12 +165,20 @@ fn a_shared_port_and_its_trials_allocate_nothing() {
             payload_types: None,
             max_streams: 8,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: Some(Sharing { port: 1, ..Sharing::default() }),
             stats: Arc::new(LegStats::new()),
         })));
         let keys = vec![key(10 * u64::from(leg), CM)];
-        bench.apply(Command::InstallKeys { leg, direction: Direction::Inbound, keys, shared: false });
+        bench.apply(Command::InstallKeys {
+            leg,
+            direction: Direction::Inbound,
+            keys,
+            shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        });
     }
     bench.leg(9, Plain, Plain, CM);
     bench.route(1, 1, 9);
@@ -180,6 +197,47 @@ fn a_shared_port_and_its_trials_allocate_nothing() {
         bench.play_at(local, peer(502), &then[32..]);
     });
     assert_eq!((allocations.count_total, bench.sent), (0, usize::from(PACKETS)), "{allocations:?}");
+}
+
+/// The key and the stream's routes are allocated with the command, whatever it is that waits.
+#[test]
+fn media_that_waits_for_a_key_allocates_nothing_neither_as_it_comes_nor_as_it_plays_out() {
+    let mut bench = Bench::new();
+    let hold = EarlyMedia::Hold { packets: PACKETS, time: Duration::from_secs(2) };
+    bench.leg(3, Plain, Plain, CM);
+    let mut play_out = |leg: u32, packets: usize| {
+        let socket = bench.socket();
+        bench.apply(Command::AddLeg(Box::new(LegSetup {
+            early_media: hold,
+            ..setup(leg, socket, Srtp, Plain)
+        })));
+        bench.route(leg, leg, 3);
+        let media = protected(&key(leg.into(), CM), leg);
+        let allocations = allocation_counter::measure(|| bench.play(leg, &media[..packets]));
+        assert_eq!(allocations.count_total, 0, "as it comes: {allocations:?}");
+        let keys = vec![key(leg.into(), CM)];
+        let (direction, roc) = (Direction::Inbound, RocOnRekey::Keep);
+        let install = Command::InstallKeys { leg, direction, keys, shared: false, roc, more_follow: false };
+        // What is sent in memory is kept, and allocated.
+        bench.wire.refuse_sends(true);
+        let allocations = allocation_counter::measure(|| bench.apply(install));
+        let early = bench.pipeline.stats().snapshot().early;
+        assert_eq!((early.held, bench.pool.outstanding()), (0, 0));
+        allocations.count_total
+    };
+    let [_, one, all] =
+        [(1, 1), (2, 1), (4, usize::from(PACKETS))].map(|(leg, packets)| play_out(leg, packets));
+    assert_eq!(one, all);
+    let counted = bench.pipeline.stats().snapshot();
+    assert_eq!((counted.early.released, counted.sent), (2 + u64::from(PACKETS), 2 + u64::from(PACKETS)));
+    // More than may wait.
+    let socket = bench.socket();
+    bench.apply(Command::AddLeg(Box::new(LegSetup { early_media: hold, ..setup(5, socket, Srtp, Plain) })));
+    let flood: Vec<_> = (0..u32::from(PACKETS)).map(|ssrc| rtp(ssrc, 1)).collect();
+    let allocations = allocation_counter::measure(|| (0..4).for_each(|_| bench.play(5, &flood)));
+    let evicted = bench.pipeline.stats().snapshot().dropped.get(DropReason::EarlyMediaFull);
+    assert_eq!((allocations.count_total, evicted), (0, 3 * u64::from(PACKETS)), "{allocations:?}");
+    bench.pipeline.clear(&mut bench.pool);
 }
 
 #[test]
@@ -223,7 +281,14 @@ fn forged_packets_of_unknown_ssrcs_allocate_nothing_under_several_keys_or_double
         bench.leg(1, Srtp, Plain, suite);
         for id in 1..keys {
             let keys = vec![key(10 + id, suite)];
-            bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
+            bench.apply(Command::InstallKeys {
+                leg: 1,
+                direction: Direction::Inbound,
+                keys,
+                shared: false,
+                roc: RocOnRekey::Keep,
+                more_follow: false,
+            });
         }
         let forged: Vec<_> = (0..u32::from(PACKETS)).map(|ssrc| vec![rtp(1000 + ssrc, 1)]).collect();
         bench.play(1, &forged[0]);
@@ -247,7 +312,14 @@ fn forged_packets_of_unknown_ssrcs_allocate_no_more_than_a_leg_may_have_tried() 
     let mut bench = Bench::new();
     bench.leg(1, Srtp, Plain, CM);
     let keys = vec![key(11, CM)];
-    bench.apply(Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys, shared: false });
+    bench.apply(Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys,
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    });
     let forged =
         |round: u32| -> Vec<_> { (0..u32::from(PACKETS)).map(|ssrc| rtp(1000 * round + ssrc, 1)).collect() };
     let rounds: Vec<_> = (1..20).map(forged).collect();

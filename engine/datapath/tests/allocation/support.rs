@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use sluice_datapath::Protection::{self, Srtp};
 use sluice_datapath::{
-    Command, Direction, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline, RouteOptions,
-    Shared, Tuning,
+    Command, Direction, EarlyMedia, EventReceiver, Latching, LegSetup, LegStats, Limits, Origin, Pipeline,
+    RocOnRekey, RouteOptions, Shared, Tuning,
 };
-use sluice_io::memory::MemoryIo;
+use sluice_io::memory::{MemoryIo, Wire};
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken};
 use sluice_srtp::{
     Job, KeyId, KeyOptions, Kind, MAX_OVERHEAD, MasterKey, Outbound, ReplayWindow, SessionKeys, Suite,
@@ -42,6 +42,7 @@ pub struct Bench {
     pub pipeline: Pipeline,
     pub pool: Pool,
     pub io: MemoryIo,
+    pub wire: Wire,
     pub sent: usize,
     _events: EventReceiver,
     /// Kept, so that no two legs get one port.
@@ -57,7 +58,8 @@ impl Bench {
         let (shared, events) = Shared::new(&limits, 1);
         let pipeline = Pipeline::new(0, limits, Tuning::default(), shared, clock);
         let pool = Pool::new(PoolConfig { small: 512, large: 0 }).unwrap();
-        Self { pipeline, pool, io: MemoryIo::new().unwrap().0, sent: 0, _events: events, sockets: Vec::new() }
+        let (io, wire) = MemoryIo::new().unwrap();
+        Self { pipeline, pool, io, wire, sent: 0, _events: events, sockets: Vec::new() }
     }
 
     pub fn apply(&mut self, command: Command) {
@@ -77,30 +79,20 @@ impl Bench {
         options: &KeyOptions,
     ) {
         let socket = self.socket();
-        self.apply(Command::AddLeg(Box::new(LegSetup {
-            leg,
-            local: socket.local_addr().unwrap(),
-            rtp: Some(socket),
-            rtcp: None,
-            remote: Some(peer(leg)),
-            rtcp_remote: None,
-            latching: Latching::FirstAuthenticated,
-            inbound,
-            outbound,
-            window: ReplayWindow::default(),
-            payload_types: None,
-            max_streams: 8,
-            roc_trials: 0,
-            dscp: 0,
-            sharing: None,
-            stats: Arc::new(LegStats::new()),
-        })));
+        self.apply(Command::AddLeg(Box::new(setup(leg, socket, inbound, outbound))));
         for (protection, direction, offset) in
             [(inbound, Direction::Inbound, 0), (outbound, Direction::Outbound, 1)]
         {
             if protection == Srtp {
                 let keys = vec![key_with(10 * u64::from(leg) + offset, suite, options)];
-                self.apply(Command::InstallKeys { leg, direction, keys, shared: false });
+                self.apply(Command::InstallKeys {
+                    leg,
+                    direction,
+                    keys,
+                    shared: false,
+                    roc: RocOnRekey::Keep,
+                    more_follow: false,
+                });
             }
         }
     }
@@ -165,6 +157,29 @@ impl Bench {
         let allocations = allocation_counter::measure(|| self.play(leg, then));
         assert_eq!(allocations.count_total, 0, "{allocations:?}");
         assert_eq!(self.sent, sent);
+    }
+}
+
+/// A leg with its peer.
+pub fn setup(leg: u32, socket: Arc<UdpSocket>, inbound: Protection, outbound: Protection) -> LegSetup {
+    LegSetup {
+        leg,
+        local: socket.local_addr().unwrap(),
+        rtp: Some(socket),
+        rtcp: None,
+        remote: Some(peer(leg)),
+        rtcp_remote: None,
+        latching: Latching::FirstAuthenticated,
+        inbound,
+        outbound,
+        window: ReplayWindow::default(),
+        payload_types: None,
+        max_streams: 8,
+        roc_trials: 0,
+        dscp: 0,
+        sharing: None,
+        early_media: EarlyMedia::Drop,
+        stats: Arc::new(LegStats::new()),
     }
 }
 

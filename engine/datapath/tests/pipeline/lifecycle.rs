@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sluice_datapath::Protection::{Plain, Srtp};
 use sluice_datapath::{
-    Command, CommandError, Direction, DropReason, Event, LegSetup, LegUpdate, RouteOptions, Signalled, Tuning,
+    Command, CommandError, Direction, DropReason, Event, LegSetup, LegUpdate, RocOnRekey, RouteOptions,
+    Signalled, Tuning,
 };
 use sluice_io::Path;
 use sluice_srtp::{KeyId, Lifetime, Suite};
@@ -210,8 +211,14 @@ fn commands_that_make_no_sense_change_nothing() {
     assert_eq!(harness.install(1, Direction::Outbound, key(1)), Err(plain));
     let twice = CommandError::KeyExists { leg: 1, direction: Direction::Inbound, key: KeyId(10) };
     assert_eq!(harness.install(1, Direction::Inbound, key(10)), Err(twice));
-    let none =
-        Command::InstallKeys { leg: 1, direction: Direction::Inbound, keys: Vec::new(), shared: false };
+    let none = Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys: Vec::new(),
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
     assert_eq!(harness.apply(none), Err(CommandError::NoKeys(1)));
     let unknown = CommandError::UnknownKey { leg: 1, direction: Direction::Inbound, key: KeyId(3) };
     let retire = Command::RetireKey { leg: 1, direction: Direction::Inbound, key: KeyId(3) };

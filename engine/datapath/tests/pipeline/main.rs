@@ -2,6 +2,7 @@
 
 mod attack;
 mod clash;
+mod early;
 mod fanout;
 mod latching;
 mod lifecycle;
@@ -9,6 +10,8 @@ mod media;
 mod ports;
 mod positions;
 mod property;
+mod rekey;
 mod steering;
 mod support;
 mod trouble;
+mod update;

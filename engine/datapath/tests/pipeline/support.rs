@@ -6,11 +6,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use sluice_datapath::{
-    Command, CommandError, Direction, DropReason, Event, EventReceiver, Latching, LegSetup, LegStats,
-    LegUpdate, Limits, Origin, Pipeline, Protection, RouteOptions, Shared, Signalled, Steering, Tuning,
-    WorkerSnapshot,
+    Command, CommandError, Direction, DropReason, EarlyMedia, Event, EventReceiver, Latching, LegSetup,
+    LegStats, LegUpdate, Limits, Origin, Pipeline, Protection, RocOnRekey, RouteOptions, Shared, Signalled,
+    Steering, Tuning, WorkerSnapshot,
 };
-use sluice_io::memory::MemoryIo;
+use sluice_io::memory::{MemoryIo, Wire};
 use sluice_io::{Component, FrameBatch, Ingress, Path, Pool, PoolConfig, SocketToken, TxMeta};
 use sluice_srtp::{
     Error, Inbound, Job, KeyId, Kind, Lifetime, MAX_OVERHEAD, MasterKey, Mki, Outbound, ReplayWindow,
@@ -40,6 +40,8 @@ pub struct Harness {
     pub events: EventReceiver,
     pub path: Path,
     sent: Vec<Sent>,
+    wire: Wire,
+    commanded: Vec<Sent>,
     sockets: Vec<Arc<UdpSocket>>,
 }
 
@@ -68,8 +70,9 @@ impl Harness {
         NOW.set(SECOND);
         let pipeline = Pipeline::new(0, limits, tuning, shared, clock);
         let pool = Pool::new(PoolConfig { small: 1024, large: 16 }).unwrap();
-        let (io, _) = MemoryIo::new().unwrap();
-        Self { pipeline, pool, io, events, path: Path::Memory, sent: Vec::new(), sockets: Vec::new() }
+        let (io, wire) = MemoryIo::new().unwrap();
+        let (sent, commanded, sockets) = Default::default();
+        Self { pipeline, pool, io, events, path: Path::Memory, sent, wire, commanded, sockets }
     }
 
     /// A setting to start from: SRTP in, plain out, the peer at port 1000 + leg.
@@ -90,6 +93,7 @@ impl Harness {
             payload_types: None,
             max_streams: 8,
             roc_trials: 0,
+            early_media: EarlyMedia::Drop,
             dscp: 0,
             sharing: None,
             stats: Arc::new(LegStats::new()),
@@ -129,13 +133,44 @@ impl Harness {
         direction: Direction,
         keys: Arc<SessionKeys>,
     ) -> Result<(), CommandError> {
-        self.apply(Command::InstallKeys { leg, direction, keys: vec![keys], shared: false })
+        self.apply(Command::InstallKeys {
+            leg,
+            direction,
+            keys: vec![keys],
+            shared: false,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        })
+    }
+
+    /// Installs a key under which rollover counters go on in this way.
+    pub fn rekey(
+        &mut self,
+        leg: u32,
+        direction: Direction,
+        keys: Arc<SessionKeys>,
+        roc: RocOnRekey,
+    ) -> Result<(), CommandError> {
+        let keys = vec![keys];
+        self.apply(Command::InstallKeys { leg, direction, keys, shared: false, roc, more_follow: false })
+    }
+
+    /// Changes a leg.
+    pub fn update(&mut self, update: LegUpdate) {
+        self.apply(Command::UpdateLeg(update)).unwrap();
     }
 
     /// Installs a key for sending that other legs may have as well.
     pub fn install_shared(&mut self, leg: u32, keys: &Arc<SessionKeys>) -> Result<(), CommandError> {
         let keys = vec![Arc::clone(keys)];
-        self.apply(Command::InstallKeys { leg, direction: Direction::Outbound, keys, shared: true })
+        self.apply(Command::InstallKeys {
+            leg,
+            direction: Direction::Outbound,
+            keys,
+            shared: true,
+            roc: RocOnRekey::Keep,
+            more_follow: false,
+        })
     }
 
     pub fn route(&mut self, route: u32, from: u32, to: u32) {
@@ -153,7 +188,15 @@ impl Harness {
     }
 
     pub fn apply(&mut self, command: Command) -> Result<(), CommandError> {
-        self.pipeline.apply(command, &mut self.io, &mut self.pool)
+        let applied = self.pipeline.apply(command, &mut self.io, &mut self.pool);
+        let sent = self.wire.sent().into_iter();
+        self.commanded.extend(sent.map(|sent| Sent { meta: sent.meta, bytes: sent.payload }));
+        applied
+    }
+
+    /// What commands had sent since this was asked last.
+    pub fn sent_by_commands(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.commanded)
     }
 
     /// The leg's own peer sends a datagram.
@@ -212,11 +255,13 @@ impl Harness {
         std::mem::take(&mut self.sent)
     }
 
-    /// Every datagram is accounted for, and every chunk is either free or held for probation.
+    /// Every datagram is accounted for, and every chunk is either free, or held for probation or for a key.
     pub fn check(&self) {
         let stats = self.stats();
         assert_eq!(stats.unaccounted(), 0, "{stats:?}");
-        assert_eq!(u64::from(self.pool.outstanding()), stats.held);
+        assert_eq!(u64::from(self.pool.outstanding()), stats.held + stats.early.held);
+        let early = stats.early;
+        assert_eq!(early.total, early.held + early.released + early.evicted, "{early:?}");
     }
 
     /// Lets time pass, with housekeeping.

@@ -241,7 +241,7 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
     }
     let mut failure = Error::UnknownMki;
     for candidate in 0.. {
-        let Some(keys) = context.key(candidate) else { return Err(failure) };
+        let Some(keys) = context.to_try(candidate) else { return Err(failure) };
         let direction = keys.direction(kind);
         let layout = Layout::new(keys, kind, head.sequence);
         let Some(end) = packet.len().checked_sub(layout.len).filter(|end| *end >= head.clear) else {
@@ -261,10 +261,15 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
             word
         };
         let (index, word) = match (kind, layout.roc) {
-            (Kind::Rtp, None) => {
-                let index = context.estimate(head.sequence)?;
-                (index, ((index >> 16) as u32).to_be_bytes())
-            }
+            (Kind::Rtp, None) => match context.estimate(head.sequence, candidate) {
+                Ok(index) => (index, ((index >> 16) as u32).to_be_bytes()),
+                // Of another key it may be another index.
+                Err(error) if context.has_lists() => {
+                    failure = error;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
             // RFC 4771 §2: the ROC of the packet takes the place of the receiver's.
             (Kind::Rtp, Some(at)) => {
                 let roc = read(at);
@@ -281,9 +286,13 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
         }
         let aead = direction.cipher.is_aead();
         let misled = layout.roc.is_some() && keys.rcc.is_some_and(|rcc| rcc.may_mislead(aead));
-        match context.check(kind, index) {
+        match context.check(kind, index, candidate) {
             // Packets without a MAC may have led this end's ROC astray, and this one sets it right.
             Err(Error::TooOld) if misled => {}
+            Err(error) if context.has_lists() => {
+                failure = error;
+                continue;
+            }
             checked => checked?,
         }
         if context.expired(kind, candidate) {
@@ -333,7 +342,7 @@ pub(crate) fn unprotect(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), 
                 context.commit_inner(index)?;
             }
             if misled {
-                context.set_index(index);
+                context.set_index(index, candidate);
             }
             context.commit(kind, index, candidate)?;
             job.len = len;

@@ -1,14 +1,29 @@
 //! What may be negotiated: the operator's policy, and each session's own.
+//!
+//! - [`Policy::check`] finds what a policy contradicts itself in, before it is used.
+//! - [`Policy::refuses_suite`] and its like say which rule refuses what a peer asks for.
+//! - [`Policy::with`] puts a session's own rules over the configuration's.
+//!
+//! Rules are named as they are written in the configuration: `policy.suites`, `policy.caller.security`.
 
+mod check;
+mod overrides;
+mod refusal;
+
+use std::fmt;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use sluice_srtp::Suite;
+
+pub use check::PolicyError;
+pub use overrides::{PeerOverrides, PolicyOverrides};
+pub use refusal::{PolicyViolation, Rule, fips_approved};
 
 use crate::robustness::RobustnessClass;
 
 /// How a leg gets its keys (RFC 5479 appendix A).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keying {
     /// None: plain RTP.
@@ -25,8 +40,55 @@ pub enum Keying {
     Static,
 }
 
+impl Keying {
+    /// Every keying.
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Sdes, Self::DtlsSrtp, Self::Mikey, Self::Zrtp, Self::Static];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sdes => "sdes",
+            Self::DtlsSrtp => "dtls-srtp",
+            Self::Mikey => "mikey",
+            Self::Zrtp => "zrtp",
+            Self::Static => "static",
+        }
+    }
+}
+
+impl fmt::Display for Keying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One of the two peers of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Who offered first.
+    Caller,
+    /// Who answered.
+    Callee,
+}
+
+impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Caller, Self::Callee];
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        })
+    }
+}
+
 /// What a peer must be offered, and may answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
     /// SRTP or nothing.
@@ -38,8 +100,30 @@ pub enum Security {
     Plain,
 }
 
+impl Security {
+    /// Whether plain RTP may come of it.
+    pub const fn allows_plain(self) -> bool {
+        !matches!(self, Self::Required)
+    }
+
+    /// Whether SRTP may come of it.
+    pub const fn allows_srtp(self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+}
+
+impl fmt::Display for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Required => "required",
+            Self::BestEffort => "best-effort",
+            Self::Plain => "plain",
+        })
+    }
+}
+
 /// In which form SRTP and RTP are offered beside each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BestEffortForm {
     /// RTP/AVP(F) with `a=crypto` (RFC 8643).
@@ -52,7 +136,7 @@ pub enum BestEffortForm {
 }
 
 /// What becomes of `a=rtcp-mux` or of a BUNDLE group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Handling {
     /// It ends at the gateway: each side has its own.
@@ -63,7 +147,7 @@ pub enum Handling {
 }
 
 /// What becomes of a media line whose keying the gateway does not speak itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignKeying {
     /// Its attributes are taken out; what is left is negotiated.
@@ -76,7 +160,7 @@ pub enum ForeignKeying {
 }
 
 /// How rollover counters go on when a re-offer brings a new key, as peers differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RocOnRekey {
     /// The counter goes on (RFC 3711: a stream's index is the stream's, whatever its key).
@@ -89,7 +173,7 @@ pub enum RocOnRekey {
 }
 
 /// What becomes of media that arrives before its answer (R-AVOID-CLIPPING, R-ALLOW-RTP).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EarlyMediaMode {
     /// It is kept, and played out in order once it is known how it is protected.
@@ -102,7 +186,7 @@ pub enum EarlyMediaMode {
 }
 
 /// Media that arrives before its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyMedia {
     /// What becomes of it.
@@ -120,7 +204,7 @@ impl Default for EarlyMedia {
 }
 
 /// What holds towards one peer, or rather towards all that are on its side of the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeerPolicy {
     /// Whether media must be SRTP.
@@ -132,21 +216,24 @@ pub struct PeerPolicy {
     /// What becomes of BUNDLE.
     pub bundle: Handling,
     /// Local media address towards this side; none: the configuration's first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// Octets of the MKI of keys that are offered; 0: none. At most 128.
     pub mki_length: u8,
     /// Logarithm to base 2 of the lifetime of keys that are offered; none: not said, so the longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u8>,
     /// The lowest class of keying that is taken from this side, if it is another than [`Policy::lowest_robustness`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_robustness: Option<RobustnessClass>,
 }
 
 /// What may be negotiated. The configuration has one, and each session may have its own.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Suites, the preferred one first. In `serde` form by their IANA names.
-    #[serde(deserialize_with = "suites")]
+    #[serde(deserialize_with = "suites", serialize_with = "names")]
     pub suites: Vec<Suite>,
     /// Keyings, the preferred one first.
     pub keyings: Vec<Keying>,
@@ -190,7 +277,35 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// What holds towards one side.
+    pub const fn peer(&self, side: Side) -> &PeerPolicy {
+        match side {
+            Side::Caller => &self.caller,
+            Side::Callee => &self.callee,
+        }
+    }
+
+    /// The suites that may be negotiated, the preferred one first: [`Self::suites`], and of them under
+    /// [`Self::fips_only`] the approved ones.
+    pub fn usable_suites(&self) -> impl Iterator<Item = Suite> + '_ {
+        self.suites.iter().copied().filter(|suite| !self.fips_only || fips_approved(*suite))
+    }
+
+    /// The lowest class of keying that is taken from a side.
+    pub fn floor(&self, side: Side) -> RobustnessClass {
+        self.peer(side).lowest_robustness.unwrap_or(self.lowest_robustness)
+    }
+}
+
 fn suites<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Suite>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     names.iter().map(|name| name.parse().map_err(serde::de::Error::custom)).collect()
 }
+
+fn names<S: Serializer>(suites: &[Suite], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(suites.iter().map(|suite| suite.name()))
+}
+
+#[cfg(test)]
+mod tests;

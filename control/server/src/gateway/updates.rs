@@ -1,0 +1,99 @@
+//! Changes of legs.
+
+use sluice_datapath::{Command, Direction, LegUpdate, Signalled};
+use sluice_proto::v1;
+
+use super::legs::{Remotes, dscp, early_media, latching, max_streams, payload_types, protection, window};
+use super::{Gateway, rings};
+use crate::{ApiError, Config};
+
+impl Gateway {
+    pub(crate) async fn update_leg(&self, request: v1::UpdateLegRequest) -> Result<v1::Leg, ApiError> {
+        let mut state = self.state.lock().await;
+        let session = state.session(&request.session)?;
+        let worker = session.worker;
+        let leg = session.leg("leg", &request.leg)?;
+        let (number, local) = (leg.number, leg.local_rtp);
+        if leg.ring.is_some() {
+            rings::check_update(&request)?;
+        }
+        let config = changed(&leg.config, &request);
+        let Remotes { rtp, rtcp } = Remotes::read(&config, local.ip())?;
+        let moved = request.remote.is_some() || request.remote_rtcp.is_some();
+        if moved && rtp.is_none() {
+            let remedy = "give the address, or leave the field out";
+            return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
+        }
+        let update = LegUpdate {
+            remote: rtp.filter(|_| moved).map(|rtp| Signalled { rtp, rtcp }),
+            ..update(number, &request, &config, &self.config)?
+        };
+        self.command(worker, Command::UpdateLeg(update)).await?;
+        if moved {
+            self.directory.signalled(number);
+        }
+        let leg = state.session(&request.session)?.leg("leg", &request.leg)?;
+        for (protection, direction) in
+            [(request.inbound, Direction::Inbound), (request.outbound, Direction::Outbound)]
+        {
+            if protection == Some(v1::Protection::Plain.into()) {
+                self.forget_keys(leg, direction);
+            }
+        }
+        leg.config = config;
+        self.shown(&mut state, &request.session, &request.leg)
+    }
+}
+
+/// The leg's configuration as it is to be.
+fn changed(before: &v1::LegConfig, request: &v1::UpdateLegRequest) -> v1::LegConfig {
+    let remote_rtcp = match (&request.remote_rtcp, request.rtcp_mux) {
+        (Some(told), _) => told.clone(),
+        // The port of RTP is that of RTCP.
+        (None, Some(true)) => String::new(),
+        (None, _) => before.remote_rtcp.clone(),
+    };
+    let payload_types = request.payload_types.as_ref().map(|types| &types.values);
+    v1::LegConfig {
+        remote: request.remote.as_ref().unwrap_or(&before.remote).clone(),
+        remote_rtcp,
+        dscp: request.dscp.unwrap_or(before.dscp),
+        payload_types: payload_types.unwrap_or(&before.payload_types).clone(),
+        inbound: request.inbound.unwrap_or(before.inbound),
+        outbound: request.outbound.unwrap_or(before.outbound),
+        early_media: request.early_media.or(before.early_media),
+        latching: request.latching.unwrap_or(before.latching),
+        rtcp_mux: request.rtcp_mux.unwrap_or(before.rtcp_mux),
+        replay_window: request.replay_window.unwrap_or(before.replay_window),
+        max_streams: request.max_streams.unwrap_or(before.max_streams),
+        ..before.clone()
+    }
+}
+
+/// The engine's part of it, but for the addresses: what the request names, checked.
+fn update(
+    leg: u32,
+    request: &v1::UpdateLegRequest,
+    config: &v1::LegConfig,
+    defaults: &Config,
+) -> Result<LegUpdate, ApiError> {
+    let payload_types = payload_types(&config.payload_types)?;
+    let (dscp, max_streams) = (dscp(config.dscp)?, max_streams(config)?);
+    let window = window(config.replay_window, defaults)?;
+    let told = |field, given: Option<i32>| {
+        let given = given.map(|given| v1::Protection::try_from(given).unwrap_or_default());
+        given.map(|given| protection(field, given)).transpose()
+    };
+    Ok(LegUpdate {
+        payload_types: request.payload_types.is_some().then_some(payload_types),
+        dscp: Some(dscp),
+        inbound: told("inbound", request.inbound)?,
+        outbound: told("outbound", request.outbound)?,
+        early_media: request.early_media.as_ref().map(early_media).transpose()?,
+        latching: request.latching.is_some().then(|| latching(config.latching(), defaults)),
+        rtcp_mux: request.rtcp_mux,
+        window: request.replay_window.map(|_| window),
+        max_streams: request.max_streams.map(|_| max_streams),
+        ..LegUpdate::new(leg)
+    })
+}
