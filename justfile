@@ -18,7 +18,7 @@ demo *ARGS:
     "${CARGO_TARGET_DIR:-target}/demo/sluice" demo {{ARGS}}
 
 # All checks and all tests, as continuous integration runs them.
-test: fmt-check lint deny unit kernels instructions aarch64 pylibsrtp netns ebpf fuzz docs
+test: fmt-check lint deny proto unit kernels instructions aarch64 pylibsrtp netns ebpf fuzz docs
     @echo "test: everything passed"
 
 alias ci := test
@@ -48,6 +48,22 @@ deny:
     else
         echo "SKIP: the RustSec advisory database cannot be fetched from here" >&2
     fi
+
+# The API's .proto files as buf wants them; the tests of sluice-proto hold them to most of it without buf.
+proto:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd control/proto
+    if ! command -v buf >/dev/null; then
+        echo "SKIP: buf is not installed: pip install buf-bin, or npm install -g @bufbuild/buf" >&2
+        exit 0
+    fi
+    buf lint
+    buf format --diff --exit-code
+
+# Write docs/api.md and control/proto/api.snapshot anew; what clients rely on goes by `just api-docs breaking` only.
+api-docs MODE="additions":
+    SLUICE_WRITE={{MODE}} cargo test --quiet -p sluice-proto --test schema
 
 # Unit tests, suites and doc tests of every crate.
 unit:

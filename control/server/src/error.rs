@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// Domain of all `ErrorInfo` details.
-const DOMAIN: &str = "sluice.v1";
+pub(crate) const DOMAIN: &str = "sluice.v1";
 
 /// Why a call, or one entry of a batch, was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,16 @@ impl ApiError {
     /// The engine cannot answer.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, "ENGINE_GONE", message, "look at the daemon's log; restart it")
+    }
+
+    /// The caller may not do it.
+    pub fn denied(reason: &'static str, message: impl Into<String>, remedy: &'static str) -> Self {
+        Self::new(Code::PermissionDenied, reason, message, remedy)
+    }
+
+    /// It is too late: nobody waits for the answer any more.
+    pub fn late(message: impl Into<String>, remedy: &'static str) -> Self {
+        Self::new(Code::DeadlineExceeded, "DEADLINE", message, remedy)
     }
 
     /// The same error, blamed on a field.

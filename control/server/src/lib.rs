@@ -6,6 +6,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
+mod audit;
 pub mod config;
 mod descriptors;
 mod error;
@@ -18,8 +20,8 @@ mod ports;
 mod rings;
 mod service;
 mod stun;
+mod tls;
 
-use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,13 +31,16 @@ use std::time::Duration;
 
 use sluice_datapath::{Engine, EngineError};
 use sluice_proto::v1::sluice_server::SluiceServer;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::transport::Server as Transport;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server as TonicServer;
+use tower::layer::util::{Identity, Stack};
 
 pub use config::{Config, ConfigError};
 pub use error::ApiError;
 
+use crate::access::{Guard, Rules};
+use crate::audit::Audit;
 use crate::gateway::Gateway;
 use crate::listen::{Lock, SocketFile};
 use crate::service::Service;
@@ -46,6 +51,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const MAX_CONNECTIONS: usize = 256;
 /// A connection that is silent for so long is asked whether it is alive, and has so long to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// The largest message that a client may send: an SDP of a megabyte, or a batch, with room to spare.
+const MAX_MESSAGE: usize = 4 << 20;
+
+/// A gRPC server whose services are guarded.
+type Transport = TonicServer<Stack<Guard, Identity>>;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +103,14 @@ pub enum StartError {
         "the certificates of [api.tcp] cannot be used: {0}; they must be PEM, and the key the certificate's"
     )]
     Tls(String),
+    /// The audit log.
+    #[error("cannot open the audit log {path}: {source}; see [audit]")]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// The gRPC server refused its set-up, or ended by itself.
     #[error("cannot set up the gRPC server: {0}")]
     Setup(String),
@@ -106,7 +125,8 @@ pub struct Server {
     unix: tokio::net::UnixListener,
     file: SocketFile,
     rings: (OwnedFd, SocketFile),
-    tcp: Option<(TcpListener, Transport)>,
+    transport: Transport,
+    tcp: Option<tls::Listener>,
     /// The last to go: a successor must not start before the engine has ended.
     lock: Lock,
 }
@@ -136,26 +156,25 @@ impl Server {
         descriptors::raise_limit();
         // The socket first: a second daemon must not touch the first one's interfaces.
         let (unix, file, lock) = listen::unix(&config.api)?;
+        let path = config.audit.file.as_ref().map(|file| file.0.as_path());
+        let audit = Audit::open(path).map_err(|source| StartError::Audit {
+            path: path.unwrap_or(std::path::Path::new("")).to_owned(),
+            source,
+        })?;
+        let audit = Arc::new(audit);
+        let transport = transport(&config, Arc::clone(&audit));
         let rings = listen::rings(&config)?;
         let tcp = match &config.api.tcp {
-            Some(tcp) => {
-                let failed = |source| StartError::Tcp { address: tcp.address, source };
-                let tls = transport().tls_config(listen::tls(tcp)?).map_err(|error| {
-                    let reasons = std::iter::successors(error.source(), |error| (*error).source());
-                    let reason = reasons.last().map_or_else(|| error.to_string(), ToString::to_string);
-                    StartError::Tls(reason)
-                })?;
-                Some((TcpListener::bind(tcp.address).await.map_err(failed)?, tls))
-            }
+            Some(tcp) => Some(tls::Listener::bind(tcp, &transport).await?),
             None => None,
         };
         let (engine, events) = Engine::start(config.engine())?;
-        let gateway = Arc::new(Gateway::new(engine, config));
+        let gateway = Arc::new(Gateway::new(engine, config, audit));
         let mut running = Running { gateway: Arc::clone(&gateway), pump: None };
         let pump = std::thread::Builder::new().name("sluice-events".into());
         let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
         running.pump = Some(pump);
-        Ok(Self { running, unix, file, rings, tcp, lock })
+        Ok(Self { running, unix, file, rings, transport, tcp, lock })
     }
 
     /// How the daemon runs.
@@ -173,6 +192,7 @@ impl Server {
             .build_v1()
             .map_err(|error| setup(&error))?;
         let service = SluiceServer::new(Service(Arc::clone(&self.running.gateway)));
+        let service = service.max_decoding_message_size(MAX_MESSAGE);
         let gateway = Arc::clone(&self.running.gateway);
         // Ended when it is dropped.
         let mut health = tokio::task::JoinSet::new();
@@ -185,24 +205,25 @@ impl Server {
             // An error means that the sender is gone: stop as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let router = |mut transport: Transport| {
+        let router = move |mut transport: Transport| {
             transport
                 .add_service(service.clone())
                 .add_service(health_service.clone())
                 .add_service(reflection.clone())
         };
-        let incoming = incoming::limited(UnixListenerStream::new(self.unix), MAX_CONNECTIONS);
-        let unix = router(transport()).serve_with_incoming_shutdown(incoming, until(stopped.clone()));
+        let rate = self.running.gateway.config.limits.requests_per_second.map(|rate| rate.0 as u32);
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let incoming = incoming::limited(UnixListenerStream::new(self.unix), permits, rate);
+        let unix = router(self.transport).serve_with_incoming_shutdown(incoming, until(stopped.clone()));
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(unix);
-        if let Some((listener, transport)) = self.tcp {
-            let incoming = incoming::limited(TcpListenerStream::new(listener), MAX_CONNECTIONS);
-            serving.spawn(router(transport).serve_with_incoming_shutdown(incoming, until(stopped)));
+        serving.spawn(async { unix.await.map_err(Into::into) });
+        if let Some(tcp) = self.tcp {
+            serving.spawn(tcp.serve(router, rate, stopped));
         }
         tokio::select! {
             () = shutdown => {}
             Some(ended) = serving.join_next() => {
-                if let Ok(Err(error)) = ended { return Err(setup(&error)); }
+                if let Ok(Err(error)) = ended { return Err(setup(error.as_ref())); }
             }
         }
         health.shutdown().await;
@@ -226,8 +247,12 @@ impl Server {
     }
 }
 
-/// A gRPC server that notices when a client is gone.
-fn transport() -> Transport {
+/// A gRPC server that notices when a client is gone, and lets nobody do what they may not.
+fn transport(config: &Config, audit: Arc<Audit>) -> Transport {
     let (interval, timeout) = KEEPALIVE;
-    Transport::builder().http2_keepalive_interval(Some(interval)).http2_keepalive_timeout(Some(timeout))
+    TonicServer::builder()
+        .http2_keepalive_interval(Some(interval))
+        .http2_keepalive_timeout(Some(timeout))
+        .max_concurrent_streams(Some(config.limits.concurrent_requests.0 as u32))
+        .layer(Guard(Arc::new(Rules::new(config, audit))))
 }

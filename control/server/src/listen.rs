@@ -1,22 +1,17 @@
-//! Where the API listens: a Unix socket, and TCP with mutual TLS if configured.
+//! Where the API and rings listen: Unix sockets.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::net::UnixListener;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::StartError;
-use crate::config::{Api, Config, Tcp};
-
-/// Time that a client has for the TLS handshake: until then it is nobody, and holds a descriptor.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+use crate::config::{Api, Config};
 
 /// A Unix socket's file. It goes with this value, unless another one stands in its place by then.
 pub(crate) struct SocketFile {
@@ -130,16 +125,6 @@ fn clear_stale(path: &Path) -> Result<(), StartError> {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Reads the certificates of the TCP listener.
-pub(crate) fn tls(tcp: &Tcp) -> Result<ServerTlsConfig, StartError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| StartError::Certificate { path: path.to_owned(), source })
-    };
-    let identity = Identity::from_pem(read(&tcp.certificate.0)?, read(&tcp.key.0)?);
-    let authority = Certificate::from_pem(read(&tcp.client_ca.0)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(authority).timeout(HANDSHAKE))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
+use crate::access::{Caller, Roles};
+use crate::audit::Action;
 use crate::descriptors::is_reserved;
 use crate::gateway::{Gateway, Taken};
 
@@ -162,6 +164,10 @@ async fn take(connection: &UnixStream, gateway: &Gateway, request: &Request) -> 
     // Takes as long as the memory is large, if the application took it out.
     let sealed = tokio::task::spawn_blocking(move || offer.seal()).await;
     sealed.map_err(io::Error::other).and_then(|sealed| sealed).map_err(failed)?;
+    // From here on it hears the leg's media.
+    let who = Caller::process(connection.peer_cred().ok(), Roles::NONE);
+    let action = Action::new("rings.socket").session(&request.session).leg(&request.leg);
+    gateway.audit.record(&who, action.begun()).map_err(refused)?;
     gateway.attach_ring(request, made).await.map_err(refused)
 }
 

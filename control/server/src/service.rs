@@ -13,6 +13,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::ApiError;
+use crate::access::{Caller, Role, deadline};
+use crate::audit::{Action, KeyAction};
 use crate::error::check_id;
 use crate::events::unix_nanoseconds;
 use crate::gateway::{Gateway, Installs};
@@ -26,12 +28,13 @@ pub(crate) struct Service(pub(crate) Arc<Gateway>);
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Runs a change to its end even if the client goes away in the middle of it: a call that is cut off
-/// must not leave something half-made.
-async fn whole<T, F>(change: F) -> Result<T, ApiError>
+/// must not leave something half-made. A change that comes too late is not begun.
+pub(crate) async fn whole<T, F>(change: F) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, ApiError>> + Send + 'static,
 {
+    deadline::check()?;
     let ended = tokio::spawn(change).await;
     ended.unwrap_or_else(|_| Err(ApiError::unavailable("the daemon stopped in the middle of the call")))
 }
@@ -47,6 +50,18 @@ fn only<T>(mut results: Vec<Result<T, ApiError>>) -> Result<T, ApiError> {
 fn bounded<T>(field: &'static str, entries: Vec<T>) -> Result<Vec<T>, ApiError> {
     check_count(field, entries.len())?;
     Ok(entries)
+}
+
+/// Says in the audit log how something went. What is done is done: that it could not be written is in the log.
+fn tell(gateway: &Gateway, caller: &Caller, action: Action) {
+    let _ = gateway.audit.record(caller, action);
+}
+
+/// An operator's change is audited; what signalling does all day is not.
+fn tell_of_operator<T>(gateway: &Gateway, caller: &Caller, action: Action, result: &Result<T, ApiError>) {
+    if !caller.has(Role::Signalling) {
+        tell(gateway, caller, action.outcome(result));
+    }
 }
 
 fn check_count(field: &'static str, entries: usize) -> Result<(), ApiError> {
@@ -87,15 +102,29 @@ impl Sluice for Service {
         &self,
         request: Request<v1::DeleteSessionRequest>,
     ) -> Answer<v1::DeleteSessionResponse> {
+        let caller = Caller::of(&request)?;
         let (gateway, session) = (Arc::clone(&self.0), request.into_inner().session);
-        let existed = whole(async move { gateway.delete_session(&session).await }).await;
+        let existed = whole(async move {
+            let existed = gateway.delete_session(&session).await;
+            let action = Action::new("sluice.v1.Sluice/DeleteSession").session(&session);
+            tell_of_operator(&gateway, &caller, action, &existed);
+            existed
+        })
+        .await;
         answer(existed.map(|existed| v1::DeleteSessionResponse { existed }))
     }
 
     async fn move_session(&self, request: Request<v1::MoveSessionRequest>) -> Answer<v1::Session> {
+        let caller = Caller::of(&request)?;
         let v1::MoveSessionRequest { session, worker } = request.into_inner();
         let gateway = Arc::clone(&self.0);
-        answer(whole(async move { gateway.move_session(&session, worker).await }).await)
+        let moved = whole(async move {
+            let moved = gateway.move_session(&session, worker).await;
+            let action = Action::new("sluice.v1.Sluice/MoveSession").session(&session);
+            tell(&gateway, &caller, action.detail(format!("to worker {worker}")).outcome(&moved));
+            moved
+        });
+        answer(moved.await)
     }
 
     async fn create_leg(&self, request: Request<v1::CreateLegRequest>) -> Answer<v1::Leg> {
@@ -126,14 +155,26 @@ impl Sluice for Service {
     }
 
     async fn export_positions(&self, request: Request<v1::ExportPositionsRequest>) -> Answer<v1::Positions> {
+        let caller = Caller::of(&request)?;
         let v1::ExportPositionsRequest { session, leg } = request.into_inner();
-        answer(self.0.export_positions(&session, &leg).await)
+        let positions = self.0.export_positions(&session, &leg).await;
+        let action = Action::new("sluice.v1.Sluice/ExportPositions").session(&session).leg(&leg);
+        tell_of_operator(&self.0, &caller, action, &positions);
+        answer(positions)
     }
 
     async fn import_positions(&self, request: Request<v1::Positions>) -> Answer<v1::ImportPositionsResponse> {
+        let caller = Caller::of(&request)?;
         let (gateway, positions) = (Arc::clone(&self.0), request.into_inner());
         check_count("streams", positions.streams.len())?;
-        let done = whole(async move { gateway.import_positions(positions).await }).await;
+        let action = Action::new("sluice.v1.Sluice/ImportPositions");
+        let action = action.session(&positions.session).leg(&positions.leg);
+        let done = whole(async move {
+            let done = gateway.import_positions(positions).await;
+            tell_of_operator(&gateway, &caller, action, &done);
+            done
+        })
+        .await;
         answer(done.map(|()| v1::ImportPositionsResponse {}))
     }
 
@@ -168,19 +209,35 @@ impl Sluice for Service {
         &self,
         request: Request<v1::InstallKeysRequest>,
     ) -> Answer<v1::InstallKeysResponse> {
+        let caller = Caller::of(&request)?;
         let keys = Installs(request.into_inner().keys);
         check_count("keys", keys.0.len())?;
         let gateway = Arc::clone(&self.0);
-        let results = whole(async move { Ok(gateway.install_keys(keys).await) }).await?;
+        let results = whole(async move {
+            let names = keys.names();
+            let results = gateway.install_keys(keys).await;
+            let action = Action::new("sluice.v1.Sluice/InstallKeys");
+            tell(&gateway, &caller, action.keys(key_actions(names, &results)));
+            Ok(results)
+        })
+        .await?;
         let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::InstallKeysResponse { results }))
     }
 
     async fn rekey(&self, request: Request<v1::RekeyRequest>) -> Answer<v1::RekeyResponse> {
+        let caller = Caller::of(&request)?;
         let v1::RekeyRequest { keys, grace_milliseconds } = request.into_inner();
         let (gateway, keys) = (Arc::clone(&self.0), Installs(keys));
         check_count("keys", keys.0.len())?;
-        let results = whole(async move { gateway.rekey(keys, grace_milliseconds).await }).await?;
+        let results = whole(async move {
+            let names = keys.names();
+            let results = gateway.rekey(keys, grace_milliseconds).await?;
+            let action = Action::new("sluice.v1.Sluice/Rekey");
+            tell(&gateway, &caller, action.keys(key_actions(names, &results)));
+            Ok(results)
+        })
+        .await?;
         let results = results.into_iter().map(key_result).collect();
         Ok(Response::new(v1::RekeyResponse { results }))
     }
@@ -246,6 +303,11 @@ impl Sluice for Service {
         }
         Ok(Response::new(Box::pin(watch(self.0.watch(), wanted))))
     }
+}
+
+fn key_actions(names: Vec<v1::KeyRef>, results: &[Result<v1::Key, ApiError>]) -> Vec<KeyAction> {
+    let of = |(name, result): (v1::KeyRef, &Result<v1::Key, ApiError>)| KeyAction::new(name, result);
+    names.into_iter().zip(results).map(of).collect()
 }
 
 fn route_results(results: Vec<Result<v1::Route, ApiError>>) -> Vec<v1::RouteResult> {

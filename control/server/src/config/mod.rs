@@ -1,5 +1,6 @@
 //! The configuration file: TOML, every key checked, errors with line and reason.
 
+mod access;
 mod fields;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,8 @@ use serde::Deserialize;
 use sluice_datapath::shared::Geometry;
 use sluice_datapath::{EngineConfig, InterfaceConfig, Limits, Tuning, WorkerCount};
 
+pub use self::access::{Audit, CertificateName, RoleRules};
+pub use crate::access::Role;
 pub use fields::{
     AbsolutePath, Bounded, FileMode, LatchingMode, MediaAddress, PathMode, PortRange, SlotBytes, Slots,
     Workers,
@@ -62,6 +65,8 @@ pub struct Config {
     pub timers: Timers,
     /// Logging.
     pub log: Log,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 /// `[api]`
@@ -72,17 +77,24 @@ pub struct Api {
     pub socket: AbsolutePath,
     /// Its mode.
     pub socket_mode: FileMode,
+    /// What whoever may open it may do.
+    pub socket_roles: Vec<Role>,
     /// TCP with mutual TLS, beside the Unix socket.
     pub tcp: Option<Tcp>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { socket: AbsolutePath(DEFAULT_SOCKET.into()), socket_mode: FileMode(0o660), tcp: None }
+        Self {
+            socket: AbsolutePath(DEFAULT_SOCKET.into()),
+            socket_mode: FileMode(0o660),
+            socket_roles: Role::ALL.to_vec(),
+            tcp: None,
+        }
     }
 }
 
-/// `[api.tcp]`: all four keys are needed; there is no TCP without mutual TLS.
+/// `[api.tcp]`: all of it is needed; there is no TCP without mutual TLS, and nobody may do anything without a role.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tcp {
@@ -94,6 +106,8 @@ pub struct Tcp {
     pub key: AbsolutePath,
     /// The authority that clients' certificates must come from, PEM.
     pub client_ca: AbsolutePath,
+    /// What they may do.
+    pub roles: RoleRules,
 }
 
 /// `[media]`
@@ -228,6 +242,12 @@ pub struct LimitsConfig {
     pub routes: Bounded<1, 4_000_000>,
     /// Streams received by each worker.
     pub streams: Bounded<1, 4_000_000>,
+    /// Requests that a connection to the API may have open at a time; more wait.
+    pub concurrent_requests: Bounded<1, 65_536>,
+    /// Requests that a connection may make in a second, after as many at once; any number if absent.
+    pub requests_per_second: Option<Bounded<1, 1_000_000>>,
+    /// How long calls may take that say no deadline.
+    pub deadline_seconds: Bounded<1, 3_600>,
 }
 
 impl Default for LimitsConfig {
@@ -238,6 +258,9 @@ impl Default for LimitsConfig {
             legs: Bounded(limits.legs as u64),
             routes: Bounded(limits.routes as u64),
             streams: Bounded(limits.streams as u64),
+            concurrent_requests: Bounded(256),
+            requests_per_second: None,
+            deadline_seconds: Bounded(30),
         }
     }
 }
@@ -421,6 +444,9 @@ mod tests {
             ("[log]\nlevel = \"loud\"", "line 2", "expected one of"),
             ("[[interface]]\nqueues = 1", "line 1", "name"),
             ("[api.tcp]\naddress = \"127.0.0.1:1\"", "line 1", "certificate"),
+            ("[api]\nsocket_roles = [\"root\"]", "line 2", "read-only"),
+            ("[limits]\ndeadline_seconds = 0", "line 2", "1 to 3600"),
+            ("[audit]\nfile = \"audit\"", "line 2", "absolute"),
             ("[media", "line 1", ""),
         ] {
             let problem = problem(text);

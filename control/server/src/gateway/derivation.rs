@@ -18,9 +18,25 @@ use crate::error::check_id;
 /// Keys to be installed. However they end, be it by a call that is refused, their material is wiped.
 pub(crate) struct Installs(pub(crate) Vec<v1::KeyInstall>);
 
+impl Installs {
+    /// Their names, without what they are.
+    pub(crate) fn names(&self) -> Vec<v1::KeyRef> {
+        self.0.iter().map(place).collect()
+    }
+}
+
 impl Drop for Installs {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(|install| install.key_salt.zeroize());
+    }
+}
+
+fn place(install: &v1::KeyInstall) -> v1::KeyRef {
+    v1::KeyRef {
+        session: install.session.clone(),
+        leg: install.leg.clone(),
+        key: install.key.clone(),
+        direction: install.direction,
     }
 }
 

@@ -235,7 +235,7 @@ impl Gateway {
                 return Err(ApiError::invalid("grace_milliseconds", message, "give at most 600000"));
             }
         };
-        let news: Vec<_> = installs.0.iter().map(place).collect();
+        let news = installs.names();
         let results = self.install(installs, IfRetiring::Leave).await;
         let until = Instant::now() + Duration::from_millis(grace.into());
         let mut later = Vec::new();
@@ -361,15 +361,6 @@ fn kept(
         key.retiring = None;
     }
     Ok(key.shown())
-}
-
-fn place(install: &v1::KeyInstall) -> v1::KeyRef {
-    v1::KeyRef {
-        session: install.session.clone(),
-        leg: install.leg.clone(),
-        key: install.key.clone(),
-        direction: install.direction,
-    }
 }
 
 /// What the engine says of a key, blamed on what the client gave.

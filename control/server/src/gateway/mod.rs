@@ -18,7 +18,7 @@ mod state;
 mod statistics;
 mod updates;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sluice_datapath::{Command, CommandError, Engine, QueueFull, Ticket};
@@ -30,6 +30,7 @@ pub(crate) use self::directory::Directory;
 pub(crate) use self::rings::Taken;
 use self::sending::SendingKeys;
 use self::state::State;
+use crate::audit::Audit;
 use crate::{ApiError, Config};
 
 /// Events that a slow watcher may lag behind before it loses some.
@@ -41,6 +42,7 @@ pub(crate) struct Gateway {
     /// Gone once the daemon shuts down.
     engine: RwLock<Option<Engine>>,
     pub(crate) config: Config,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) directory: Directory,
     events: broadcast::Sender<Option<v1::Event>>,
     sending: SendingKeys,
@@ -50,11 +52,12 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// An empty gateway over a running engine.
-    pub(crate) fn new(engine: Engine, config: Config) -> Self {
+    pub(crate) fn new(engine: Engine, config: Config, audit: Arc<Audit>) -> Self {
         let state = State::new(engine.workers(), config.media.ports);
         Self {
             engine: RwLock::new(Some(engine)),
             config,
+            audit,
             directory: Directory::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sending: SendingKeys::new(),

@@ -182,6 +182,7 @@ mod tests {
     use std::future::Future;
     use std::path::Path;
     use std::pin::pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
     use std::time::{Duration, Instant};
 
@@ -197,7 +198,7 @@ mod tests {
         let config = Config::parse(Path::new("test.toml"), text).unwrap();
         let mut engine = config.engine();
         engine.limits = Limits { commands: 1, legs: 100, ..engine.limits };
-        Gateway::new(Engine::start(engine).unwrap().0, config)
+        Gateway::new(Engine::start(engine).unwrap().0, config, Arc::default())
     }
 
     #[tokio::test]

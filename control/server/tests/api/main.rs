@@ -1,12 +1,17 @@
 //! The API against a real daemon: engine, workers and sockets, over io_uring on loopback.
 
+mod access;
+mod audit;
+mod certificates;
 mod fanout;
 mod keys;
 mod lifecycle;
+mod limits;
 mod moving;
 mod options;
 mod perc;
 mod positions;
+mod retries;
 mod rings;
 mod shared_port;
 mod start;

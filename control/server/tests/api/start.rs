@@ -79,7 +79,8 @@ fn with_tcp(folder: &Path, port: u16, server: &Signed, clients: &Signed) -> Conf
     let at = folder.display();
     let text = format!(
         "[api.tcp]\naddress = \"127.0.0.1:{port}\"\ncertificate = \"{at}/server.pem\"\n\
-         key = \"{at}/server.key\"\nclient_ca = \"{at}/ca.pem\"\n"
+         key = \"{at}/server.key\"\nclient_ca = \"{at}/ca.pem\"\n\
+         [api.tcp.roles]\ndefault = [\"read-only\"]\n"
     );
     let tcp = Config::parse(Path::new("tcp.toml"), &text).unwrap().api.tcp;
     let mut config = config(folder, "io_uring");

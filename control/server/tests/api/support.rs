@@ -76,7 +76,16 @@ impl Daemon {
 
     /// Waits until `look` finds something.
     pub async fn eventually<T, F: Future<Output = Option<T>>>(&self, look: impl Fn() -> F) -> T {
-        for _ in 0..500 {
+        self.eventually_within(Duration::from_secs(5), look).await
+    }
+
+    /// Waits for longer.
+    pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
+        &self,
+        time: Duration,
+        look: impl Fn() -> F,
+    ) -> T {
+        for _ in 0..time.as_millis() / 10 {
             if let Some(found) = look().await {
                 return found;
             }

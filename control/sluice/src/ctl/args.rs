@@ -34,10 +34,10 @@ pub(super) struct Target {
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// The client's certificate, PEM.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, alias = "cert", global = true, value_name = "FILE")]
     pub(super) certificate: Option<PathBuf>,
     /// The client's private key, PEM.
-    #[arg(long = "tls-key", global = true, value_name = "FILE")]
+    #[arg(long = "tls-key", alias = "key", global = true, value_name = "FILE")]
     pub(super) tls_key: Option<PathBuf>,
 }
 

@@ -68,6 +68,8 @@ pub(super) fn explain(status: &Status) -> anyhow::Error {
         Code::FailedPrecondition => "not possible",
         Code::ResourceExhausted => "limit reached",
         Code::Unavailable => "unavailable",
+        Code::PermissionDenied => "not allowed",
+        Code::DeadlineExceeded => "too late",
         _ => "failed",
     };
     anyhow!("{kind}: {}", status.message())

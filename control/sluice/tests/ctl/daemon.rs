@@ -20,10 +20,14 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon and waits until it says that it is ready. It logs all it can.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a scratch directory");
+        Self::start_with(tempfile::tempdir().expect("a scratch directory"), "")
+    }
+
+    /// The same with more configuration.
+    pub(crate) fn start_with(folder: tempfile::TempDir, more: &str) -> Self {
         let socket = folder.path().join("sluice.sock");
         let configuration = folder.path().join("sluice.toml");
-        std::fs::write(&configuration, configuration_text(&socket)).expect("it is written");
+        std::fs::write(&configuration, configuration_text(&socket) + more).expect("it is written");
         let mut daemon = Self { process: spawn(folder.path()), folder };
         daemon.wait_for_log("ready: ");
         daemon

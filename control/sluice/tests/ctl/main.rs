@@ -7,3 +7,4 @@ mod refusal;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
