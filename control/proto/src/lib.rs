@@ -30,8 +30,38 @@ impl fmt::Debug for v1::KeyInstall {
     }
 }
 
+/// How a message with an SDP is printed: without it.
+macro_rules! debug_without_sdp {
+    ($($message:ident: $($field:ident),*;)*) => {$(
+        impl fmt::Debug for v1::$message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($message))
+                    $(.field(stringify!($field), &self.$field))*
+                    .field("sdp", &format_args!("{} bytes", self.sdp.len()))
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+debug_without_sdp! {
+    ProcessOfferRequest: session, branch, request_id, from, policy, labels;
+    ProcessOfferResponse: branch, call;
+    ProcessAnswerRequest: session, branch, request_id, from, provisional;
+    ProcessAnswerResponse: call;
+    CreateBranchResponse: call;
+    RetargetResponse: call;
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn keys_in_descriptions_are_not_printed() {
+        let sdp = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0".to_owned();
+        let text = format!("{:?}", super::v1::ProcessOfferRequest { sdp, ..Default::default() });
+        assert!(text.contains("50 bytes") && !text.contains("c2VjcmV0"), "{text}");
+    }
+
     #[test]
     fn key_material_is_not_printed() {
         let key = super::v1::KeyInstall { key_salt: vec![0xab; 30], ..Default::default() };

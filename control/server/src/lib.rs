@@ -19,6 +19,7 @@ mod listen;
 mod ports;
 mod rings;
 mod service;
+mod signalling;
 mod stun;
 mod tls;
 
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_datapath::{Engine, EngineError};
+use sluice_proto::v1::signalling_server::SignallingServer;
 use sluice_proto::v1::sluice_server::SluiceServer;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -44,6 +46,7 @@ use crate::audit::Audit;
 use crate::gateway::Gateway;
 use crate::listen::{Lock, SocketFile};
 use crate::service::Service;
+use crate::signalling::{Identities, Signalling};
 
 /// How long calls may take to end when the daemon stops.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -103,6 +106,9 @@ pub enum StartError {
         "the certificates of [api.tcp] cannot be used: {0}; they must be PEM, and the key the certificate's"
     )]
     Tls(String),
+    /// A file of [identity].
+    #[error("cannot verify or sign identities: {0}; see [identity]")]
+    Identity(String),
     /// The audit log.
     #[error("cannot open the audit log {path}: {source}; see [audit]")]
     Audit {
@@ -135,6 +141,7 @@ pub struct Server {
 /// the process.
 struct Running {
     gateway: Arc<Gateway>,
+    signalling: Arc<Signalling>,
     pump: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -168,9 +175,11 @@ impl Server {
             Some(tcp) => Some(tls::Listener::bind(tcp, &transport).await?),
             None => None,
         };
+        let identities = Identities::open(&config.identity).map_err(StartError::Identity)?;
         let (engine, events) = Engine::start(config.engine())?;
         let gateway = Arc::new(Gateway::new(engine, config, audit));
-        let mut running = Running { gateway: Arc::clone(&gateway), pump: None };
+        let signalling = Arc::new(Signalling::new(Arc::clone(&gateway), identities));
+        let mut running = Running { gateway: Arc::clone(&gateway), signalling, pump: None };
         let pump = std::thread::Builder::new().name("sluice-events".into());
         let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
         running.pump = Some(pump);
@@ -193,10 +202,16 @@ impl Server {
             .map_err(|error| setup(&error))?;
         let service = SluiceServer::new(Service(Arc::clone(&self.running.gateway)));
         let service = service.max_decoding_message_size(MAX_MESSAGE);
+        let signalling = Arc::clone(&self.running.signalling);
+        let calls = SignallingServer::new(signalling::Service(Arc::clone(&signalling)));
+        let calls = calls.max_decoding_message_size(MAX_MESSAGE);
         let gateway = Arc::clone(&self.running.gateway);
         // Ended when it is dropped.
         let mut health = tokio::task::JoinSet::new();
         health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
+        // Ended when it is dropped, as well.
+        let mut timers = tokio::task::JoinSet::new();
+        timers.spawn(async move { signalling.keep_time().await });
         let (listener, ring_file) = self.rings;
         let rings = rings::Thread::start(listener, Arc::clone(&self.running.gateway));
         let rings = rings.map_err(StartError::Thread)?;
@@ -208,6 +223,7 @@ impl Server {
         let router = move |mut transport: Transport| {
             transport
                 .add_service(service.clone())
+                .add_service(calls.clone())
                 .add_service(health_service.clone())
                 .add_service(reflection.clone())
         };
@@ -226,6 +242,7 @@ impl Server {
                 if let Ok(Err(error)) = ended { return Err(setup(error.as_ref())); }
             }
         }
+        timers.shutdown().await;
         health.shutdown().await;
         health::not_serving(&reporter).await;
         self.running.gateway.end_watches();

@@ -38,6 +38,9 @@ const TABLE: &[(&str, Roles)] = &[
     ("sluice.v1.Sluice/ExportPositions", SIGNALLING_OR_OPERATOR),
     ("sluice.v1.Sluice/ImportPositions", SIGNALLING_OR_OPERATOR),
     ("sluice.v1.Sluice/MoveSession", OPERATOR),
+    // They show no session descriptions.
+    ("sluice.v1.Signalling/GetCall", READ),
+    ("sluice.v1.Signalling/ListCalls", READ),
     // A call that hangs is ended by whoever runs the gateway.
     ("sluice.v1.Signalling/EndSession", SIGNALLING_OR_OPERATOR),
     // Session descriptions have keys in them, when they are read as well.

@@ -2,6 +2,7 @@
 
 mod access;
 mod fields;
+mod identity;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use sluice_datapath::shared::Geometry;
 use sluice_datapath::{EngineConfig, InterfaceConfig, Limits, Tuning, WorkerCount};
+use sluice_keying::policy::Policy;
 
 pub use self::access::{Audit, CertificateName, RoleRules};
 pub use crate::access::Role;
@@ -17,6 +19,8 @@ pub use fields::{
     AbsolutePath, Bounded, FileMode, LatchingMode, MediaAddress, PathMode, PortRange, SlotBytes, Slots,
     Workers,
 };
+
+pub use identity::{IdentityConfig, Signing};
 
 /// Where the API listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
@@ -59,6 +63,10 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// What legs get that do not say otherwise.
     pub defaults: Defaults,
+    /// What may be negotiated.
+    pub policy: Policy,
+    /// Whose signatures of identities count, and the gateway's own.
+    pub identity: IdentityConfig,
     /// Bounds of what may be created.
     pub limits: LimitsConfig,
     /// Timers and thresholds.
@@ -349,6 +357,7 @@ impl Config {
             let problem = format!("interface {:?} is configured twice; keep one of them", twice.name);
             return Err(invalid(problem));
         }
+        config.policy.check().map_err(|error| invalid(error.to_string()))?;
         Ok(config)
     }
 
@@ -451,6 +460,20 @@ mod tests {
         ] {
             let problem = problem(text);
             assert!(problem.contains(line) && problem.contains(reason), "{text}\n→ {problem}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_contradicts_itself_is_an_error() {
+        for (text, reason) in [
+            ("[policy]\nkeyings = []", "policy.keyings"),
+            ("[policy]\nsuites = [\"AES\"]", "line 2"),
+            ("[policy.callee]\nsecurity = \"maybe\"", "line 2"),
+            ("[policy]\nbranch_timeout_seconds = 0", "branch_timeout_seconds"),
+            ("[policy]\nlowest_robustness = \"active-signaling-active-media\"", "robustness"),
+        ] {
+            let problem = problem(text);
+            assert!(problem.contains(reason), "{text}\n→ {problem}");
         }
     }
 

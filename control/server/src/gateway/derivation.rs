@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sluice_datapath::Direction;
 use sluice_proto::v1;
-use sluice_srtp::{KeyId, MasterKey, SessionKeys, Suite};
+use sluice_srtp::{KeyId, KeyOptions, MasterKey, RocOnRekey, SessionKeys, Suite};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::options;
@@ -66,9 +66,23 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     check_id("key", &id)?;
     let direction = direction(v1::Direction::try_from(*way).unwrap_or_default())?;
     let suite: Suite = suite.parse()?;
-    let master = MasterKey::from_concatenated(suite, &key_salt)?;
-    let (options, roc) = (options?, roc?);
-    let fingerprint = sending.fingerprint(&key_salt);
+    let shared = install.shared && direction == Direction::Outbound;
+    let (key, keys) = derive_one(sending, id, direction, suite, &key_salt, options?, roc?)?;
+    Ok(Derived { session, leg, key: Key { shared, ..key }, keys })
+}
+
+/// A key, and the session keys that are derived of it.
+pub(super) fn derive_one(
+    sending: &SendingKeys,
+    id: String,
+    direction: Direction,
+    suite: Suite,
+    key_salt: &[u8],
+    options: KeyOptions,
+    roc: RocOnRekey,
+) -> Result<(Key, SessionKeys), ApiError> {
+    let master = MasterKey::from_concatenated(suite, key_salt)?;
+    let fingerprint = sending.fingerprint(key_salt);
     let halves: Vec<_> = match suite.half() {
         Some(half) => {
             let (keys, salts) = key_salt.split_at(suite.key_len());
@@ -79,10 +93,10 @@ fn derive(sending: &SendingKeys, install: &mut v1::KeyInstall) -> Result<Derived
     };
     let (number, sending) = number(sending, direction, fingerprint, &halves);
     let keys = SessionKeys::derive_with(number, &master, &options)?;
-    let shared = install.shared && direction == Direction::Outbound;
+    let shared = false;
     let key =
         Key { id, number, direction, suite, options, fingerprint, sending, shared, roc, retiring: None };
-    Ok(Derived { session, leg, key, keys })
+    Ok((key, keys))
 }
 
 fn number(

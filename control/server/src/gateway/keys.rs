@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
@@ -36,6 +37,19 @@ struct Noted {
     keys: Arc<SessionKeys>,
 }
 
+impl Noted {
+    fn command(&self, key: &Key, more_follow: bool) -> Command {
+        Command::InstallKeys {
+            leg: self.leg,
+            direction: key.direction,
+            keys: vec![Arc::clone(&self.keys)],
+            shared: key.shared,
+            roc: key.roc,
+            more_follow,
+        }
+    }
+}
+
 /// An entry of a batch: session, leg, key.
 type Entry = Result<(String, String, Key, Begun), ApiError>;
 
@@ -67,6 +81,8 @@ impl Gateway {
         let Ok(derived) = derived.await else {
             return vec![Err(ApiError::unavailable("key derivation was interrupted")); entries];
         };
+        let done = derived.iter().filter(|derived| derived.is_ok()).count();
+        self.keys_derived.fetch_add(done as u64, Ordering::Relaxed);
         let mut state = self.state.lock().await;
         let mut begun = Vec::with_capacity(entries);
         for entry in derived {
@@ -112,13 +128,21 @@ impl Gateway {
                 Err(error) => Err(error),
             });
         }
+        self.forget_spent_keys();
+        results
+    }
+
+    /// Has the engine forget the numbers of keys that will not come back.
+    pub(super) fn forget_spent_keys(&self) {
         let forgotten = self.sending.take_forgotten();
+        if forgotten.is_empty() {
+            return;
+        }
         self.with_engine(|engine| {
             for number in forgotten {
                 engine.forget_key(number);
             }
         });
-        results
     }
 
     /// Gives the commands of all keys that are noted.
@@ -131,23 +155,36 @@ impl Gateway {
         }
         for (place, entry) in begun.iter_mut().enumerate() {
             let Ok((session, id, key, started)) = entry else { continue };
-            let Begun::Noted(Noted { worker, leg, keys }) = started else { continue };
-            let command = Command::InstallKeys {
-                leg: *leg,
-                direction: key.direction,
-                keys: vec![Arc::clone(keys)],
-                shared: key.shared,
-                roc: key.roc,
-                // Early media may be under any of the keys that one request installs.
-                more_follow: last.get(&(*leg, key.direction)) != Some(&place),
-            };
-            let leg = *leg;
-            match self.send(*worker, command).await {
+            let Begun::Noted(noted) = started else { continue };
+            // Early media may be under any of the keys that one request installs.
+            let more_follow = last.get(&(noted.leg, key.direction)) != Some(&place);
+            let (leg, command) = (noted.leg, noted.command(key, more_follow));
+            match self.send(noted.worker, command).await {
                 Ok(ticket) => *started = Begun::Sent { leg, ticket },
                 Err(error) => {
                     self.forget_key(state, session, id, leg, key);
                     *entry = Err(error);
                 }
+            }
+        }
+    }
+
+    /// Gives the command of one key; `None`: it was there before. Held media waits for the last of those that follow
+    /// each other.
+    pub(super) async fn begin_key(
+        &self,
+        state: &mut State,
+        session: &str,
+        leg_id: &str,
+        (key, keys): (&Key, SessionKeys),
+        more_follow: bool,
+    ) -> Result<Option<(LegId, Ticket)>, ApiError> {
+        let Begun::Noted(noted) = self.note_key(state, session, leg_id, key, keys)? else { return Ok(None) };
+        match self.send(noted.worker, noted.command(key, more_follow)).await {
+            Ok(ticket) => Ok(Some((noted.leg, ticket))),
+            Err(error) => {
+                self.forget_key(state, session, leg_id, noted.leg, key);
+                Err(error)
             }
         }
     }
@@ -213,7 +250,7 @@ impl Gateway {
     }
 
     /// Takes a key out of the state. Once its last copy is dropped, others may send under it.
-    fn forget_key(&self, state: &mut State, session: &str, leg_id: &str, leg: LegId, key: &Key) {
+    pub(super) fn forget_key(&self, state: &mut State, session: &str, leg_id: &str, leg: LegId, key: &Key) {
         self.directory.remove_key(leg, key.number);
         if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg_id)) {
             leg.keys.retain(|other| other.id != key.id || other.direction != key.direction);
@@ -237,9 +274,23 @@ impl Gateway {
         };
         let news = installs.names();
         let results = self.install(installs, IfRetiring::Leave).await;
+        let installed = news.into_iter().zip(&results).filter(|(_, result)| result.is_ok());
+        self.retire_before(installed.map(|(new, _)| new).collect(), grace).await;
+        Ok(results)
+    }
+
+    /// Retires the keys that were installed before these on their legs and directions, as after [`Self::rekey`] with the
+    /// configured grace period.
+    pub(crate) async fn retire_older(self: &Arc<Self>, news: Vec<v1::KeyRef>) {
+        if !news.is_empty() {
+            self.retire_before(news, self.config.defaults.rekey_grace_ms.0 as u32).await;
+        }
+    }
+
+    async fn retire_before(self: &Arc<Self>, news: Vec<v1::KeyRef>, grace: u32) {
         let until = Instant::now() + Duration::from_millis(grace.into());
         let mut later = Vec::new();
-        for (new, _) in news.into_iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+        for new in news {
             match new.direction() {
                 v1::Direction::Outbound => {
                     let older = self.mark_older(&new, Instant::now()).await;
@@ -255,7 +306,6 @@ impl Gateway {
                 gateway.retire_replaced(later).await;
             });
         }
-        Ok(results)
     }
 
     /// Marks the keys that were installed before `new` on its leg and direction as retiring, by `until` at
@@ -338,7 +388,7 @@ fn differs_from_sharers(session: &Session, key: &Key) -> Option<&'static str> {
 
 /// Marks the keys for sending that were installed before `new`: the engine sends under the newest only,
 /// and does not go back to one of them if that is retired.
-fn supersede(state: &mut State, session: &str, leg: &str, new: &Key) {
+pub(super) fn supersede(state: &mut State, session: &str, leg: &str, new: &Key) {
     if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", leg)) {
         let older = leg.keys.iter_mut().take_while(|key| key.number != new.number);
         older
@@ -364,7 +414,7 @@ fn kept(
 }
 
 /// What the engine says of a key, blamed on what the client gave.
-fn refused(key: &Key, error: CommandError) -> ApiError {
+pub(super) fn refused(key: &Key, error: CommandError) -> ApiError {
     match error {
         CommandError::NotSrtp { .. } => {
             let message = format!("this direction of the leg is plain RTP: it takes no key {:?}", key.id);

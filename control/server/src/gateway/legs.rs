@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_datapath::{Command, EarlyMedia, Latching, LegSetup, LegStats, PayloadTypes, Protection, Sharing};
+use sluice_datapath::{
+    Command, EarlyMedia, Latching, LegSetup, LegStats, PayloadTypes, Protection, Sharing, Ticket,
+};
 use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
+use super::robustness::class_shown;
 use super::state::{Leg, Route, State};
 use super::{Gateway, path_name, shared};
 use crate::error::check_id;
@@ -90,6 +93,31 @@ impl Gateway {
         let leg = open_leg(number, config, &sockets)?;
         let setup = wanted.setup(&leg, sockets);
         self.launch_leg(state, request, leg, setup, worker).await
+    }
+
+    /// Gives the command of a leg on sockets that are bound already; `None`: it was there before.
+    pub(super) async fn begin_reserved(
+        &self,
+        state: &mut State,
+        request: &v1::CreateLegRequest,
+        sockets: Sockets,
+    ) -> Result<Option<Ticket>, ApiError> {
+        check_id("leg", &request.leg)?;
+        let config = request.config.clone().unwrap_or_default();
+        let session = state.session(&request.session)?;
+        let worker = session.worker;
+        if let Some(existing) = session.legs.get(&request.leg) {
+            let field = difference(&existing.config, &config);
+            return field.map_or(Ok(None), |field| Err(ApiError::exists("leg", &request.leg, field)));
+        }
+        let wanted = Wanted::read(&config, &self.config)?;
+        let number = state.leg_number();
+        let leg = open_leg(number, config, &sockets)?;
+        let setup = wanted.setup(&leg, sockets);
+        match self.launch_leg(state, request, leg, setup, worker).await? {
+            Begun::Sent(ticket) => Ok(Some(ticket)),
+            Begun::Same => Ok(None),
+        }
     }
 
     /// Gives the engine a leg whose contents were checked.
@@ -180,6 +208,7 @@ impl Gateway {
 
     pub(super) fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
         let leg = state.session(session)?.leg("leg", id)?;
+        let robustness = super::robustness::of_leg(&leg.config, &leg.keys);
         let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt());
         let address =
             |address: SocketAddr| if leg.ring.is_some() { String::new() } else { address.to_string() };
@@ -193,6 +222,8 @@ impl Gateway {
             ring_token: String::new(),
             remote_in_use,
             keys: leg.keys.iter().map(super::state::Key::shown).collect(),
+            robustness: class_shown(robustness).into(),
+            robustness_explanation: robustness.explain().to_owned(),
         })
     }
 
@@ -202,12 +233,17 @@ impl Gateway {
     }
 }
 
-fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
+/// Where a leg's sockets are bound: of RTP, and of RTCP.
+pub(super) fn addresses(sockets: &Sockets) -> Result<(SocketAddr, SocketAddr), ApiError> {
     let address = |socket: &std::net::UdpSocket| {
         socket.local_addr().map_err(|error| ApiError::precondition("BIND", error.to_string(), "retry"))
     };
-    let local_rtp = address(&sockets.rtp)?;
-    let local_rtcp = sockets.rtcp.as_deref().map_or(Ok(local_rtp), address)?;
+    let rtp = address(&sockets.rtp)?;
+    Ok((rtp, sockets.rtcp.as_deref().map_or(Ok(rtp), address)?))
+}
+
+fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
+    let (local_rtp, local_rtcp) = addresses(sockets)?;
     let stats = Arc::new(LegStats::new());
     Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None })
 }
@@ -231,6 +267,8 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("ssrcs", a.ssrcs == b.ssrcs),
         ("ice_ufrag", a.ice_ufrag == b.ice_ufrag),
         ("ring", a.ring == b.ring),
+        ("keying", a.keying == b.keying),
+        ("attestation", a.attestation == b.attestation),
         ("early_media", a.early_media == b.early_media),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)

@@ -3,6 +3,7 @@
 //! One lock guards the whole state, so that calls see each other whole. Key derivation, the slow part,
 //! is done before it is taken; commands of a batch are all given before the first answer is awaited.
 
+mod change;
 mod derivation;
 mod directory;
 mod keys;
@@ -10,6 +11,7 @@ mod legs;
 mod options;
 mod positions;
 mod rings;
+pub(crate) mod robustness;
 mod routes;
 mod sending;
 mod sessions;
@@ -18,6 +20,7 @@ mod state;
 mod statistics;
 mod updates;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -25,12 +28,14 @@ use sluice_datapath::{Command, CommandError, Engine, QueueFull, Ticket};
 use sluice_proto::v1;
 use tokio::sync::{Mutex, broadcast};
 
+pub(crate) use self::change::{Change, Reserved, Step};
 pub(crate) use self::derivation::Installs;
 pub(crate) use self::directory::Directory;
 pub(crate) use self::rings::Taken;
 use self::sending::SendingKeys;
 use self::state::State;
 use crate::audit::Audit;
+use crate::signalling::Calls;
 use crate::{ApiError, Config};
 
 /// Events that a slow watcher may lag behind before it loses some.
@@ -44,8 +49,12 @@ pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) audit: Arc<Audit>,
     pub(crate) directory: Directory,
+    /// Those of the service Signalling.
+    pub(crate) calls: Calls,
     events: broadcast::Sender<Option<v1::Event>>,
     sending: SendingKeys,
+    /// Master keys that session keys were derived of.
+    keys_derived: AtomicU64,
     state: Mutex<State>,
     started: Instant,
 }
@@ -59,8 +68,10 @@ impl Gateway {
             config,
             audit,
             directory: Directory::default(),
+            calls: Calls::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sending: SendingKeys::new(),
+            keys_derived: AtomicU64::default(),
             state: Mutex::new(state),
             started: Instant::now(),
         }

@@ -44,7 +44,11 @@ impl Gateway {
     }
 
     /// `None`: it was there before, with the same contents; perhaps from an earlier entry of the batch.
-    async fn begin_route(&self, state: &mut State, route: &v1::Route) -> Result<Option<Ticket>, ApiError> {
+    pub(super) async fn begin_route(
+        &self,
+        state: &mut State,
+        route: &v1::Route,
+    ) -> Result<Option<Ticket>, ApiError> {
         check_id("id", &route.id)?;
         let session = state.session(&route.session)?;
         let worker = session.worker;
@@ -90,7 +94,7 @@ impl Gateway {
         results
     }
 
-    async fn begin_update(
+    pub(super) async fn begin_update(
         &self,
         state: &mut State,
         mut route: v1::Route,
@@ -112,7 +116,7 @@ impl Gateway {
         Ok((route, self.send(worker, command).await?))
     }
 
-    fn forget_route(&self, state: &mut State, session: &str, id: &str) {
+    pub(super) fn forget_route(&self, state: &mut State, session: &str, id: &str) {
         if let Ok(session) = state.session(session)
             && let Some(route) = session.routes.remove(id)
         {
@@ -142,7 +146,7 @@ impl Gateway {
 }
 
 /// The engine has the new choices, and so has the state.
-fn remember(state: &mut State, route: v1::Route) -> Result<v1::Route, ApiError> {
+pub(super) fn remember(state: &mut State, route: v1::Route) -> Result<v1::Route, ApiError> {
     let known = state.session(&route.session)?.routes.get_mut(&route.id);
     let known = known.ok_or_else(|| ApiError::not_found("route", "id", &route.id))?;
     known.route = route.clone();

@@ -7,7 +7,7 @@ use prost::Message;
 use sluice_datapath::Command;
 use sluice_proto::v1;
 
-use super::state::Session;
+use super::state::{Session, State};
 use super::{Gateway, gone};
 use crate::ApiError;
 use crate::error::check_id;
@@ -24,13 +24,24 @@ impl Gateway {
         labels: HashMap<String, String>,
     ) -> Result<v1::Session, ApiError> {
         check_id("session", &id)?;
-        check_labels(&labels)?;
         let mut state = self.state.lock().await;
-        if let Some(session) = state.sessions.get(&id) {
+        self.open_session(&mut state, &id, labels)?;
+        Ok(shown(&id, state.session(&id)?))
+    }
+
+    /// Makes a session, unless it is there; whether it was made.
+    pub(super) fn open_session(
+        &self,
+        state: &mut State,
+        id: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<bool, ApiError> {
+        check_labels(&labels)?;
+        if let Some(session) = state.sessions.get(id) {
             if session.labels != labels {
-                return Err(ApiError::exists("session", &id, "labels"));
+                return Err(ApiError::exists("session", id, "labels"));
             }
-            return Ok(shown(&id, session));
+            return Ok(false);
         }
         let limit = self.config.limits.sessions.0;
         if state.sessions.len() as u64 >= limit {
@@ -42,9 +53,8 @@ impl Gateway {
         };
         state.count_sessions(worker, 1);
         let session = Session { labels, worker, legs: BTreeMap::new(), routes: BTreeMap::new() };
-        let answer = shown(&id, &session);
-        state.sessions.insert(id, session);
-        Ok(answer)
+        state.sessions.insert(id.to_owned(), session);
+        Ok(true)
     }
 
     pub(crate) async fn get_session(&self, id: &str) -> Result<v1::Session, ApiError> {
@@ -149,6 +159,7 @@ impl Gateway {
         outcome?;
         state.count_sessions(worker, -1);
         state.sessions.remove(id);
+        self.calls.leave(id);
         Ok(true)
     }
 }

@@ -1,5 +1,7 @@
 //! Statistics.
 
+use std::sync::atomic::Ordering;
+
 use sluice_datapath::{Drops, EarlyCount, Path, WorkerSnapshot};
 use sluice_proto::v1;
 
@@ -50,7 +52,13 @@ impl Gateway {
             let counts = seen.map(|(counter, frames)| v1::XdpCount { name: counter.name().into(), frames });
             v1::XdpStatistics { interface, counts: counts.collect() }
         });
-        Ok(v1::Statistics { workers, legs, xdp: xdp.collect() })
+        Ok(v1::Statistics {
+            workers,
+            legs,
+            xdp: xdp.collect(),
+            keys_derived: self.keys_derived.load(Ordering::Relaxed),
+            calls: self.calls.len() as u64,
+        })
     }
 }
 

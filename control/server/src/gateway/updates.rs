@@ -1,15 +1,38 @@
 //! Changes of legs.
 
-use sluice_datapath::{Command, Direction, LegUpdate, Signalled};
+use sluice_datapath::{Command, Direction, LegUpdate, Signalled, Ticket};
 use sluice_proto::v1;
 
 use super::legs::{Remotes, dscp, early_media, latching, max_streams, payload_types, protection, window};
+use super::state::{Leg, State};
 use super::{Gateway, rings};
 use crate::{ApiError, Config};
+
+/// A leg as it is to be once the engine has done what it was told.
+pub(super) struct Updated {
+    config: v1::LegConfig,
+    /// Signalling moved the peer.
+    moved: bool,
+    /// Whether what is received, and what is sent, becomes plain.
+    becomes_plain: [bool; 2],
+}
 
 impl Gateway {
     pub(crate) async fn update_leg(&self, request: v1::UpdateLegRequest) -> Result<v1::Leg, ApiError> {
         let mut state = self.state.lock().await;
+        let (session, leg) = (request.session.clone(), request.leg.clone());
+        let (updated, ticket) = self.begin_leg_update(&mut state, request).await?;
+        ticket.await?;
+        self.leg_updated(&mut state, &session, &leg, updated)?;
+        self.shown(&mut state, &session, &leg)
+    }
+
+    /// Gives the command of an update.
+    pub(super) async fn begin_leg_update(
+        &self,
+        state: &mut State,
+        request: v1::UpdateLegRequest,
+    ) -> Result<(Updated, Ticket), ApiError> {
         let session = state.session(&request.session)?;
         let worker = session.worker;
         let leg = session.leg("leg", &request.leg)?;
@@ -28,20 +51,65 @@ impl Gateway {
             remote: rtp.filter(|_| moved).map(|rtp| Signalled { rtp, rtcp }),
             ..update(number, &request, &config, &self.config)?
         };
-        self.command(worker, Command::UpdateLeg(update)).await?;
-        if moved {
-            self.directory.signalled(number);
+        let ticket = self.send(worker, Command::UpdateLeg(update)).await?;
+        let becomes_plain =
+            [request.inbound, request.outbound].map(|now| now == Some(v1::Protection::Plain.into()));
+        Ok((Updated { config, moved, becomes_plain }, ticket))
+    }
+
+    /// The engine has done it: the state says so.
+    pub(super) fn leg_updated(
+        &self,
+        state: &mut State,
+        session: &str,
+        id: &str,
+        updated: Updated,
+    ) -> Result<(), ApiError> {
+        let leg = state.session(session)?.leg("leg", id)?;
+        if updated.moved {
+            self.directory.signalled(leg.number);
         }
-        let leg = state.session(&request.session)?.leg("leg", &request.leg)?;
-        for (protection, direction) in
-            [(request.inbound, Direction::Inbound), (request.outbound, Direction::Outbound)]
-        {
-            if protection == Some(v1::Protection::Plain.into()) {
+        self.forget_plain(leg, updated.becomes_plain);
+        leg.config = updated.config;
+        Ok(())
+    }
+
+    /// What takes an update back that was given; none if there is no such leg. Keys of a direction that became plain are
+    /// gone all the same, and so is an address in the place of none.
+    pub(super) fn taking_back(
+        &self,
+        state: &mut State,
+        session: &str,
+        id: &str,
+        updated: &Updated,
+    ) -> Result<Option<Command>, ApiError> {
+        let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", id)) else {
+            return Ok(None);
+        };
+        self.forget_plain(leg, updated.becomes_plain);
+        let config = &leg.config;
+        let Remotes { rtp, rtcp } = Remotes::read(config, leg.local_rtp.ip())?;
+        let request = v1::UpdateLegRequest {
+            payload_types: Some(v1::PayloadTypes::default()),
+            inbound: Some(config.inbound),
+            outbound: Some(config.outbound),
+            early_media: config.early_media,
+            latching: Some(config.latching),
+            rtcp_mux: Some(config.rtcp_mux),
+            max_streams: Some(config.max_streams),
+            ..Default::default()
+        };
+        let update = update(leg.number, &request, config, &self.config)?;
+        let remote = rtp.map(|rtp| Signalled { rtp, rtcp });
+        Ok(Some(Command::UpdateLeg(LegUpdate { remote, ..update })))
+    }
+
+    fn forget_plain(&self, leg: &mut Leg, becomes_plain: [bool; 2]) {
+        for (plain, direction) in becomes_plain.into_iter().zip([Direction::Inbound, Direction::Outbound]) {
+            if plain {
                 self.forget_keys(leg, direction);
             }
         }
-        leg.config = config;
-        self.shown(&mut state, &request.session, &request.leg)
     }
 }
 
@@ -66,6 +134,8 @@ fn changed(before: &v1::LegConfig, request: &v1::UpdateLegRequest) -> v1::LegCon
         rtcp_mux: request.rtcp_mux.unwrap_or(before.rtcp_mux),
         replay_window: request.replay_window.unwrap_or(before.replay_window),
         max_streams: request.max_streams.unwrap_or(before.max_streams),
+        keying: request.keying.unwrap_or(before.keying),
+        attestation: request.attestation.or(before.attestation),
         ..before.clone()
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
+use super::calls::{Calls, Keying};
 use super::{leg, route};
 use crate::options::OptionArgs;
 
@@ -57,6 +58,9 @@ pub(super) enum Command {
     /// Master keys; they go in and never come out.
     #[command(subcommand, alias = "key")]
     Keys(Keys),
+    /// Offers and answers in SDP, and the calls that they make.
+    #[command(subcommand, name = "call", alias = "calls")]
+    Calls(Calls),
     /// Counters of workers and legs, drops by reason, latency.
     Stats {
         /// Legs of this session only.
@@ -194,6 +198,12 @@ pub(super) struct CreateLeg {
     /// long.
     #[arg(long, value_name = "drop|plain|hold[:PACKETS[:MS]]", value_parser = leg::early_media)]
     pub(super) early_media: Option<v1::EarlyMedia>,
+    /// How the leg's keys come, where other signalling makes it: its robustness follows from that.
+    #[arg(long)]
+    pub(super) keying: Option<Keying>,
+    /// All hops that the keys came by were protected by TLS.
+    #[arg(long)]
+    pub(super) hop_tls: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -23,6 +23,7 @@ pub(super) async fn call(client: &mut Client, command: Command, print: Printer) 
         Command::Legs(command) => legs(client, command, print).await?,
         Command::Routes(command) => routes(client, command, print).await?,
         Command::Keys(command) => keys(client, command, print).await?,
+        Command::Calls(_) => bail!("calls have a service of their own"),
         Command::Stats { session } => {
             let session = session.unwrap_or_default();
             let request = v1::GetStatisticsRequest { session, workers_only: false };
@@ -33,7 +34,7 @@ pub(super) async fn call(client: &mut Client, command: Command, print: Printer) 
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer<T>(result: Result<Response<T>, Status>) -> Result<T> {
+pub(super) fn answer<T>(result: Result<Response<T>, Status>) -> Result<T> {
     result.map(Response::into_inner).map_err(|status| explain(&status))
 }
 
@@ -148,6 +149,8 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         ice_ufrag: create.ice_ufrag.unwrap_or_default(),
         ring: create.ring,
         early_media: create.early_media,
+        keying: create.keying.map_or(v1::Keying::Unspecified, Into::into).into(),
+        attestation: create.hop_tls.then(|| v1::LegAttestation { hop_tls: true, ..Default::default() }),
     };
     v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
 }

@@ -61,6 +61,8 @@ impl From<UpdateLeg> for v1::UpdateLegRequest {
             rtcp_mux: update.rtcp_mux,
             replay_window: update.replay_window,
             max_streams: update.max_streams,
+            keying: None,
+            attestation: None,
         }
     }
 }

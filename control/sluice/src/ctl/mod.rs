@@ -2,6 +2,7 @@
 
 mod args;
 mod call;
+mod calls;
 mod client;
 mod json;
 mod leg;
@@ -18,7 +19,13 @@ pub(crate) use args::Arguments;
 pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut client = client::connect(&arguments.target).await?;
-        call::call(&mut client, arguments.command, print::Printer { json: arguments.json }).await
+        let print = print::Printer { json: arguments.json };
+        match arguments.command {
+            args::Command::Calls(command) => {
+                calls::call(client::channel(&arguments.target).await?, command, print).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            command => call::call(&mut client::connect(&arguments.target).await?, command, print).await,
+        }
     })
 }

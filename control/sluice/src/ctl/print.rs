@@ -87,7 +87,8 @@ impl Printer {
         if self.json {
             return legs.iter().try_for_each(json);
         }
-        let header = ["session", "leg", "local", "rtcp", "remote in use", "inbound", "outbound", "keys"];
+        let header =
+            ["session", "leg", "local", "rtcp", "remote in use", "inbound", "outbound", "robustness", "keys"];
         let mut rows = table(&header);
         for leg in legs {
             let config = leg.config.clone().unwrap_or_default();
@@ -101,6 +102,7 @@ impl Printer {
                 remote.to_owned(),
                 protection(config.inbound()).to_owned(),
                 protection(config.outbound()).to_owned(),
+                super::calls::class(leg.robustness()).to_owned(),
                 leg.keys.iter().map(key_line).collect::<Vec<_>>().join("\n"),
             ]);
         }
@@ -326,6 +328,18 @@ fn sentence(kind: &Kind) -> String {
             let mtu = if e.mtu == 0 { "what the path takes".to_owned() } else { format!("MTU {}", e.mtu) };
             format!("{} packets not sent, the last of {} bytes: more than {mtu}", e.count, e.size)
         }
+        Kind::CallChanged(e) => super::calls::changed(e),
+        Kind::Negotiated(e) => {
+            let suite = if e.suite.is_empty() { "plain RTP" } else { &e.suite };
+            let (keying, class) = (super::calls::keying(e.keying()), super::calls::class(e.robustness()));
+            format!("agreed on {suite}, keying {keying}, robustness {class}")
+        }
+        Kind::PolicyViolation(e) => format!("{} refused: {}", e.rule, e.explanation),
+        Kind::IdentityVerified(e) => {
+            let keys = if e.covers_keys { ", with the media's keys" } else { "" };
+            format!("identity of {} is verified{keys}: signed by {}", e.origin, e.certificate_url)
+        }
+        Kind::IdentityFailed(e) => format!("identity of {} is not verified: {}", e.origin, e.reason),
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
         Kind::Overload(e) if e.over => {
             format!("worker {}: overload is over; {} dropped", e.worker, e.dropped)
@@ -335,20 +349,20 @@ fn sentence(kind: &Kind) -> String {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
-fn show(out: &mut impl Write, rows: &Table) -> Result<()> {
+pub(super) fn show(out: &mut impl Write, rows: &Table) -> Result<()> {
     if rows.row_count() > 0 {
         write!(out, "\n{}", output::render(rows))?;
     }
     Ok(())
 }
 
-fn finish(rows: &Table, nothing: &str) -> Result<()> {
+pub(super) fn finish(rows: &Table, nothing: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if rows.row_count() == 0 {
         writeln!(out, "{nothing}")?;

@@ -1,0 +1,187 @@
+//! Whole calls, with media through them.
+
+use std::time::Duration;
+
+use sluice_proto::v1;
+use sluice_proto::v1::event::Kind;
+
+use crate::desk::{Desk, Left, daemon, plain, to_plain};
+use crate::phone::{CM_80, Crypto, GCM_256, Phone, address, crypto, port, proto};
+use crate::support::rtp;
+
+const PORTS: u16 = 20_000;
+
+#[tokio::test]
+async fn a_call_from_sdes_to_plain_goes_through_both_ways_and_leaves_nothing() {
+    let daemon = daemon("sdes-plain", PORTS).await;
+    let before = Left::of(&daemon, PORTS).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (mut alice, bob) = (Phone::new(), Phone::new());
+    let key = Crypto::new(7, CM_80, 1);
+    let offered =
+        desk.offer("s", &alice.sdp("RTP/SAVP", std::slice::from_ref(&key)), Some(to_plain())).await.unwrap();
+    assert_eq!((proto(&offered.sdp, 0), crypto(&offered.sdp)), ("RTP/AVP", vec![]));
+    assert!(offered.sdp.contains("a=x-unknown:kept"), "{}", offered.sdp);
+    assert_eq!(offered.branch, "main");
+    let answered = desk.answer("s", "", &bob.sdp("RTP/AVP", &[]), false).await.unwrap();
+    let [ours] = crypto(&answered.sdp).try_into().unwrap();
+    assert_eq!((proto(&answered.sdp, 0), ours.tag, ours.suite), ("RTP/SAVP", 7, CM_80));
+    assert_ne!(ours.key_salt, key.key_salt, "each direction has a key of its own");
+    for packet in bob.begin_plain(0xb, address(&offered.sdp, 0)) {
+        assert_eq!(alice.receive(&ours), packet);
+    }
+    for sequence in 2..10 {
+        alice.send(&key, &rtp(sequence, 0xa, 160), address(&answered.sdp, 0));
+        assert_eq!(bob.receive_plain(), rtp(sequence, 0xa, 160));
+        bob.send_plain(&rtp(sequence, 0xb, 160), address(&offered.sdp, 0));
+        assert_eq!(alice.receive(&ours), rtp(sequence, 0xb, 160));
+    }
+    let call = answered.call.unwrap();
+    assert_eq!(call.robustness(), v1::RobustnessClass::NoSignalingPassiveMedia);
+    let media = &call.branches[0].media[0];
+    let (caller, callee) = (media.caller.clone().unwrap(), media.callee.clone().unwrap());
+    assert_eq!((caller.leg.as_str(), caller.suite.as_str()), ("main.caller.0", "AES_CM_128_HMAC_SHA1_80"));
+    assert_eq!((caller.keying(), callee.keying()), (v1::Keying::Sdes, v1::Keying::None));
+    assert!(!caller.explanation.is_empty());
+    assert!(desk.end("s").await);
+    assert!(!desk.end("s").await, "twice is fine");
+    before.again(&daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn early_media_under_another_suite_is_held_until_the_answer_and_plays_out_in_order() {
+    let daemon = daemon("early", PORTS + 200).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (mut alice, mut bob) = (Phone::new(), Phone::new());
+    let key = Crypto::new(1, CM_80, 1);
+    let offered = desk.offer("s", &alice.sdp("RTP/SAVP", &[key]), None).await.unwrap();
+    let gcm =
+        crypto(&offered.sdp).into_iter().find(|line| line.suite == GCM_256).expect("the preferred suite");
+    let bobs = Crypto { key_salt: vec![9; 44], ..gcm.clone() };
+    for sequence in 0..5 {
+        bob.send(&bobs, &rtp(sequence, 0xb, 160), address(&offered.sdp, 0));
+    }
+    // The answer overtakes none of it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answered = desk.answer("s", "", &bob.sdp("RTP/SAVP", &[bobs]), false).await.unwrap();
+    let ours = &crypto(&answered.sdp)[0];
+    for sequence in 0..5 {
+        assert_eq!(alice.receive(ours), rtp(sequence, 0xb, 160));
+    }
+    alice.send(&Crypto::new(1, CM_80, 1), &rtp(1, 0xa, 20), address(&answered.sdp, 0));
+    assert_eq!(bob.receive(&gcm), rtp(1, 0xa, 20), "under the key that was offered");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_offer_of_fifty_crypto_lines_costs_no_key_derivation_until_it_is_answered() {
+    let daemon = daemon("compute", PORTS + 400).await;
+    let mut desk = Desk::at(&daemon).await;
+    let derived = || async {
+        let request = v1::GetStatisticsRequest { session: String::new(), workers_only: true };
+        daemon.client().await.get_statistics(request).await.unwrap().into_inner().keys_derived
+    };
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let lines: Vec<_> = (1..=50).map(|tag| Crypto::new(tag, CM_80, tag as u8)).collect();
+    desk.offer("s", &alice.sdp("RTP/SAVP", &lines), Some(to_plain())).await.unwrap();
+    assert_eq!(derived().await, 0);
+    desk.answer("s", "", &bob.sdp("RTP/AVP", &[]), false).await.unwrap();
+    assert_eq!(derived().await, 2, "one for each direction");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn events_tell_what_becomes_of_a_call() {
+    let daemon = daemon("events", PORTS + 600).await;
+    let mut desk = Desk::at(&daemon).await;
+    let watch = v1::WatchEventsRequest { session: "s".into() };
+    let mut events = daemon.client().await.watch_events(watch).await.unwrap().into_inner();
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let key = Crypto::new(1, CM_80, 1);
+    desk.offer("s", &alice.sdp("RTP/SAVP", &[key]), Some(to_plain())).await.unwrap();
+    desk.answer("s", "", &bob.sdp("RTP/AVP", &[]), true).await.unwrap();
+    desk.select("s", "main").await.unwrap();
+    desk.end("s").await;
+    let (mut changes, mut suites) = (Vec::new(), Vec::new());
+    while changes.last() != Some(&v1::CallChange::Ended) {
+        let event = tokio::time::timeout(Duration::from_secs(5), events.message()).await.unwrap();
+        let event = event.unwrap().unwrap();
+        match event.kind {
+            Some(Kind::CallChanged(changed)) => changes.push(changed.change()),
+            Some(Kind::Negotiated(negotiated)) => suites.push((event.leg, negotiated.suite)),
+            _ => {}
+        }
+    }
+    use v1::CallChange::{BranchCreated, Ended, Progress, Selected};
+    assert_eq!(changes, [BranchCreated, Progress, Selected, Ended]);
+    let suite = |leg: &str, suite: &str| (leg.to_owned(), suite.to_owned());
+    assert_eq!(suites, [suite("main.caller.0", CM_80.name()), suite("main.callee.0", "")]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_of_plain_media_goes_through() {
+    let daemon = daemon("plain", PORTS + 800).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let offered = desk.offer("s", &alice.sdp("RTP/AVP", &[]), Some(plain())).await.unwrap();
+    let answered = desk.answer("s", "", &bob.sdp("RTP/AVP", &[]), false).await.unwrap();
+    for packet in alice.begin_plain(0xa, address(&answered.sdp, 0)) {
+        assert_eq!(bob.receive_plain(), packet);
+    }
+    for sequence in 2..5 {
+        alice.send_plain(&rtp(sequence, 0xa, 160), address(&answered.sdp, 0));
+        assert_eq!(bob.receive_plain(), rtp(sequence, 0xa, 160));
+    }
+    assert_ne!(port(&offered.sdp, 0), port(&answered.sdp, 0));
+    let legs = daemon.legs("s").await;
+    assert!(legs.iter().all(|leg| leg.robustness() == v1::RobustnessClass::NoSignalingPassiveMedia));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_class_of_a_call_follows_from_keying_and_what_is_attested_and_is_enforced() {
+    let daemon = daemon("class", PORTS + 1000).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let key = Crypto::new(1, CM_80, 1);
+    let floor = v1::RobustnessClass::PassiveSignalingPassiveMedia;
+    let policy = v1::SessionPolicy { lowest_robustness: floor.into(), ..Default::default() };
+    let attested = |hop_tls| Some(v1::SignallingAttestation { hop_tls, ..Default::default() });
+    for (session, caller_tls, callee_tls, taken) in
+        [("both", true, true, true), ("one", true, false, false), ("none", false, false, false)]
+    {
+        let request = v1::ProcessOfferRequest {
+            session: session.into(),
+            sdp: alice.sdp("RTP/SAVP", std::slice::from_ref(&key)),
+            policy: Some(policy.clone()),
+            attestation: attested(caller_tls),
+            ..Default::default()
+        };
+        let offered = desk.process_offer(request).await.unwrap();
+        let bobs = Crypto { key_salt: vec![9; 30], ..crypto(&offered.sdp)[0].clone() };
+        let bobs = Crypto { key_salt: vec![9; bobs.suite.key_len() + bobs.suite.salt_len()], ..bobs };
+        let request = v1::ProcessAnswerRequest {
+            session: session.into(),
+            sdp: bob.sdp("RTP/SAVP", &[bobs]),
+            attestation: attested(callee_tls),
+            ..Default::default()
+        };
+        match desk.client.process_answer(request).await {
+            Ok(answer) => {
+                assert!(taken, "{session}");
+                assert_eq!(answer.into_inner().call.unwrap().robustness(), floor);
+                let legs = daemon.legs(session).await;
+                assert!(legs.iter().all(|leg| leg.robustness() == floor), "{legs:?}");
+            }
+            Err(refused) => {
+                assert!(!taken, "{refused:?}");
+                assert_eq!(crate::desk::reason(&refused), "POLICY");
+                assert!(refused.message().contains("policy.lowest_robustness"), "{}", refused.message());
+                assert_eq!(desk.call(session).await.unwrap().branches[0].state(), v1::BranchState::Offered);
+            }
+        }
+    }
+    daemon.stop().await;
+}
