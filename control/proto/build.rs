@@ -11,8 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut messages = prost_build::Config::new();
     // By which `sluice ctl --json` finds a message's descriptor.
     messages.enable_type_names();
-    // Key material must not be printed by accident: that message has a Debug of its own.
-    messages.skip_debug(["sluice.v1.KeyInstall"]);
+    // Key material must not be printed by accident: those messages have a Debug of their own.
+    messages.skip_debug(["sluice.v1.KeyInstall", "sluice.v1.TapKey"]);
     tonic_prost_build::configure().compile_fds_with_config(files.clone(), messages)?;
     std::fs::write(out.join("sluice.v1.bin"), prost::Message::encode_to_vec(&files))?;
     Ok(())

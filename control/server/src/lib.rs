@@ -17,6 +17,7 @@ mod health;
 mod incoming;
 mod listen;
 mod ports;
+mod recording;
 mod rings;
 mod service;
 mod stun;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_datapath::{Engine, EngineError};
+use sluice_proto::v1::recording_server::RecordingServer;
 use sluice_proto::v1::sluice_server::SluiceServer;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -193,9 +195,12 @@ impl Server {
             .map_err(|error| setup(&error))?;
         let service = SluiceServer::new(Service(Arc::clone(&self.running.gateway)));
         let service = service.max_decoding_message_size(MAX_MESSAGE);
+        let recording = RecordingServer::new(recording::Service(Arc::clone(&self.running.gateway)));
+        let recording = recording.max_decoding_message_size(MAX_MESSAGE);
         let gateway = Arc::clone(&self.running.gateway);
         // Ended when it is dropped.
         let mut health = tokio::task::JoinSet::new();
+        health.spawn(recording::attend(Arc::clone(&gateway)));
         health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
         let (listener, ring_file) = self.rings;
         let rings = rings::Thread::start(listener, Arc::clone(&self.running.gateway));
@@ -208,6 +213,7 @@ impl Server {
         let router = move |mut transport: Transport| {
             transport
                 .add_service(service.clone())
+                .add_service(recording.clone())
                 .add_service(health_service.clone())
                 .add_service(reflection.clone())
         };
@@ -235,6 +241,7 @@ impl Server {
         let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
         rings.stop().await;
+        recording::end(&self.running.gateway).await;
         drop((self.file, ring_file));
         let (running, lock) = (self.running, self.lock);
         let end = move || {

@@ -59,6 +59,7 @@ impl Gateway {
                 Err(error) => Err(error),
             };
             results.push(done.and_then(|()| self.created(&mut state, &session, &leg)));
+            self.legs_changed(&state, &session);
         }
         results
     }
@@ -168,6 +169,7 @@ impl Gateway {
         let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
         self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
         self.forget_legs(&mut state, session, &HashSet::from([id.to_owned()]));
+        self.legs_changed(&state, session);
         Ok(true)
     }
 
@@ -202,7 +204,7 @@ impl Gateway {
     }
 }
 
-fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
+pub(super) fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
     let address = |socket: &std::net::UdpSocket| {
         socket.local_addr().map_err(|error| ApiError::precondition("BIND", error.to_string(), "retry"))
     };
@@ -237,9 +239,9 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
 }
 
 /// A leg's configuration, checked.
-struct Wanted {
-    address: IpAddr,
-    port: Option<u16>,
+pub(super) struct Wanted {
+    pub(super) address: IpAddr,
+    pub(super) port: Option<u16>,
     sharing: Option<Sharing>,
     remotes: Remotes,
     inbound: Protection,
@@ -254,7 +256,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
+    pub(super) fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
         let (address, port) = local(&config.local, defaults)?;
         Ok(Self {
             address,
@@ -279,7 +281,7 @@ impl Wanted {
         })
     }
 
-    fn setup(self, leg: &Leg, sockets: Sockets) -> LegSetup {
+    pub(super) fn setup(self, leg: &Leg, sockets: Sockets) -> LegSetup {
         LegSetup {
             leg: leg.number,
             local: leg.local_rtp,

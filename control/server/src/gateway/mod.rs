@@ -16,6 +16,7 @@ mod sessions;
 mod shared;
 mod state;
 mod statistics;
+mod taps;
 mod updates;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,9 +29,12 @@ use tokio::sync::{Mutex, broadcast};
 pub(crate) use self::derivation::Installs;
 pub(crate) use self::directory::Directory;
 pub(crate) use self::rings::Taken;
+use self::sending::Fingerprint;
 use self::sending::SendingKeys;
 use self::state::State;
+pub(crate) use self::taps::GoneTap;
 use crate::audit::Audit;
+use crate::recording::Recording;
 use crate::{ApiError, Config};
 
 /// Events that a slow watcher may lag behind before it loses some.
@@ -43,7 +47,8 @@ pub(crate) struct Gateway {
     engine: RwLock<Option<Engine>>,
     pub(crate) config: Config,
     pub(crate) audit: Arc<Audit>,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) recording: Recording,
     events: broadcast::Sender<Option<v1::Event>>,
     sending: SendingKeys,
     state: Mutex<State>,
@@ -58,7 +63,8 @@ impl Gateway {
             engine: RwLock::new(Some(engine)),
             config,
             audit,
-            directory: Directory::default(),
+            directory: Arc::default(),
+            recording: Recording::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sending: SendingKeys::new(),
             state: Mutex::new(state),

@@ -41,6 +41,7 @@ impl Gateway {
             }
         }
         leg.config = config;
+        self.legs_changed(&state, &request.session);
         self.shown(&mut state, &request.session, &request.leg)
     }
 }

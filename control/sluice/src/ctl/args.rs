@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
+use super::tap::Taps;
 use super::{leg, route};
 use crate::options::OptionArgs;
 
@@ -57,6 +58,9 @@ pub(super) enum Command {
     /// Master keys; they go in and never come out.
     #[command(subcommand, alias = "key")]
     Keys(Keys),
+    /// Copies of what legs receive, for recorders.
+    #[command(subcommand, alias = "tap")]
+    Taps(Taps),
     /// Counters of workers and legs, drops by reason, latency.
     Stats {
         /// Legs of this session only.

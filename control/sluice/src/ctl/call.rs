@@ -23,6 +23,7 @@ pub(super) async fn call(client: &mut Client, command: Command, print: Printer) 
         Command::Legs(command) => legs(client, command, print).await?,
         Command::Routes(command) => routes(client, command, print).await?,
         Command::Keys(command) => keys(client, command, print).await?,
+        Command::Taps(_) => bail!("taps have a service of their own"),
         Command::Stats { session } => {
             let session = session.unwrap_or_default();
             let request = v1::GetStatisticsRequest { session, workers_only: false };
@@ -33,7 +34,7 @@ pub(super) async fn call(client: &mut Client, command: Command, print: Printer) 
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer<T>(result: Result<Response<T>, Status>) -> Result<T> {
+pub(super) fn answer<T>(result: Result<Response<T>, Status>) -> Result<T> {
     result.map(Response::into_inner).map_err(|status| explain(&status))
 }
 

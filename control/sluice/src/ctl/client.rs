@@ -16,11 +16,15 @@ pub(super) type Client = SluiceClient<Channel>;
 const LARGEST_ANSWER: usize = 256 << 20;
 
 pub(super) async fn connect(target: &Target) -> Result<Client> {
-    let channel = match &target.address {
-        Some(address) => over_tls(address, target).await?,
-        None => over_socket(&target.socket).await?,
-    };
-    Ok(SluiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
+    Ok(SluiceClient::new(channel(target).await?).max_decoding_message_size(LARGEST_ANSWER))
+}
+
+/// A connection, for a client of any service.
+pub(super) async fn channel(target: &Target) -> Result<Channel> {
+    match &target.address {
+        Some(address) => over_tls(address, target).await,
+        None => over_socket(&target.socket).await,
+    }
 }
 
 async fn over_socket(socket: &Path) -> Result<Channel> {

@@ -7,10 +7,12 @@ mod json;
 mod leg;
 mod print;
 mod route;
+mod tap;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use sluice_proto::v1::recording_client::RecordingClient;
 
 pub(crate) use args::Arguments;
 
@@ -18,7 +20,14 @@ pub(crate) use args::Arguments;
 pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut client = client::connect(&arguments.target).await?;
-        call::call(&mut client, arguments.command, print::Printer { json: arguments.json }).await
+        let print = print::Printer { json: arguments.json };
+        match arguments.command {
+            args::Command::Taps(command) => {
+                let mut client = RecordingClient::new(client::channel(&arguments.target).await?);
+                tap::call(&mut client, command, print).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            command => call::call(&mut client::connect(&arguments.target).await?, command, print).await,
+        }
     })
 }
