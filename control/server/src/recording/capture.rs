@@ -90,7 +90,6 @@ pub(crate) enum Stop {
 }
 
 /// The files of one tap, of which one is open.
-#[derive(Debug)]
 pub(crate) struct Capture {
     folder: OwnedFd,
     name: String,
@@ -353,7 +352,7 @@ mod tests {
         let (capture, _) = capture_of(folder.path());
         let mode = std::fs::metadata(folder.path().join("a.pcapng")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let refused = self::capture(folder.path(), "a").unwrap_err();
+        let refused = self::capture(folder.path(), "a").err().unwrap();
         assert_eq!((refused.reason, refused.field), ("FILE_EXISTS", "file.name"));
         capture.discard();
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("a.pcapng")).unwrap();
@@ -362,7 +361,7 @@ mod tests {
             "FILE_EXISTS",
             "nor through a link"
         );
-        let missing = self::capture(&folder.path().join("none"), "a").unwrap_err();
+        let missing = self::capture(&folder.path().join("none"), "a").err().unwrap();
         assert_eq!(missing.reason, "NO_FOLDER");
     }
 

@@ -32,13 +32,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Thread {
+pub(crate) struct Thread {
     orders: Sender<Order>,
     bell: Arc<OwnedFd>,
 }
 
 /// What it is told.
-pub(super) enum Order {
+pub(crate) enum Order {
     /// A tap begins.
     Begin { name: TapName, capture: Capture, written: Arc<Written> },
     /// What a leg receives comes by this ring.
@@ -62,16 +62,16 @@ pub(crate) struct Addresses {
 pub(crate) type SharedAddresses = Arc<Mutex<Addresses>>;
 
 /// What a leg receives.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The leg.
-    pub(super) leg: LegId,
+    pub(crate) leg: LegId,
     /// The leg that the ring is of.
-    pub(super) outlet: LegId,
-    pub(super) ring: Ring,
+    pub(crate) outlet: LegId,
+    pub(crate) ring: Ring,
     /// What names it in the file.
-    pub(super) title: String,
-    pub(super) comment: String,
-    pub(super) addresses: SharedAddresses,
+    pub(crate) title: String,
+    pub(crate) comment: String,
+    pub(crate) addresses: SharedAddresses,
 }
 
 struct Tap {
@@ -99,7 +99,7 @@ struct Peers {
 }
 
 impl Thread {
-    pub(super) fn start(
+    pub(crate) fn start(
         directory: Arc<Directory>,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> io::Result<Self> {
@@ -112,7 +112,7 @@ impl Thread {
     }
 
     /// Whether the thread is there to hear it.
-    pub(super) fn tell(&self, order: Order) -> bool {
+    pub(crate) fn tell(&self, order: Order) -> bool {
         let told = self.orders.send(order).is_ok();
         self.ring();
         told

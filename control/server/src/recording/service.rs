@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroize;
 
 use super::{Ended, Plan, TapName};
-use crate::ApiError;
 use crate::access::Caller;
 use crate::audit::Action;
 use crate::error::check_id;

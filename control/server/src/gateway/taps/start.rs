@@ -16,12 +16,8 @@ use crate::gateway::derivation::{Derived, Installs};
 use crate::gateway::{Fingerprint, Gateway};
 use crate::recording::{Capture, Destination, Ended, Key, Notice, Order, Plan, TapName, Written};
 
-/// A key that was derived, the given one's fingerprint, or the one that was made.
-struct Keyed {
-    derived: Derived,
-    given: Option<Fingerprint>,
-    made: Option<Arc<Zeroizing<Vec<u8>>>>,
-}
+/// A key that was derived, and what it was derived from if the gateway made that.
+type Keyed = (Derived, Option<Arc<Zeroizing<Vec<u8>>>>);
 
 impl Gateway {
     /// Begins to copy what legs of a session receive.
@@ -50,11 +46,11 @@ impl Gateway {
             }
             Destination::Peer { leg, key } => {
                 let keyed = match key {
-                    Some(key) => Some(self.derive_tap_key(&name, key, given).await?),
+                    Some(key) => Some(self.derive_tap_key(&name, key).await?),
                     None => None,
                 };
                 let tap = Tap::new(&name, config, given, TapKind::unkeyed());
-                self.add_peer_tap(tap, *leg, keyed.map(|keyed| (keyed.derived, keyed.made))).await?;
+                self.add_peer_tap(tap, *leg, keyed).await?;
             }
         }
         if let Err(error) = self.follow_tap(&name).await {
@@ -88,12 +84,7 @@ impl Gateway {
         Ok(None)
     }
 
-    async fn derive_tap_key(
-        &self,
-        name: &TapName,
-        key: Key,
-        given: Option<Fingerprint>,
-    ) -> Result<Keyed, ApiError> {
+    async fn derive_tap_key(&self, name: &TapName, key: Key) -> Result<Keyed, ApiError> {
         let (key_salt, made) = match key.key_salt {
             Some(given) => (given, None),
             None => {
@@ -116,7 +107,7 @@ impl Gateway {
         let derived = tokio::task::spawn_blocking(move || installs.derive(&sending).pop()).await;
         let derived = derived.ok().flatten();
         let derived = derived.ok_or_else(|| ApiError::unavailable("key derivation was interrupted"))??;
-        Ok(Keyed { derived, given, made })
+        Ok((derived, made))
     }
 
     /// The tap is whole: it is told of, and its time runs.
