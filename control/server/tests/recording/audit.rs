@@ -18,7 +18,7 @@ fn lines(bed: &Bed) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_start_end_and_key_that_is_told_is_on_record_and_no_key() {
-    let mut bed = Bed::start_with("tapaudit", |config, folder| {
+    let bed = Bed::start_with("tapaudit", |config, folder| {
         config.audit.file = Some(AbsolutePath(folder.join("audit.jsonl")));
     })
     .await;

@@ -1,4 +1,5 @@
 //! Recordings read back by libraries that the gateway does not write them with.
+#![allow(unreachable_pub, reason = "a module of a test, not of a library")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

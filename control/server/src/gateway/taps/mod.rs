@@ -1,6 +1,7 @@
 //! Taps of sessions: started, ended, and kept up with the legs that they copy.
 
 mod outlets;
+mod peer;
 mod start;
 
 use std::collections::BTreeMap;

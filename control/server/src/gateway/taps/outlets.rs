@@ -1,4 +1,4 @@
-//! The legs of taps in the engine, and the routes to them.
+//! The legs of taps in the engine, and how they follow the legs that they copy.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -7,22 +7,15 @@ use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sluice_datapath::shared::{ApplicationEnd, GatewayEnd, Geometry};
-use sluice_datapath::{
-    Command, DropReason, LegId, LegSetup, LegStats, OnSsrcClash, RingStats, RouteId, RouteOptions,
-};
+use sluice_datapath::{Command, DropReason, LegId, LegSetup, LegStats, RingStats, RouteId, RouteOptions};
 use sluice_mixer_client::Ring;
 use sluice_proto::v1;
-use zeroize::Zeroizing;
 
-use super::{Tap, TapKind};
+use super::TapKind;
 use crate::ApiError;
 use crate::descriptors::is_reserved;
 use crate::gateway::Gateway;
-use crate::gateway::derivation::Derived;
-use crate::gateway::directory::LegNames;
-use crate::gateway::legs::{Wanted, open_leg};
 use crate::gateway::state::{Leg, Session, State};
-use crate::ports::bind_exactly;
 use crate::recording::{Addresses, Ended, MAX_LEGS, Order, SharedAddresses, Source, TapName, comment, lock};
 
 /// A leg of a tap's own, to which media is routed and from which nothing comes.
@@ -30,7 +23,7 @@ use crate::recording::{Addresses, Ended, MAX_LEGS, Order, SharedAddresses, Sourc
 pub(in crate::gateway) struct Outlet {
     pub(super) number: LegId,
     pub(super) stats: Arc<LegStats>,
-    ring: Option<Arc<RingStats>>,
+    pub(super) ring: Option<Arc<RingStats>>,
     pub(super) sources: Vec<Copied>,
 }
 
@@ -38,16 +31,16 @@ pub(in crate::gateway) struct Outlet {
 #[derive(Clone)]
 pub(super) struct Copied {
     pub(super) leg: String,
-    number: LegId,
-    route: RouteId,
+    pub(super) number: LegId,
+    pub(super) route: RouteId,
     /// What its packets are between, for files.
-    addresses: Option<SharedAddresses>,
+    pub(super) addresses: Option<SharedAddresses>,
 }
 
 /// A leg that is to be copied.
-struct Missing {
-    leg: String,
-    number: LegId,
+pub(super) struct Missing {
+    pub(super) leg: String,
+    pub(super) number: LegId,
     addresses: Addresses,
     payload_types: Vec<u32>,
 }
@@ -89,64 +82,7 @@ impl Outlet {
     }
 }
 
-impl TapKind {
-    /// Of a peer whose leg is yet to be made.
-    pub(super) const fn unkeyed() -> Self {
-        let local = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
-        Self::Peer { local, key: None, made: None }
-    }
-}
-
 impl Gateway {
-    /// Puts a tap towards a peer into its session, with the leg that it is sent from.
-    pub(super) async fn add_peer_tap(
-        &self,
-        mut tap: Tap,
-        config: v1::LegConfig,
-        keyed: Option<(Derived, Option<Arc<Zeroizing<Vec<u8>>>>)>,
-    ) -> Result<(), ApiError> {
-        let wanted = Wanted::read(&config, &self.config)?;
-        let mut state = self.state.lock().await;
-        let worker = state.session(&tap.name.session)?.worker;
-        let sockets = match wanted.port {
-            Some(port) => bind_exactly(SocketAddr::new(wanted.address, port), config.rtcp_mux)?,
-            None => state.ports.allocate(wanted.address, config.rtcp_mux)?,
-        };
-        let number = state.leg_number();
-        let leg = open_leg(number, config, &sockets)?;
-        let local = leg.local_rtp;
-        let setup = wanted.setup(&leg, sockets);
-        let mut commands = vec![Command::AddLeg(Box::new(setup))];
-        let (mut key, mut made) = (None, None);
-        if let Some((derived, fresh)) = keyed {
-            let Derived { key: derived, keys, .. } = derived;
-            check_apart(state.session(&tap.name.session)?, &derived)?;
-            if let Some(sending) = &derived.sending {
-                sending.claim(number, None).map_err(|refusal| self.not_claimed(refusal))?;
-            }
-            let (direction, keys) = (derived.direction, vec![Arc::new(keys)]);
-            commands.push(Command::InstallKeys { leg: number, direction, keys, shared: false });
-            (key, made) = (Some(derived), fresh);
-        }
-        // Events of it have a name that no leg of a client's can have.
-        let shown = format!("tap/{}", tap.name.tap);
-        self.directory.add_leg(number, LegNames::new(tap.name.session.clone(), shown, worker));
-        if let Some(key) = &key {
-            self.directory.add_key(number, key.number, key.id.clone());
-        }
-        if let Err(error) = self.all(worker, commands).await {
-            self.abandon(worker, number).await;
-            return Err(error);
-        }
-        tap.kind = TapKind::Peer { local, key, made };
-        tap.outlets.push(Outlet { number, stats: leg.stats, ring: None, sources: Vec::new() });
-        state.count_legs(worker, 1);
-        let name = tap.name.clone();
-        state.session(&name.session)?.taps.insert(name.tap, tap);
-        self.recording.began();
-        Ok(())
-    }
-
     /// Has all taps of a session follow its legs.
     pub(crate) async fn follow_legs(&self, session: &str) {
         let _turn = self.recording.turn.lock().await;
@@ -260,31 +196,6 @@ impl Gateway {
         Ok(())
     }
 
-    async fn copy_to_peer(
-        &self,
-        state: &mut State,
-        name: &TapName,
-        missing: Missing,
-    ) -> Result<(), ApiError> {
-        let route = state.route_number();
-        let session = state.session(&name.session)?;
-        let worker = session.worker;
-        let Some(tap) = session.running_tap(name) else { return Ok(()) };
-        let Some(to) = tap.outlets.first().map(|outlet| outlet.number) else { return Ok(()) };
-        // Two legs may use one SSRC, and the recorder's key is to be used once for each (RFC 3711 §9.1).
-        let options = RouteOptions { on_ssrc_clash: OnSsrcClash::Rewrite, ..RouteOptions::default() };
-        self.directory.add_route(route, format!("tap/{}", name.tap));
-        let Missing { leg, number, .. } = missing;
-        let added = self.command(worker, Command::AddRoute { route, from: number, to, options }).await;
-        added.inspect_err(|_| self.directory.remove_route(route))?;
-        if let Some(tap) = state.session(&name.session)?.running_tap(name)
-            && let Some(outlet) = tap.outlets.first_mut()
-        {
-            outlet.sources.push(Copied { leg, number, route, addresses: None });
-        }
-        Ok(())
-    }
-
     /// Forgets legs that are gone, and tells the others' addresses.
     async fn leave_gone(&self, state: &mut State, name: &TapName) {
         let Ok(session) = state.session(&name.session) else { return };
@@ -328,7 +239,7 @@ impl Gateway {
         state.ports.freed();
     }
 
-    async fn abandon(&self, worker: usize, leg: LegId) {
+    pub(super) async fn abandon(&self, worker: usize, leg: LegId) {
         if let Err(error) = self.remove(worker, Command::RemoveLeg { leg }).await {
             tracing::warn!(error = error.message, "a tap's leg cannot be removed");
         }
@@ -336,7 +247,7 @@ impl Gateway {
     }
 
     /// Gives commands, and then waits for all answers; the first that is an error.
-    async fn all(&self, worker: usize, commands: Vec<Command>) -> Result<(), ApiError> {
+    pub(super) async fn all(&self, worker: usize, commands: Vec<Command>) -> Result<(), ApiError> {
         let mut tickets = Vec::with_capacity(commands.len());
         for command in commands {
             tickets.push(self.send(worker, command).await?);
@@ -378,17 +289,6 @@ fn addresses_of(leg: &Leg) -> Addresses {
         remote: read(&leg.config.remote),
         remote_rtcp: read(&leg.config.remote_rtcp),
     }
-}
-
-/// The recorder's key is its own: what it decrypts is a copy, and no packet of the call.
-fn check_apart(session: &Session, key: &crate::gateway::state::Key) -> Result<(), ApiError> {
-    let mut keys = session.legs.values().flat_map(|leg| &leg.keys);
-    if keys.any(|other| other.fingerprint == key.fingerprint) {
-        let message = "is the key of a leg of the session, and not the recorder's own";
-        let remedy = "give the recorder a fresh key, or have one made";
-        return Err(ApiError::precondition("KEY_IN_USE", message, remedy).at("peer.key.key_salt"));
-    }
-    Ok(())
 }
 
 fn ends(geometry: Geometry) -> Result<Ends, ApiError> {
