@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Key material must not be printed by accident, and SDP has keys: these messages have a Debug of their own.
     messages.skip_debug([
         "sluice.v1.KeyInstall",
+        "sluice.v1.TapKey",
         "sluice.v1.ProcessOfferRequest",
         "sluice.v1.ProcessOfferResponse",
         "sluice.v1.ProcessAnswerRequest",

@@ -14,19 +14,19 @@ use sluice_tools::demo::process::Process;
 use crate::{Lane, SSRC, START, at, namespace, needs, rtcp_packets, rtp_packets};
 
 /// Kinds of packets, the port where GStreamer takes each, and the port where it sends it on to.
-const LANES: [(&str, u16, u16); 2] = [("rtp", 5000, 6000), ("rtcp", 5001, 6001)];
+pub(crate) const LANES: [(&str, u16, u16); 2] = [("rtp", 5000, 6000), ("rtcp", 5001, 6001)];
 /// Any dynamic payload type: GStreamer looks at no payload here.
 const PAYLOAD_TYPE: u8 = 96;
 
 /// What GStreamer calls the protection of RTP, and of RTCP.
 #[derive(Clone, Copy)]
-struct Names {
+pub(crate) struct Names {
     cipher: [&'static str; 2],
     auth: [&'static str; 2],
 }
 
 /// Every suite that GStreamer has.
-const SUITES: [(Suite, Names); 6] = [
+pub(crate) const SUITES: [(Suite, Names); 6] = [
     (Suite::AesCm128HmacSha1_80, names("aes-128-icm", ["hmac-sha1-80"; 2])),
     (Suite::AesCm128HmacSha1_32, names("aes-128-icm", ["hmac-sha1-32", "hmac-sha1-80"])),
     (Suite::AesCm256HmacSha1_80, names("aes-256-icm", ["hmac-sha1-80"; 2])),
@@ -159,7 +159,7 @@ fn srtpenc(place: &Namespace, key: &Key, names: Names, mki: Mki) -> Command {
 }
 
 /// From protected packets to plain ones.
-fn srtpdec(place: &Namespace, key: &Key, names: Names, mki: Mki) -> Command {
+pub(crate) fn srtpdec(place: &Namespace, key: &Key, names: Names, mki: Mki) -> Command {
     let mut fields = vec![format!("ssrc=(uint){SSRC}")];
     fields.push(format!("srtp-key=(buffer){}", hex::encode(&key.material)));
     for (kind, cipher, auth) in names.of_each_kind() {

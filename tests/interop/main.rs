@@ -7,6 +7,7 @@
 
 mod ffmpeg;
 mod gstreamer;
+mod recorder;
 mod rtpengine;
 
 use std::env;

@@ -98,8 +98,7 @@ impl Ring {
         let (offer, connection) = sluice_ring::connect(socket, &Request { session, leg, token })?;
         let end = ApplicationEnd::open(offer, connection)?;
         end.confirmed()?;
-        let packet = vec![0; end.geometry().largest()];
-        Ok(Self { end, packet })
+        Ok(Self::from(end))
     }
 
     /// Octets of the largest packet that the ring takes.
@@ -158,6 +157,14 @@ impl Ring {
     /// Forgets wake-ups so far, after the descriptor was readable.
     pub fn disarm(&mut self) -> Result<(), Lost> {
         if self.end.hear() { Ok(()) } else { Err(Lost::Ended) }
+    }
+}
+
+/// The application's end of rings that were had in another way than by asking a gateway for them.
+impl From<ApplicationEnd> for Ring {
+    fn from(end: ApplicationEnd) -> Self {
+        let packet = vec![0; end.geometry().largest()];
+        Self { end, packet }
     }
 }
 

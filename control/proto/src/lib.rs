@@ -53,6 +53,15 @@ debug_without_sdp! {
     RetargetResponse: call;
 }
 
+impl fmt::Debug for v1::TapKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TapKey")
+            .field("suite", &self.suite)
+            .field("key_salt", &format_args!("{} secret bytes", self.key_salt.len()))
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -64,6 +73,9 @@ mod tests {
 
     #[test]
     fn key_material_is_not_printed() {
+        let tap = super::v1::TapKey { key_salt: vec![0xab; 30], ..Default::default() };
+        let text = format!("{:?}", super::v1::TapPeer { key: Some(tap), ..Default::default() });
+        assert!(text.contains("30 secret bytes") && !text.contains("171") && !text.contains("ab, ab"));
         let key = super::v1::KeyInstall { key_salt: vec![0xab; 30], ..Default::default() };
         let text = format!("{key:?}");
         assert!(text.contains("30 secret bytes") && !text.contains("171") && !text.contains("ab, ab"));

@@ -17,6 +17,7 @@ mod health;
 mod incoming;
 mod listen;
 mod ports;
+mod recording;
 mod rings;
 mod service;
 mod signalling;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_datapath::{Engine, EngineError};
+use sluice_proto::v1::recording_server::RecordingServer;
 use sluice_proto::v1::signalling_server::SignallingServer;
 use sluice_proto::v1::sluice_server::SluiceServer;
 use tokio::sync::Semaphore;
@@ -205,9 +207,12 @@ impl Server {
         let signalling = Arc::clone(&self.running.signalling);
         let calls = SignallingServer::new(signalling::Service(Arc::clone(&signalling)));
         let calls = calls.max_decoding_message_size(MAX_MESSAGE);
+        let recording = RecordingServer::new(recording::Service(Arc::clone(&self.running.gateway)));
+        let recording = recording.max_decoding_message_size(MAX_MESSAGE);
         let gateway = Arc::clone(&self.running.gateway);
         // Ended when it is dropped.
         let mut health = tokio::task::JoinSet::new();
+        health.spawn(recording::attend(Arc::clone(&gateway)));
         health.spawn(health::follow(reporter.clone(), move || gateway.all_alive()));
         // Ended when it is dropped, as well.
         let mut timers = tokio::task::JoinSet::new();
@@ -224,6 +229,7 @@ impl Server {
             transport
                 .add_service(service.clone())
                 .add_service(calls.clone())
+                .add_service(recording.clone())
                 .add_service(health_service.clone())
                 .add_service(reflection.clone())
         };
@@ -252,6 +258,7 @@ impl Server {
         let _ = tokio::time::timeout(PATIENCE, all_ended).await;
         serving.shutdown().await;
         rings.stop().await;
+        recording::end(&self.running.gateway).await;
         drop((self.file, ring_file));
         let (running, lock) = (self.running, self.lock);
         let end = move || {

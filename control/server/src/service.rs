@@ -25,7 +25,7 @@ const MAX_BATCH: usize = 10_000;
 /// `sluice.v1.Sluice`.
 pub(crate) struct Service(pub(crate) Arc<Gateway>);
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(crate) type Answer<T> = Result<Response<T>, Status>;
 
 /// Runs a change to its end even if the client goes away in the middle of it: a call that is cut off
 /// must not leave something half-made. A change that comes too late is not begun.
@@ -39,7 +39,7 @@ where
     ended.unwrap_or_else(|_| Err(ApiError::unavailable("the daemon stopped in the middle of the call")))
 }
 
-fn answer<T>(result: Result<T, ApiError>) -> Answer<T> {
+pub(crate) fn answer<T>(result: Result<T, ApiError>) -> Answer<T> {
     Ok(Response::new(result?))
 }
 

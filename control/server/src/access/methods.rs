@@ -45,7 +45,7 @@ const TABLE: &[(&str, Roles)] = &[
     ("sluice.v1.Signalling/EndSession", SIGNALLING_OR_OPERATOR),
     // Session descriptions have keys in them, when they are read as well.
     ("sluice.v1.Signalling/*", SIGNALLING),
-    // Where taps are is a secret of the recorder's.
+    // Where copies of media go, only recorders are told.
     ("sluice.v1.Recording/*", RECORDER),
     ("grpc.health.v1.Health/*", READ),
     ("grpc.reflection.v1.ServerReflection/*", READ),

@@ -56,6 +56,8 @@ pub struct Config {
     pub media: Media,
     /// Rings that local applications share with the daemon.
     pub rings: Rings,
+    /// Taps.
+    pub recording: Recording,
     /// How packets travel.
     pub datapath: Datapath,
     /// Interfaces that get the XDP program.
@@ -174,6 +176,40 @@ impl Rings {
     pub fn geometry(&self) -> Geometry {
         // The fields are no others than rings can have.
         Geometry::new(self.slots.0, self.slot_bytes.0).unwrap_or_default()
+    }
+}
+
+/// `[recording]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recording {
+    /// The folder of recorded files; none: nothing is recorded to files.
+    pub folder: Option<AbsolutePath>,
+    /// The most octets that a file may have.
+    pub max_file_bytes: Bounded<65_536, 1_099_511_627_776>,
+    /// The most files that a tap may write.
+    pub max_files: Bounded<1, 10_000>,
+    /// The longest that a tap may run, in seconds; 0: without end.
+    pub max_seconds: Bounded<0, 31_536_000>,
+    /// Taps that may run at a time.
+    pub taps: Bounded<0, 100_000>,
+    /// Whether media may be sent to recorders in the clear.
+    pub plain_peers: bool,
+    /// Packets that wait to be written, of each leg.
+    pub slots: Slots,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            max_file_bytes: Bounded(1 << 30),
+            max_files: Bounded(16),
+            max_seconds: Bounded(86_400),
+            taps: Bounded(1000),
+            plain_peers: false,
+            slots: Slots(256),
+        }
     }
 }
 
@@ -369,6 +405,12 @@ impl Config {
         let mut path = self.api.socket.0.clone().into_os_string();
         path.push(".rings");
         path.into()
+    }
+
+    /// How large the rings of taps are.
+    pub fn tap_rings(&self) -> Geometry {
+        // The fields are no others than rings can have.
+        Geometry::new(self.recording.slots.0, self.rings.slot_bytes.0).unwrap_or_default()
     }
 
     /// What the engine is told.

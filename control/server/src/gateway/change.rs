@@ -160,6 +160,7 @@ impl Gateway {
                 await_gone(tickets).await?;
                 return Err(error);
             }
+            self.remove_taps(&mut state, session).await;
             close_session(&mut state, session);
             tickets
         };
@@ -194,6 +195,7 @@ impl Gateway {
             }
         }
         self.forget_legs(state, session, &removed);
+        self.legs_changed(state, session);
         (tickets, outcome)
     }
 
@@ -278,6 +280,7 @@ impl Gateway {
                 Begun::RouteUpdate { now, .. } => drop(super::routes::remember(&mut state, *now)),
             }
         }
+        self.legs_changed(&state, session);
         Ok(())
     }
 
@@ -292,6 +295,7 @@ impl Gateway {
                     Err(error) => tracing::warn!(session, error.message, "a refused change is not undone"),
                 }
             }
+            self.legs_changed(&state, session);
             let is_empty = state.sessions.get(session).is_some_and(|session| session.legs.is_empty());
             if made && is_empty {
                 close_session(&mut state, session);

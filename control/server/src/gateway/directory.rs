@@ -74,6 +74,11 @@ impl Directory {
         self.read(|names| names.legs.get(&leg).map(|(names, _)| names.clone()))
     }
 
+    /// Where a leg's peer was heard to be, unless signalling moved it since.
+    pub(crate) fn learnt_remote(&self, leg: LegId) -> Option<SocketAddr> {
+        self.read(|names| names.legs.get(&leg)?.0.learnt())
+    }
+
     pub(crate) fn route(&self, route: RouteId) -> Option<String> {
         self.read(|names| names.routes.get(&route).cloned())
     }

@@ -222,7 +222,7 @@ impl Gateway {
         Ok(Begun::Noted(Noted { worker, leg: number, keys: Arc::new(keys) }))
     }
 
-    fn not_claimed(&self, refusal: Refusal) -> ApiError {
+    pub(super) fn not_claimed(&self, refusal: Refusal) -> ApiError {
         let message = match refusal {
             Refusal::InUse(sender) => {
                 let at = self.directory.leg(sender).map_or_else(String::new, |names| {

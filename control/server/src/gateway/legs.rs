@@ -62,6 +62,7 @@ impl Gateway {
                 Err(error) => Err(error),
             };
             results.push(done.and_then(|()| self.created(&mut state, &session, &leg)));
+            self.legs_changed(&state, &session);
         }
         results
     }
@@ -196,6 +197,7 @@ impl Gateway {
         let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
         self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
         self.forget_legs(&mut state, session, &HashSet::from([id.to_owned()]));
+        self.legs_changed(&state, session);
         Ok(true)
     }
 
@@ -242,7 +244,7 @@ pub(super) fn addresses(sockets: &Sockets) -> Result<(SocketAddr, SocketAddr), A
     Ok((rtp, sockets.rtcp.as_deref().map_or(Ok(rtp), address)?))
 }
 
-fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
+pub(super) fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
     let (local_rtp, local_rtcp) = addresses(sockets)?;
     let stats = Arc::new(LegStats::new());
     Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None })
@@ -275,9 +277,9 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
 }
 
 /// A leg's configuration, checked.
-struct Wanted {
-    address: IpAddr,
-    port: Option<u16>,
+pub(super) struct Wanted {
+    pub(super) address: IpAddr,
+    pub(super) port: Option<u16>,
     sharing: Option<Sharing>,
     remotes: Remotes,
     inbound: Protection,
@@ -292,7 +294,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
+    pub(super) fn read(config: &v1::LegConfig, defaults: &Config) -> Result<Self, ApiError> {
         let (address, port) = local(&config.local, defaults)?;
         Ok(Self {
             address,
@@ -317,7 +319,7 @@ impl Wanted {
         })
     }
 
-    fn setup(self, leg: &Leg, sockets: Sockets) -> LegSetup {
+    pub(super) fn setup(self, leg: &Leg, sockets: Sockets) -> LegSetup {
         LegSetup {
             leg: leg.number,
             local: leg.local_rtp,

@@ -18,6 +18,7 @@ mod sessions;
 mod shared;
 mod state;
 mod statistics;
+mod taps;
 mod updates;
 
 use std::sync::atomic::AtomicU64;
@@ -32,9 +33,12 @@ pub(crate) use self::change::{Change, Reserved, Step};
 pub(crate) use self::derivation::Installs;
 pub(crate) use self::directory::Directory;
 pub(crate) use self::rings::Taken;
+use self::sending::Fingerprint;
 use self::sending::SendingKeys;
 use self::state::State;
+pub(crate) use self::taps::GoneTap;
 use crate::audit::Audit;
+use crate::recording::Recording;
 use crate::signalling::Calls;
 use crate::{ApiError, Config};
 
@@ -48,9 +52,10 @@ pub(crate) struct Gateway {
     engine: RwLock<Option<Engine>>,
     pub(crate) config: Config,
     pub(crate) audit: Arc<Audit>,
-    pub(crate) directory: Directory,
     /// Those of the service Signalling.
     pub(crate) calls: Calls,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) recording: Recording,
     events: broadcast::Sender<Option<v1::Event>>,
     sending: SendingKeys,
     /// Master keys that session keys were derived of.
@@ -67,8 +72,9 @@ impl Gateway {
             engine: RwLock::new(Some(engine)),
             config,
             audit,
-            directory: Directory::default(),
             calls: Calls::default(),
+            directory: Arc::default(),
+            recording: Recording::new(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sending: SendingKeys::new(),
             keys_derived: AtomicU64::default(),

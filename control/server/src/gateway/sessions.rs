@@ -8,6 +8,7 @@ use sluice_datapath::Command;
 use sluice_proto::v1;
 
 use super::state::{Session, State};
+use super::taps::Tap;
 use super::{Gateway, gone};
 use crate::ApiError;
 use crate::error::check_id;
@@ -52,7 +53,8 @@ impl Gateway {
             return Err(ApiError::unavailable("no worker is alive"));
         };
         state.count_sessions(worker, 1);
-        let session = Session { labels, worker, legs: BTreeMap::new(), routes: BTreeMap::new() };
+        let (legs, routes, taps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let session = Session { labels, worker, legs, routes, taps };
         state.sessions.insert(id.to_owned(), session);
         Ok(true)
     }
@@ -98,7 +100,8 @@ impl Gateway {
         let mut state = self.state.lock().await;
         let session = state.session(id)?;
         let from = session.worker;
-        let legs: Vec<_> = session.legs.values().map(|leg| leg.number).collect();
+        let taps = session.taps.values().flat_map(Tap::legs);
+        let legs: Vec<_> = session.legs.values().map(|leg| leg.number).chain(taps).collect();
         if !self.is_alive(to) {
             let message = format!("there is no worker {to} that works");
             return Err(ApiError::invalid(
@@ -114,6 +117,7 @@ impl Gateway {
             Err(error) if error.reason == "LEGS_LOST" => {
                 let gone = state.session(id)?.legs.keys().cloned().collect();
                 self.forget_legs(&mut state, id, &gone);
+                self.legs_lost(&state, id);
                 return Err(error);
             }
             moved => moved,
@@ -157,6 +161,7 @@ impl Gateway {
         }
         self.forget_legs(&mut state, id, &removed);
         outcome?;
+        self.remove_taps(&mut state, id).await;
         state.count_sessions(worker, -1);
         state.sessions.remove(id);
         self.calls.leave(id);

@@ -12,6 +12,7 @@ use sluice_srtp::{KeyId, KeyOptions, RocOnRekey, Suite};
 use super::rings::Ring;
 use super::sending::{Fingerprint, SendingKey};
 use super::shared::SharedPorts;
+use super::taps::Tap;
 use crate::ApiError;
 use crate::config::PortRange;
 use crate::ports::Ports;
@@ -38,6 +39,7 @@ pub(super) struct Session {
     pub(super) worker: usize,
     pub(super) legs: BTreeMap<String, Leg>,
     pub(super) routes: BTreeMap<String, Route>,
+    pub(super) taps: BTreeMap<String, Tap>,
 }
 
 #[derive(Clone)]

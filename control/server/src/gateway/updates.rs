@@ -71,6 +71,7 @@ impl Gateway {
         }
         self.forget_plain(leg, updated.becomes_plain);
         leg.config = updated.config;
+        self.legs_changed(state, session);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use sluice_proto::v1;
 
 use super::calls::{Calls, Keying};
+use super::tap::Taps;
 use super::{leg, route};
 use crate::options::OptionArgs;
 
@@ -61,6 +62,9 @@ pub(super) enum Command {
     /// Offers and answers in SDP, and the calls that they make.
     #[command(subcommand, name = "call", alias = "calls")]
     Calls(Calls),
+    /// Copies of what legs receive, for recorders.
+    #[command(subcommand, alias = "tap")]
+    Taps(Taps),
     /// Counters of workers and legs, drops by reason, latency.
     Stats {
         /// Legs of this session only.

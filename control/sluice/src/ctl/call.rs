@@ -24,6 +24,7 @@ pub(super) async fn call(client: &mut Client, command: Command, print: Printer) 
         Command::Routes(command) => routes(client, command, print).await?,
         Command::Keys(command) => keys(client, command, print).await?,
         Command::Calls(_) => bail!("calls have a service of their own"),
+        Command::Taps(_) => bail!("taps have a service of their own"),
         Command::Stats { session } => {
             let session = session.unwrap_or_default();
             let request = v1::GetStatisticsRequest { session, workers_only: false };

@@ -8,10 +8,12 @@ mod json;
 mod leg;
 mod print;
 mod route;
+mod tap;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use sluice_proto::v1::recording_client::RecordingClient;
 
 pub(crate) use args::Arguments;
 
@@ -23,6 +25,11 @@ pub(crate) fn execute(arguments: Arguments) -> Result<ExitCode> {
         match arguments.command {
             args::Command::Calls(command) => {
                 calls::call(client::channel(&arguments.target).await?, command, print).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            args::Command::Taps(command) => {
+                let mut client = RecordingClient::new(client::channel(&arguments.target).await?);
+                tap::call(&mut client, command, print).await?;
                 Ok(ExitCode::SUCCESS)
             }
             command => call::call(&mut client::connect(&arguments.target).await?, command, print).await,

@@ -8,7 +8,8 @@ use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 
 use super::json::print as json;
-use crate::output;
+use super::tap;
+use crate::{output, secret};
 
 #[derive(Clone, Copy)]
 pub(super) struct Printer {
@@ -249,6 +250,42 @@ impl Printer {
         show(&mut out, &xdp)
     }
 
+    pub(super) fn taps(self, taps: &[v1::Tap]) -> Result<()> {
+        if self.json {
+            return taps.iter().try_for_each(json);
+        }
+        let header = ["session", "tap", "state", "legs", "to", "packets", "bytes", "dropped", "files"];
+        let mut rows = table(&header);
+        for each in taps {
+            let config = each.config.clone().unwrap_or_default();
+            let legs = if each.tapped_legs.is_empty() { &config.legs } else { &each.tapped_legs };
+            rows.add_row([
+                each.session.clone(),
+                each.id.clone(),
+                tap::state(each),
+                legs.join(" "),
+                tap::destination(&config),
+                each.packets.to_string(),
+                each.bytes.to_string(),
+                each.dropped.to_string(),
+                each.files.join("\n"),
+            ]);
+        }
+        finish(&rows, "no taps")
+    }
+
+    /// A key in hex, as `--key-file` takes it.
+    pub(super) fn tap_key(self, suite: &str, key_salt: &secret::Material) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        let hex = secret::Text::new(hex::encode(key_salt.as_slice()));
+        if self.json {
+            writeln!(out, "{{\"suite\":{suite:?},\"keySalt\":\"{}\"}}", hex.as_str())?;
+        } else {
+            writeln!(out, "{suite} {}", hex.as_str())?;
+        }
+        Ok(())
+    }
+
     pub(super) fn event(self, event: &v1::Event) -> Result<()> {
         if self.json {
             return json(event);
@@ -340,6 +377,16 @@ fn sentence(kind: &Kind) -> String {
             format!("identity of {} is verified{keys}: signed by {}", e.origin, e.certificate_url)
         }
         Kind::IdentityFailed(e) => format!("identity of {} is not verified: {}", e.origin, e.reason),
+        Kind::TapStarted(e) if e.legs.is_empty() => format!("tap {} has begun", e.tap),
+        Kind::TapStarted(e) => format!("tap {} of {} has begun", e.tap, e.legs.join(", ")),
+        Kind::TapEnded(e) => {
+            let detail = if e.detail.is_empty() { String::new() } else { format!(": {}", e.detail) };
+            let (tap, reason) = (&e.tap, &e.reason);
+            format!(
+                "tap {tap} has ended ({reason}{detail}) after {} packets, {} dropped",
+                e.packets, e.dropped
+            )
+        }
         Kind::Degraded(e) => format!("degraded: {} {}", e.interface, e.reason),
         Kind::Overload(e) if e.over => {
             format!("worker {}: overload is over; {} dropped", e.worker, e.dropped)

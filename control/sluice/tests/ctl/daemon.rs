@@ -108,8 +108,9 @@ pub(crate) fn configuration_text(socket: &std::path::Path) -> String {
     format!(
         "[api]\nsocket = {:?}\n[media]\naddresses = [\"127.0.0.1\"]\nports = \"34000-38999\"\n\
          [datapath]\nmode = \"io_uring\"\nworkers = 1\npin = false\nsmall_chunks = 512\nlarge_chunks = 64\n\
-         [limits]\nlegs = 64\nroutes = 64\nstreams = 64\n",
-        socket.display().to_string()
+         [limits]\nlegs = 64\nroutes = 64\nstreams = 64\n[recording]\nfolder = {:?}\n",
+        socket.display().to_string(),
+        socket.with_file_name("recordings").display().to_string()
     )
 }
 

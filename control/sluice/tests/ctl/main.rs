@@ -7,4 +7,5 @@ mod refusal;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;
+mod tap;
 mod tls;
