@@ -93,7 +93,9 @@ async fn what_an_update_names_is_changed_and_what_it_cannot_change_is_named() {
         let status = change(&daemon, request).await.unwrap_err();
         assert_eq!(field_of(&status), field, "{status:?}");
     }
-    daemon.leg("s", "mux", LegSpec::srtp()).await.unwrap();
+    let mut muxed = LegSpec::srtp();
+    muxed.config.rtcp_mux = true;
+    daemon.leg("s", "mux", muxed).await.unwrap();
     let status =
         change(&daemon, UpdateLegRequest { rtcp_mux: Some(false), ..update("mux") }).await.unwrap_err();
     assert_eq!(field_of(&status), "rtcp_mux", "{status:?}");
