@@ -226,6 +226,7 @@ impl Printer {
             ]);
         }
         show(&mut out, &legs)?;
+        show(&mut out, &early_media(statistics))?;
         let mut drops = table(&["worker", "dropped", "reason", "meaning"]);
         for worker in &statistics.workers {
             for drop in &worker.drops {
@@ -394,6 +395,21 @@ fn sentence(kind: &Kind) -> String {
         Kind::Overload(e) => format!("worker {}: overload: the newest packets are dropped", e.worker),
         Kind::Lost(e) => format!("{} events before this one were lost: the watcher was too slow", e.events),
     }
+}
+
+/// Of workers and legs that ever kept media for their key.
+fn early_media(statistics: &v1::Statistics) -> Table {
+    let workers = statistics.workers.iter().map(|worker| (worker.index.to_string(), "", worker.early_media));
+    let legs = statistics.legs.iter().map(|leg| (leg.session.clone(), leg.leg.as_str(), leg.early_media));
+    let mut rows = table(&["worker or session", "leg", "early media", "held", "released", "evicted"]);
+    for (owner, leg, early) in workers.chain(legs) {
+        if let Some(early) = early.filter(|early| early.total > 0) {
+            let counts =
+                [early.total, early.held, early.released, early.evicted].map(|count| count.to_string());
+            rows.add_row([owner, leg.to_owned()].into_iter().chain(counts));
+        }
+    }
+    rows
 }
 
 pub(super) fn table(header: &[&str]) -> Table {
