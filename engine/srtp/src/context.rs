@@ -100,7 +100,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::replay::Replay;
     use crate::{Inbound, Outbound};
 

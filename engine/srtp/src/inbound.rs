@@ -24,6 +24,8 @@ pub struct Inbound {
     more: Option<Box<More>>,
     /// The newest key's lists.
     lists: Lists,
+    /// Whether there are lists in `more`: here, so that most streams need not look there.
+    listed: bool,
     authenticated: bool,
     repair: bool,
     roc_trials: u8,
@@ -46,6 +48,8 @@ struct More {
     /// Lists 1 and up, oldest first.
     rtp: Vec<Replay>,
     rtcp: Vec<Replay>,
+    /// The rollover counter of the first RTP packet in one of them: 0, but while a packet is tried with another.
+    roc: u32,
     /// The RTP list that is the newest key's if its first packet is authentic there rather than in the one that it has.
     trial: Option<u8>,
     /// Whether a key has seen no RTP packet yet in a list of its own.
@@ -65,6 +69,7 @@ impl Inbound {
             rtcp: Replay::new(window),
             more,
             lists: Lists::default(),
+            listed: false,
             authenticated: false,
             repair: false,
             roc_trials: 0,
@@ -226,7 +231,9 @@ impl Inbound {
     /// of what came under older ones: in a context that carries on from it they must not be, or they would accept a
     /// packet twice.
     pub fn oldest_that_may_carry_on(&self) -> Option<KeyId> {
-        self.more.as_ref().filter(|more| more.has_lists())?;
+        if !self.listed {
+            return None;
+        }
         self.held().find(|held| held.rtp + held.rtcp > 0).map(|held| held.keys.id())
     }
 
@@ -243,11 +250,13 @@ impl Inbound {
 
     /// The key of a candidate that is to be tried: the newest, the older ones, and the newest again if its packets may
     /// be in either of two lists.
+    #[inline]
     pub(crate) fn to_try(&self, candidate: usize) -> Option<&SessionKeys> {
         let trial = || self.more.as_ref().is_some_and(|more| more.trial.is_some());
-        self.key(candidate).filter(|_| !self.is_second(candidate) || trial())
+        self.key(candidate).filter(|_| candidate == 0 || !self.is_second(candidate) || trial())
     }
 
+    #[inline]
     pub(crate) fn key(&self, candidate: usize) -> Option<&SessionKeys> {
         self.candidate(candidate).map(|held| &*held.keys)
     }
@@ -260,43 +269,55 @@ impl Inbound {
     }
 
     /// Whether the next packet decides how those after it are read.
+    #[inline]
     pub(crate) fn fresh(&self) -> bool {
-        self.rtp.is_empty() || self.more.as_ref().is_some_and(|more| more.pending)
+        self.rtp.is_empty() || self.pending()
+    }
+
+    /// Whether a key has seen no RTP packet yet in a list of its own.
+    #[inline]
+    pub(crate) fn pending(&self) -> bool {
+        self.listed && self.more.as_ref().is_some_and(|more| more.pending)
+    }
+
+    /// Makes another rollover counter that of a key's first packet in a list of its own.
+    pub(crate) fn begin_lists_at(&mut self, roc: u32) {
+        if let Some(more) = &mut self.more {
+            more.roc = roc;
+        }
     }
 
     /// Whether keys have indices of their own: what is no index for one may be one for another.
-    pub(crate) fn has_lists(&self) -> bool {
-        self.more.as_ref().is_some_and(|more| more.has_lists())
+    pub(crate) const fn has_lists(&self) -> bool {
+        self.listed
     }
 
     #[inline]
     pub(crate) fn estimate(&self, sequence: u16, candidate: usize) -> Result<u64, Error> {
-        let (list, initial_roc) = match self.lists_of(candidate).rtp {
-            0 => (&self.rtp, self.initial_roc),
-            other => (self.list(Kind::Rtp, other), 0),
-        };
-        let highest = list.highest();
+        let (highest, initial_roc) =
+            if self.listed { self.begun_at(candidate) } else { (self.rtp.highest(), self.initial_roc) };
         estimate(highest, initial_roc, sequence).ok_or_else(|| no_index(highest, Error::TooOld))
     }
 
     #[inline]
     pub(crate) fn check(&self, kind: Kind, index: u64, candidate: usize) -> Result<(), Error> {
-        let lists = self.lists_of(candidate);
-        match kind {
-            Kind::Rtp => self.list(kind, lists.rtp).check(index),
-            Kind::Rtcp => self.list(kind, lists.rtcp).check(index),
-        }
+        let list = match kind {
+            _ if self.listed => self.list(kind, self.number_of(kind, candidate)),
+            Kind::Rtp => &self.rtp,
+            Kind::Rtcp => &self.rtcp,
+        };
+        list.check(index)
     }
 
     #[allow(clippy::inline_always, reason = "a call costs as much as what it does")]
     #[inline(always)]
     pub(crate) fn commit(&mut self, kind: Kind, index: u64, candidate: usize) -> Result<(), Error> {
-        let lists = self.lists_of(candidate);
-        match (kind, lists) {
-            (Kind::Rtp, Lists { rtp: 0, .. }) => self.rtp.commit(index)?,
-            (Kind::Rtp, Lists { rtp, .. }) => self.list_mut(kind, rtp).commit(index)?,
-            (Kind::Rtcp, Lists { rtcp, .. }) => self.list_mut(kind, rtcp).commit(index)?,
-        }
+        let list = match kind {
+            _ if self.listed => self.list_mut(kind, self.number_of(kind, candidate)),
+            Kind::Rtp => &mut self.rtp,
+            Kind::Rtcp => &mut self.rtcp,
+        };
+        list.commit(index)?;
         self.authenticated = true;
         if candidate == 0
             && let Some(held) = &mut self.newest
@@ -305,7 +326,7 @@ impl Inbound {
         } else {
             self.count_other(kind, candidate);
         }
-        if kind == Kind::Rtp && self.more.as_ref().is_some_and(|more| more.pending) {
+        if self.listed && kind == Kind::Rtp {
             self.settle(candidate);
         }
         Ok(())
@@ -313,7 +334,7 @@ impl Inbound {
 
     /// Makes `index`, which lies before the replay window, the next one to accept.
     pub(crate) fn set_index(&mut self, index: u64, candidate: usize) {
-        let list = self.list_mut(Kind::Rtp, self.lists_of(candidate).rtp);
+        let list = self.list_mut(Kind::Rtp, self.number_of(Kind::Rtp, candidate));
         if list.check(index) == Err(Error::TooOld) {
             match index.checked_sub(1) {
                 Some(highest) => list.close(highest),
@@ -338,25 +359,45 @@ impl Inbound {
 
     #[inline]
     fn candidate(&self, candidate: usize) -> Option<&Held> {
-        let Some(older) = candidate.checked_sub(1) else { return self.newest.as_ref() };
+        if candidate == 0 { self.newest.as_ref() } else { self.other(candidate - 1) }
+    }
+
+    /// The older key of that number, or after them the newest once more.
+    fn other(&self, older: usize) -> Option<&Held> {
         let more = self.more.as_ref()?;
         let second = self.newest.as_ref().filter(|_| older == more.older.len());
         more.older.get(older).map(|(held, _)| held).or(second)
     }
 
-    #[inline]
-    fn lists_of(&self, candidate: usize) -> Lists {
-        match (candidate.checked_sub(1), &self.more) {
+    /// Where keys have lists: which is the candidate's.
+    #[cold]
+    fn number_of(&self, kind: Kind, candidate: usize) -> u8 {
+        let lists = match (candidate.checked_sub(1), &self.more) {
             (Some(older), Some(more)) => match (more.older.get(older), more.trial) {
                 (Some((_, lists)), _) => *lists,
                 (None, Some(rtp)) => Lists { rtp, ..self.lists },
                 (None, None) => self.lists,
             },
             _ => self.lists,
+        };
+        match kind {
+            Kind::Rtp => lists.rtp,
+            Kind::Rtcp => lists.rtcp,
         }
     }
 
-    #[inline]
+    /// Where keys have lists: the highest index of the candidate's, and the rollover counter if there is none.
+    #[cold]
+    fn begun_at(&self, candidate: usize) -> (Option<u64>, u32) {
+        let number = self.number_of(Kind::Rtp, candidate);
+        let roc = match &self.more {
+            Some(more) if number > 0 => more.roc,
+            _ => self.initial_roc,
+        };
+        (self.list(Kind::Rtp, number).highest(), roc)
+    }
+
+    #[cold]
     fn list(&self, kind: Kind, number: u8) -> &Replay {
         let own = match kind {
             Kind::Rtp => &self.rtp,
@@ -366,6 +407,7 @@ impl Inbound {
         self.more.as_ref().and_then(|more| more.lists(kind).get(number)).unwrap_or(own)
     }
 
+    #[cold]
     fn list_mut(&mut self, kind: Kind, number: u8) -> &mut Replay {
         let own = match kind {
             Kind::Rtp => &mut self.rtp,
@@ -394,9 +436,12 @@ impl Inbound {
         }
     }
 
-    /// A packet was authentic while it was open in which lists the packets of a key are.
+    /// An RTP packet was authentic where keys have lists: perhaps it was open in which the packets of its key are.
     #[cold]
     fn settle(&mut self, candidate: usize) {
+        if !self.pending() {
+            return;
+        }
         let second = self.is_second(candidate);
         if let Some(more) = &mut self.more
             && (second || candidate == 0)
@@ -409,6 +454,7 @@ impl Inbound {
     }
 
     fn look_for_pending(&mut self) {
+        self.listed = self.more.as_ref().is_some_and(|more| more.has_lists());
         let Some(more) = &self.more else { return };
         let empty = |lists: &Lists| lists.rtp > 0 && self.list(Kind::Rtp, lists.rtp).is_empty();
         let pending =
@@ -437,7 +483,8 @@ impl Inbound {
         }
         rtp.extend(&mut more.trial);
         if compact(&mut self.rtp, &mut more.rtp, &mut rtp) {
-            self.initial_roc = 0;
+            // A peer that began anew, and perhaps before its sequence number wrapped.
+            (self.initial_roc, self.roc_trials) = (0, self.roc_trials.max(1));
         }
         compact(&mut self.rtcp, &mut more.rtcp, &mut rtcp);
         drop((rtp, rtcp));

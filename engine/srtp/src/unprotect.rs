@@ -67,9 +67,13 @@ fn unprotect_batch<C: Contexts<Inbound> + ?Sized, const N: usize>(contexts: &mut
     for job in jobs.iter_mut().filter(|job| job.result == Err(Error::AuthFailed)) {
         if job.kind == Kind::Rtp
             && let Some(context) = contexts.get_mut(job.context)
-            && context.roc_trial().1 > 0
         {
-            job.result = single::try_rocs(context, job);
+            if context.roc_trial().1 > 0 {
+                job.result = single::try_rocs(context, job);
+            }
+            if job.result.is_err() && context.pending() {
+                job.result = single::try_next_round(context, job);
+            }
         }
     }
 }

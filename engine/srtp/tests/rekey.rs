@@ -104,6 +104,53 @@ fn a_peer_that_goes_on_is_followed_if_that_is_tried_as_well() {
 }
 
 #[test]
+fn a_peer_that_begins_anew_just_before_a_wrap_is_followed_if_its_first_packets_are_lost() {
+    for suite in SUITES {
+        for (roc, retired) in [
+            (RocOnRekey::Reset, false),
+            (RocOnRekey::Reset, true),
+            (RocOnRekey::TryBoth, false),
+            (RocOnRekey::TryBoth, true),
+        ] {
+            let (mut out, mut into) = pair(suite);
+            pass(&mut out, &mut into, 65_533).unwrap();
+            into.install_with(keys(suite, 2), roc);
+            if retired {
+                assert!(into.retire(KeyId(1)));
+            }
+            out.restart(keys(suite, 2));
+            let late = send(&mut out, Kind::Rtp, &rtp(65_535)).unwrap();
+            let first = send(&mut out, Kind::Rtp, &rtp(2)).unwrap();
+            let mut forged = first.clone();
+            *forged.last_mut().unwrap() ^= 1;
+            let case = format!("{suite} {roc:?} {retired}");
+            assert_eq!(receive(&mut into, Kind::Rtp, &forged), Err(Error::AuthFailed), "{case}");
+            assert_eq!(receive(&mut into, Kind::Rtp, &first).unwrap(), rtp(2), "{case}");
+            assert_eq!(into.position().rtp, Some(1 << 16 | 2), "{case}");
+            receive(&mut into, Kind::Rtp, &late).unwrap();
+            for packet in [&first, &late] {
+                assert!(receive(&mut into, Kind::Rtp, packet).is_err(), "{case}: once");
+            }
+            pass(&mut out, &mut into, 3).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_forged_packet_does_not_make_a_peer_that_begins_anew_begin_later() {
+    let suite = Suite::AeadAes128Gcm;
+    let (mut out, mut into) = pair(suite);
+    pass(&mut out, &mut into, 8).unwrap();
+    into.install_with(keys(suite, 2), RocOnRekey::Reset);
+    out.restart(keys(suite, 2));
+    let mut forged = send(&mut out, Kind::Rtp, &rtp(9)).unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(receive(&mut into, Kind::Rtp, &forged), Err(Error::AuthFailed));
+    pass(&mut out, &mut into, 10).unwrap();
+    assert_eq!(into.position().rtp, Some(10));
+}
+
+#[test]
 fn a_stream_that_is_told_to_go_on_refuses_one_that_begins_anew_and_the_reverse() {
     let suite = Suite::AeadAes128Gcm;
     let (mut out, mut into) = pair(suite);

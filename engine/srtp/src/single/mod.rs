@@ -369,6 +369,20 @@ pub(crate) fn try_rocs(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), E
     Err(Error::AuthFailed)
 }
 
+/// Tries the first packet of a key under which the peer begins anew with rollover counter 1: the peer's sequence number
+/// wrapped soon after, and what it sent before that was lost.
+#[cold]
+pub(crate) fn try_next_round(context: &mut Inbound, job: &mut Job<'_>) -> Result<(), Error> {
+    // So soon after a wrap the sequence number is in its lower half; of others no forgery costs a second tag.
+    if job.packet.get(2).is_none_or(|high| *high >= 0x80) {
+        return Err(Error::AuthFailed);
+    }
+    context.begin_lists_at(1);
+    let result = unprotect(context, job);
+    context.begin_lists_at(0);
+    result
+}
+
 /// Undoes [`open`] of an AEAD suite, whose tag is where it was: the same text under the same nonce gives the same
 /// octets.
 fn seal_again(packet: &mut [u8], keys: &SessionKeys, clear: usize, end: usize, nonce: &Nonce, marked: bool) {
