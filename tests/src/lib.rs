@@ -4,6 +4,8 @@ pub mod flood;
 pub mod peer;
 pub mod raw;
 pub mod rtp;
+pub mod signalling;
+pub mod sip;
 pub mod site;
 
 /// Whether this process may make network namespaces; says so on standard error if it may not.
