@@ -280,7 +280,7 @@ impl Printer {
         let mut out = std::io::stdout().lock();
         let hex = secret::Text::new(hex::encode(key_salt.as_slice()));
         if self.json {
-            writeln!(out, "{{\"suite\":{suite:?},\"keySalt\":\"{}\"}}", hex.as_str())?;
+            writeln!(out, "{{\"suite\":{suite:?},\"key_salt\":\"{}\"}}", hex.as_str())?;
         } else {
             writeln!(out, "{suite} {}", hex.as_str())?;
         }

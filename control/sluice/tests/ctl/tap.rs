@@ -39,7 +39,7 @@ fn a_call_is_recorded_to_a_file_and_to_a_recorder_under_a_key_that_is_told_once_
     std::thread::sleep(Duration::from_millis(300));
     for sequence in 0..5_u8 {
         let packet = [&[0x80, 0, 0, sequence][..], &[0; 4], &[0, 0, 0, 9], &[sequence; 160]].concat();
-        peer.send_to(&packet, leg["localRtp"].as_str().unwrap()).unwrap();
+        peer.send_to(&packet, leg["local_rtp"].as_str().unwrap()).unwrap();
     }
     let mut copy = [0; 2048];
     for _ in 0..5 {
