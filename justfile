@@ -90,7 +90,7 @@ kernels:
 
 # Instructions per packet, counted by valgrind: fails on 5 % more than the record; --record writes it anew.
 instructions *ARGS:
-    cargo run --quiet --release -p sluice-bench --bin instructions -- {{ARGS}}
+    cargo run --quiet --release -p sluice-bench --no-default-features --bin instructions -- {{ARGS}}
 
 # Kernels and SRTP library for AArch64, run under qemu-user.
 aarch64:
@@ -164,15 +164,20 @@ bench *ARGS:
 
 # SRTP engines side by side on one core: --quick, --json FILE, --record; builds OpenSSL (once).
 bench-srtp *ARGS:
-    cargo run --quiet --release -p sluice-bench --features peers --bin bench-srtp -- {{ARGS}}
+    cargo run --quiet --release -p sluice-bench --no-default-features --features peers --bin bench-srtp -- {{ARGS}}
 
 # Gateways side by side on veth, one forwarding core each (root): --quick, --json FILE, --record; builds OpenSSL (once).
 bench-wire *ARGS:
     cargo run --quiet --release -p sluice-bench --features peers --bin bench-wire -- {{ARGS}}
 
+# Calls that one core sets up, and keys that it installs, beside rtpengine (root): --quick, --json FILE, --record.
+bench-signalling *ARGS:
+    cargo build --quiet --release -p sluice
+    cargo run --quiet --release -p sluice-bench --bin bench-signalling -- {{ARGS}}
+
 # Whether time tells of tags or payloads: dudect's t-test on every kernel. By hand, on a quiet machine.
 constant-time *ARGS:
-    cargo run --quiet --release -p sluice-bench --bin constant-time -- {{ARGS}}
+    cargo run --quiet --release -p sluice-bench --no-default-features --bin constant-time -- {{ARGS}}
 
 # Build the API documentation; broken links are errors.
 docs:

@@ -22,6 +22,8 @@ pub mod plot;
 pub mod record;
 pub mod report;
 pub mod run;
+#[cfg(feature = "signalling")]
+pub mod signalling;
 pub mod sluice;
 pub mod verify;
 #[cfg(feature = "peers")]

@@ -181,6 +181,9 @@ impl Audit {
     /// write it before.
     #[expect(clippy::needless_pass_by_value, reason = "an action is told once")]
     pub(crate) fn record(&self, who: &Caller, action: Action) -> Result<(), ApiError> {
+        if self.is_unheard(&action) {
+            return Ok(());
+        }
         // A clock before 1970 or after 9999 has no such form.
         let time = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let frequent = action.frequent;
@@ -198,6 +201,13 @@ impl Audit {
             tracing::error!(%error, path = %log.path.display(), "cannot write the audit log");
             unwritten(&error)
         })
+    }
+}
+
+impl Audit {
+    /// Whether nobody would see the line: what takes thousands of them a second need not make them.
+    fn is_unheard(&self, action: &Action) -> bool {
+        self.log.is_none() && action.frequent && !tracing::enabled!(target: "audit", tracing::Level::DEBUG)
     }
 }
 

@@ -40,9 +40,10 @@ pub(crate) fn execute(args: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     log_to_stderr(config.log.level.name())?;
-    // Two threads: the API is quiet, and the workers have the cores.
+    // Two threads: the API is quiet, and the workers have the cores. On one core a second would only be in the way.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(cores.min(2))
         .thread_name("sluice-api")
         .enable_all()
         .build()

@@ -172,8 +172,9 @@ impl Engine {
         self.workers.get(worker).is_some_and(Handle::is_alive)
     }
 
-    /// Gives a command to a worker. The ticket tells what came of it. A command to a worker that is not
-    /// there, or no longer, fails by its ticket; a full queue gives the command back.
+    /// Gives a command to a worker. The ticket tells what came of it, and wakes the worker once it is waited for or
+    /// dropped. A command to a worker that is not there, or no longer, fails by its ticket; a full queue gives the
+    /// command back.
     pub fn command(&self, worker: usize, command: Command) -> Result<Ticket, QueueFull> {
         let Some(handle) = self.workers.get(worker) else {
             return Ok(Ticket::failed(CommandError::NoSuchWorker(worker)));
@@ -182,15 +183,15 @@ impl Engine {
         let envelope = Envelope { command: Box::new(command), answer };
         if let Err(envelope) = handle.inbox.commands.push(envelope) {
             if handle.is_alive() {
+                handle.inbox.wake();
                 return Err(QueueFull(envelope.command));
             }
             return Ok(Ticket::failed(CommandError::WorkerStopped));
         }
-        handle.inbox.wake();
         if !handle.is_alive() {
             handle.refuse_commands();
         }
-        Ok(ticket)
+        Ok(ticket.of(&handle.inbox))
     }
 
     /// Statistics of each worker.

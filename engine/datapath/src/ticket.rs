@@ -1,5 +1,6 @@
 //! How the answer to a command comes back.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,11 +8,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::CommandError;
+use crate::inbox::Inbox;
 
 /// The answer to a command, to be waited for: a future for any executor, or [`Ticket::wait`].
-#[derive(Debug)]
+///
+/// A worker that sleeps is woken once the ticket is waited for, or dropped: who gives several commands and then waits
+/// has it wake up once for all.
 #[must_use = "a command can fail"]
-pub struct Ticket(Arc<Slot>);
+pub struct Ticket {
+    slot: Arc<Slot>,
+    /// Whom to wake, until that is done.
+    inbox: Option<Arc<Inbox>>,
+}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -64,17 +72,25 @@ impl Drop for Answer {
 
 pub(crate) fn ticket() -> (Ticket, Answer) {
     let slot = Arc::new(Slot::default());
-    (Ticket(Arc::clone(&slot)), Answer(slot))
+    (Ticket { slot: Arc::clone(&slot), inbox: None }, Answer(slot))
 }
 
 impl Ticket {
+    /// The same ticket, of a command that waits in this inbox.
+    pub(crate) fn of(self, inbox: &Arc<Inbox>) -> Self {
+        Self { inbox: Some(Arc::clone(inbox)), slot: Arc::clone(&self.slot) }
+    }
+
     /// Blocks until the answer is there, or `timeout` passed (`None`).
     pub fn wait(&self, timeout: Duration) -> Option<Result<(), CommandError>> {
+        if let Some(inbox) = &self.inbox {
+            inbox.wake();
+        }
         let deadline = Instant::now() + timeout;
-        let mut state = self.0.lock();
+        let mut state = self.slot.lock();
         while state.result.is_none() {
             let left = deadline.checked_duration_since(Instant::now())?;
-            let waited = self.0.done.wait_timeout(state, left);
+            let waited = self.slot.done.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.result.clone()
@@ -90,19 +106,39 @@ impl Ticket {
 impl Future for Ticket {
     type Output = Result<(), CommandError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.lock();
-        if let Some(result) = &state.result {
-            return Poll::Ready(result.clone());
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        {
+            let mut state = self.slot.lock();
+            if let Some(result) = &state.result {
+                return Poll::Ready(result.clone());
+            }
+            state.waker = Some(context.waker().clone());
         }
-        state.waker = Some(context.waker().clone());
+        if let Some(inbox) = self.inbox.take() {
+            inbox.wake();
+        }
         Poll::Pending
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("slot", &self.slot).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
 
     #[test]
     fn an_answer_ends_the_wait() {
@@ -122,6 +158,36 @@ mod tests {
     fn waiting_ends_with_the_timeout() {
         let (ticket, _answer) = ticket();
         assert_eq!(ticket.wait(Duration::from_millis(1)), None);
+    }
+
+    #[test]
+    fn a_worker_is_woken_once_by_whoever_waits_first_or_gives_up() {
+        let (inbox, waker) = (Arc::new(Inbox::new(&Limits::default())), sluice_io::Waker::new().unwrap());
+        inbox.set_waker(waker.clone());
+        let rings = || rustix::io::read(&waker, &mut [0; 8]).is_ok();
+        let given = || {
+            let (ticket, answer) = ticket();
+            // Nobody is to answer it.
+            std::mem::forget(answer);
+            ticket.of(&inbox)
+        };
+        inbox.sleep_if_empty(|| {
+            let [first, second] = [given(), given()];
+            assert!(!rings(), "more may follow");
+            assert_eq!(second.wait(Duration::ZERO), None);
+            assert!(rings());
+            drop(first);
+            assert!(!rings(), "it is about to wake up");
+        });
+        inbox.sleep_if_empty(|| {
+            drop(given());
+            assert!(rings());
+        });
+        inbox.sleep_if_empty(|| {
+            let mut ticket = given();
+            assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert!(rings());
+        });
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::ports::Sockets;
 /// Sockets that are bound for a leg to be; dropped, they are free again.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     /// Where RTP is to be received.
     pub(crate) rtp: SocketAddr,
     /// Where RTCP is to be received; with rtcp-mux the same.
@@ -120,13 +120,17 @@ impl Gateway {
             }
             made
         };
-        for (ticket, step) in tickets.into_iter().zip(&begun) {
-            let answer = ticket.await.map_err(|error| match step {
-                Begun::Key { key, .. } => keys::refused(key, error),
-                _ => error.into(),
-            });
-            outcome = outcome.and(answer);
+        // The last one first: a worker does one after the other, so that this waits once.
+        let mut refused = None;
+        for (ticket, step) in tickets.into_iter().zip(&begun).rev() {
+            if let Err(error) = ticket.await {
+                refused = Some(match step {
+                    Begun::Key { key, .. } => keys::refused(key, error),
+                    _ => error.into(),
+                });
+            }
         }
+        outcome = outcome.and(refused.map_or(Ok(()), Err));
         let outcome = match outcome {
             Ok(()) => self.settle(&session, begun).await,
             Err(error) => {
@@ -236,7 +240,7 @@ impl Gateway {
                     leg: id.clone(),
                     config: Some(config),
                 };
-                let begun = self.begin_reserved(state, &request, at.sockets).await?;
+                let begun = self.begin_reserved(state, &request, at).await?;
                 Ok(begun.map(|ticket| (Begun::Leg(id), ticket)))
             }
             Ready::Step(Step::UpdateLeg(request)) => {
@@ -364,8 +368,9 @@ fn close_session(state: &mut State, session: &str) {
 
 async fn await_gone(tickets: Vec<Ticket>) -> Result<(), ApiError> {
     let mut outcome = Ok(());
-    for ticket in tickets {
-        outcome = outcome.and(gone(ticket.await));
+    // The last one first: this waits once.
+    for ticket in tickets.into_iter().rev() {
+        outcome = gone(ticket.await).and(outcome);
     }
     outcome
 }

@@ -9,11 +9,11 @@ use sluice_datapath::{Command, CommandError, Direction, LegId, Ticket};
 use sluice_proto::v1;
 use sluice_srtp::{KeyId, SessionKeys};
 
-use super::Gateway;
 use super::derivation::{Derived, Installs, direction};
 use super::options;
 use super::sending::Refusal;
 use super::state::{Key, Leg, Session, State};
+use super::{Gateway, gone};
 use crate::ApiError;
 
 /// Longest time that older keys may go on verifying after a rekey.
@@ -289,16 +289,8 @@ impl Gateway {
 
     async fn retire_before(self: &Arc<Self>, news: Vec<v1::KeyRef>, grace: u32) {
         let until = Instant::now() + Duration::from_millis(grace.into());
-        let mut later = Vec::new();
-        for new in news {
-            match new.direction() {
-                v1::Direction::Outbound => {
-                    let older = self.mark_older(&new, Instant::now()).await;
-                    self.retire_replaced(older).await;
-                }
-                _ => later.extend(self.mark_older(&new, until).await),
-            }
-        }
+        let (at_once, later) = self.mark_older(&news, until).await;
+        self.retire_replaced(at_once).await;
         if !later.is_empty() {
             let gateway = Arc::clone(self);
             tokio::spawn(async move {
@@ -308,39 +300,59 @@ impl Gateway {
         }
     }
 
-    /// Marks the keys that were installed before `new` on its leg and direction as retiring, by `until` at
-    /// the latest, and names them. Later ones stay: a rekey that is repeated must not end the key that followed it.
-    async fn mark_older(&self, new: &v1::KeyRef, until: Instant) -> Vec<Replaced> {
+    /// Marks the keys that were installed before each of `news` on its leg and direction as retiring, those for sending
+    /// now and those for receiving by `until` at the latest, and names both. Later ones stay: a rekey that is repeated
+    /// must not end the key that followed it.
+    async fn mark_older(&self, news: &[v1::KeyRef], until: Instant) -> (Vec<Replaced>, Vec<Replaced>) {
         let mut state = self.state.lock().await;
-        let Ok(leg) = state.session(&new.session).and_then(|session| session.leg("leg", &new.leg)) else {
-            return Vec::new();
-        };
-        let is_new = |key: &Key| key.id == new.key && key.shown().direction() == new.direction();
-        let newer_from = leg.keys.iter().position(is_new).unwrap_or(0);
-        let older = leg.keys[..newer_from].iter_mut();
-        let same_way = older.filter(|key| key.shown().direction() == new.direction());
-        let marked = same_way.map(|key| {
-            key.retiring = Some(key.retiring.map_or(until, |before| before.min(until)));
-            Replaced { at: v1::KeyRef { key: key.id.clone(), ..new.clone() }, number: key.number }
-        });
-        marked.collect()
+        let (now, mut at_once, mut later) = (Instant::now(), Vec::new(), Vec::new());
+        for new in news {
+            let Ok(leg) = state.session(&new.session).and_then(|session| session.leg("leg", &new.leg)) else {
+                continue;
+            };
+            let Ok(direction) = direction(new.direction()) else { continue };
+            let is_new = |key: &Key| key.id == new.key && key.direction == direction;
+            let newer_from = leg.keys.iter().position(is_new).unwrap_or(0);
+            let older = leg.keys[..newer_from].iter_mut().filter(|key| key.direction == direction);
+            let (until, marked) = match direction {
+                Direction::Outbound => (now, &mut at_once),
+                Direction::Inbound => (until, &mut later),
+            };
+            marked.extend(older.map(|key| {
+                key.retiring = Some(key.retiring.map_or(until, |before| before.min(until)));
+                Replaced { at: v1::KeyRef { key: key.id.clone(), ..new.clone() }, number: key.number }
+            }));
+        }
+        (at_once, later)
     }
 
     /// Retires keys that a rekey replaced, unless they went by themselves meanwhile or were installed
-    /// again; another key may have taken their id.
+    /// again; another key may have taken their id. All commands first, then all answers.
     async fn retire_replaced(&self, keys: Vec<Replaced>) {
+        if keys.is_empty() {
+            return;
+        }
         let mut state = self.state.lock().await;
         let now = Instant::now();
+        let mut sent = Vec::with_capacity(keys.len());
         for Replaced { at, number } in keys {
             let Ok(leg) = state.session(&at.session).and_then(|session| session.leg("leg", &at.leg)) else {
                 continue;
             };
             let is_due = |key: &Key| key.retiring.is_some_and(|until| until <= now);
             let is_it = |key: &Key| key.id == at.key && key.number == number && is_due(key);
-            if leg.keys.iter().any(is_it)
-                && let Err(error) = self.retire_key(&mut state, &at).await
-            {
-                tracing::warn!(at.session, at.leg, at.key, error.message, "cannot retire a replaced key");
+            if leg.keys.iter().any(is_it) {
+                match self.begin_retirement(&mut state, &at).await {
+                    Ok(begun) => sent.push((at, begun)),
+                    Err(error) => not_retired(&at, &error),
+                }
+            }
+        }
+        // The last one first: a worker does one after the other, so that this waits once.
+        for (at, (leg, key, ticket)) in sent.into_iter().rev() {
+            match gone(ticket.await) {
+                Ok(()) => self.forget_key(&mut state, &at.session, &at.leg, leg, &key),
+                Err(error) => not_retired(&at, &error),
             }
         }
     }
@@ -355,6 +367,18 @@ impl Gateway {
     }
 
     async fn retire_key(&self, state: &mut State, wanted: &v1::KeyRef) -> Result<v1::Key, ApiError> {
+        let (leg, key, ticket) = self.begin_retirement(state, wanted).await?;
+        gone(ticket.await)?;
+        self.forget_key(state, &wanted.session, &wanted.leg, leg, &key);
+        Ok(key.shown())
+    }
+
+    /// Gives the command; the key stays in the state until it is answered.
+    async fn begin_retirement(
+        &self,
+        state: &mut State,
+        wanted: &v1::KeyRef,
+    ) -> Result<(LegId, Key, Ticket), ApiError> {
         let direction = direction(wanted.direction())?;
         let session = state.session(&wanted.session)?;
         let worker = session.worker;
@@ -362,9 +386,8 @@ impl Gateway {
         let number = leg.number;
         let found = leg.keys.iter().find(|key| key.id == wanted.key && key.direction == direction);
         let key = found.cloned().ok_or_else(|| ApiError::not_found("key", "key", &wanted.key))?;
-        self.remove(worker, Command::RetireKey { leg: number, direction, key: key.number }).await?;
-        self.forget_key(state, &wanted.session, &wanted.leg, number, &key);
-        Ok(key.shown())
+        let command = Command::RetireKey { leg: number, direction, key: key.number };
+        Ok((number, key, self.send(worker, command).await?))
     }
 
     pub(crate) async fn list_keys(&self, session: &str, leg: &str) -> Result<Vec<v1::LegKeys>, ApiError> {
@@ -378,6 +401,10 @@ impl Gateway {
             .map(|(id, leg)| v1::LegKeys { leg: id.clone(), keys: leg.keys.iter().map(Key::shown).collect() })
             .collect())
     }
+}
+
+fn not_retired(at: &v1::KeyRef, error: &ApiError) {
+    tracing::warn!(at.session, at.leg, at.key, error.message, "cannot retire a replaced key");
 }
 
 /// The field in which a key is another than on a leg of the session that has it already.

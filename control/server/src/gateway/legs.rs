@@ -14,7 +14,7 @@ use sluice_srtp::ReplayWindow;
 use super::directory::LegNames;
 use super::robustness::class_shown;
 use super::state::{Leg, Route, State};
-use super::{Gateway, path_name, shared};
+use super::{Gateway, Reserved, path_name, shared};
 use crate::error::check_id;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
@@ -91,7 +91,7 @@ impl Gateway {
             (None, None) => state.ports.allocate(wanted.address, config.rtcp_mux)?,
         };
         let number = state.leg_number();
-        let leg = open_leg(number, config, &sockets)?;
+        let leg = open_leg(number, config, addresses(&sockets)?);
         let setup = wanted.setup(&leg, sockets);
         self.launch_leg(state, request, leg, setup, worker).await
     }
@@ -101,7 +101,7 @@ impl Gateway {
         &self,
         state: &mut State,
         request: &v1::CreateLegRequest,
-        sockets: Sockets,
+        at: Reserved,
     ) -> Result<Option<Ticket>, ApiError> {
         check_id("leg", &request.leg)?;
         let config = request.config.clone().unwrap_or_default();
@@ -113,8 +113,8 @@ impl Gateway {
         }
         let wanted = Wanted::read(&config, &self.config)?;
         let number = state.leg_number();
-        let leg = open_leg(number, config, &sockets)?;
-        let setup = wanted.setup(&leg, sockets);
+        let leg = open_leg(number, config, (at.rtp, at.rtcp));
+        let setup = wanted.setup(&leg, at.sockets);
         match self.launch_leg(state, request, leg, setup, worker).await? {
             Begun::Sent(ticket) => Ok(Some(ticket)),
             Begun::Same => Ok(None),
@@ -244,10 +244,13 @@ pub(super) fn addresses(sockets: &Sockets) -> Result<(SocketAddr, SocketAddr), A
     Ok((rtp, sockets.rtcp.as_deref().map_or(Ok(rtp), address)?))
 }
 
-pub(super) fn open_leg(number: u32, config: v1::LegConfig, sockets: &Sockets) -> Result<Leg, ApiError> {
-    let (local_rtp, local_rtcp) = addresses(sockets)?;
+pub(super) fn open_leg(
+    number: u32,
+    config: v1::LegConfig,
+    (local_rtp, local_rtcp): (SocketAddr, SocketAddr),
+) -> Leg {
     let stats = Arc::new(LegStats::new());
-    Ok(Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None })
+    Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None }
 }
 
 /// The first field in which two configurations differ.

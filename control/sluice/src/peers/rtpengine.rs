@@ -65,7 +65,9 @@ impl Rtpengine {
         directory: &Path,
     ) -> Result<Self> {
         let mut command = command("rtpengine");
-        command.args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=5"]);
+        command.args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=4"]);
+        // What was deleted is gone at once, ports and all.
+        command.arg("--delete-delay=0");
         command.arg(format!("--interface={address}"));
         command.args([format!("--port-min={}", ports.start()), format!("--port-max={}", ports.end())]);
         let server = SocketAddr::new(address, CONTROL);
@@ -77,6 +79,19 @@ impl Rtpengine {
         let control = namespace.udp(SocketAddr::new(address, 0))?;
         control.connect(server)?;
         Ok(Self { process, control })
+    }
+
+    /// Where it is asked: another socket than that of [`Rtpengine::call`].
+    pub fn control(&self, namespace: &Namespace) -> Result<UdpSocket> {
+        let server = self.control.peer_addr()?;
+        let control = namespace.udp(SocketAddr::new(server.ip(), 0))?;
+        control.connect(server)?;
+        Ok(control)
+    }
+
+    /// Its process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The end of what it wrote, for error messages.

@@ -29,12 +29,12 @@ pub(super) enum Report {
 
 /// Has the kernel keep a queue of errors, and never fragment what is sent: what is larger than the path takes is
 /// refused, as ICMP tells of the path (RFC 1191, RFC 8201).
-pub(super) fn prepare(socket: &UdpSocket) -> io::Result<()> {
+pub(super) fn prepare(socket: &UdpSocket, is_ipv4: bool) -> io::Result<()> {
     let v4 = || {
         set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
         set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
     };
-    if socket.local_addr()?.is_ipv4() {
+    if is_ipv4 {
         return v4();
     }
     set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;

@@ -170,10 +170,10 @@ impl UringIo {
         })
     }
 
-    /// Starts receiving on a socket.
+    /// Starts receiving on a socket, with the next turn.
     pub fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
         let local = socket.local_addr()?;
-        errors::prepare(&socket)?;
+        errors::prepare(&socket, local.is_ipv4())?;
         self.unregister(token);
         self.generation = self.generation.wrapping_add(1);
         let place = self.vacant.pop().unwrap_or(self.receivers.len() as u32);
@@ -198,8 +198,6 @@ impl UringIo {
         }
         self.by_token.insert(token, place);
         self.idle.push_back((place, generation));
-        self.arm();
-        self.submit();
         Ok(())
     }
 

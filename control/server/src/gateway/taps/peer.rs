@@ -13,7 +13,7 @@ use crate::ApiError;
 use crate::gateway::Gateway;
 use crate::gateway::derivation::Derived;
 use crate::gateway::directory::LegNames;
-use crate::gateway::legs::{Wanted, open_leg};
+use crate::gateway::legs::{Wanted, addresses, open_leg};
 use crate::gateway::state::{Key, Session, State};
 use crate::ports::bind_exactly;
 use crate::recording::TapName;
@@ -42,7 +42,7 @@ impl Gateway {
             None => state.ports.allocate(wanted.address, config.rtcp_mux)?,
         };
         let number = state.leg_number();
-        let leg = open_leg(number, config, &sockets)?;
+        let leg = open_leg(number, config, addresses(&sockets)?);
         let local = leg.local_rtp;
         let setup = wanted.setup(&leg, sockets);
         let mut commands = vec![Command::AddLeg(Box::new(setup))];
