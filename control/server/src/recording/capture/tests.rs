@@ -28,7 +28,7 @@ fn files_are_the_owners_alone_and_never_written_over() {
     assert_eq!((refused.reason, refused.field), ("FILE_EXISTS", "file.name"));
     capture.discard();
     std::os::unix::fs::symlink("/etc/hostname", folder.path().join("a.pcapng")).unwrap();
-    assert_eq!(self::capture(folder.path(), "a").unwrap_err().reason, "FILE_EXISTS", "nor through a link");
+    assert_eq!(self::capture(folder.path(), "a").err().unwrap().reason, "FILE_EXISTS", "nor through a link");
     let missing = self::capture(&folder.path().join("none"), "a").err().unwrap();
     assert_eq!(missing.reason, "NO_FOLDER");
 }
