@@ -121,7 +121,9 @@ async fn a_tap_of_all_legs_follows_those_that_come_and_go() {
     let c = udp();
     let c_leg = bed.leg("s", "c", LegSpec::plain().remote(&c)).await.unwrap();
     bed.tap_when("all", |tap| tap.tapped_legs.join(" ") == "a b c").await;
-    (0..3).for_each(|n| drop(c.send_to(&rtp(n, 3, 20), &c_leg.local_rtp).unwrap()));
+    for n in 0..3 {
+        c.send_to(&rtp(n, 3, 20), &c_leg.local_rtp).unwrap();
+    }
     bed.tap_when("all", |tap| tap.packets == 3).await;
     bed.delete_leg("c").await;
     bed.tap_when("all", |tap| tap.tapped_legs.join(" ") == "a b").await;
@@ -156,7 +158,9 @@ async fn taps_end_with_their_session_and_their_files_are_whole() {
     let peer = udp();
     let leg = bed.leg("s", "p", LegSpec::plain().remote(&peer)).await.unwrap();
     bed.tap("t", to_file("stopped", &[])).await.unwrap();
-    (0..5).for_each(|n| drop(peer.send_to(&rtp(n, 3, 20), &leg.local_rtp).unwrap()));
+    for n in 0..5 {
+        peer.send_to(&rtp(n, 3, 20), &leg.local_rtp).unwrap();
+    }
     bed.eventually(async || {
         let request = v1::GetStatisticsRequest { session: "s".into(), workers_only: false };
         let legs = bed.client().await.get_statistics(request).await.unwrap().into_inner().legs;
