@@ -3,7 +3,7 @@
 
 use super::sync::{AtomicBool, Ordering, fence};
 
-/// Wakes one sleeper, and costs nobody a system call while it is awake, or about to be.
+/// Wakes one sleeper, and costs nobody a system call while it is awake.
 #[derive(Default)]
 pub(crate) struct Doorbell {
     sleeping: AtomicBool,
@@ -13,8 +13,7 @@ impl Doorbell {
     /// Has a sleeper wake up. What it should find must be in its place before.
     pub(crate) fn ring(&self, wake: impl FnOnce()) {
         fence(Ordering::SeqCst);
-        // The load alone, mostly: a swap takes the line from whoever else rings.
-        if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
+        if self.sleeping.load(Ordering::SeqCst) {
             wake();
         }
     }

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_woken_once_by_whoever_waits_first_or_gives_up() {
+    fn a_worker_is_woken_by_whoever_waits_or_gives_up_and_not_before() {
         let (inbox, waker) = (Arc::new(Inbox::new(&Limits::default())), sluice_io::Waker::new().unwrap());
         inbox.set_waker(waker.clone());
         let rings = || rustix::io::read(&waker, &mut [0; 8]).is_ok();
@@ -177,7 +177,6 @@ mod tests {
             assert_eq!(second.wait(Duration::ZERO), None);
             assert!(rings());
             drop(first);
-            assert!(!rings(), "it is about to wake up");
         });
         inbox.sleep_if_empty(|| {
             drop(given());

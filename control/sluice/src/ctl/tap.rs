@@ -65,7 +65,7 @@ pub(super) struct Start {
     #[arg(long, default_value_t = 0, hide_default_value = true, requires = "peer")]
     dscp: u32,
     /// The recorder's suite, by its IANA name.
-    #[arg(long, requires = "peer", conflicts_with = "plain", required_unless_present_any = ["file", "plain"])]
+    #[arg(long, conflicts_with_all = ["plain", "file"], required_unless_present_any = ["file", "plain"])]
     suite: Option<String>,
     /// A file that holds the recorder's master key and salt; "-" is standard input. Without one the gateway makes a key.
     #[arg(long, value_name = "FILE", requires = "suite")]

@@ -170,7 +170,7 @@ impl UringIo {
         })
     }
 
-    /// Starts receiving on a socket, with the next turn.
+    /// Starts receiving on a socket.
     pub fn register(&mut self, token: SocketToken, socket: Arc<UdpSocket>) -> io::Result<()> {
         let local = socket.local_addr()?;
         errors::prepare(&socket, local.is_ipv4())?;
@@ -198,6 +198,8 @@ impl UringIo {
         }
         self.by_token.insert(token, place);
         self.idle.push_back((place, generation));
+        self.arm();
+        self.submit();
         Ok(())
     }
 
