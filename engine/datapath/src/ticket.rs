@@ -107,6 +107,7 @@ impl Future for Ticket {
     type Output = Result<(), CommandError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let inbox = self.inbox.take();
         {
             let mut state = self.slot.lock();
             if let Some(result) = &state.result {
@@ -114,7 +115,7 @@ impl Future for Ticket {
             }
             state.waker = Some(context.waker().clone());
         }
-        if let Some(inbox) = self.inbox.take() {
+        if let Some(inbox) = inbox {
             inbox.wake();
         }
         Poll::Pending
@@ -123,7 +124,8 @@ impl Future for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(inbox) = &self.inbox {
+        // One that was answered already is asleep for good reason.
+        if let Some(inbox) = self.inbox.take().filter(|_| self.slot.lock().result.is_none()) {
             inbox.wake();
         }
     }
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_woken_by_whoever_waits_or_gives_up_and_not_before() {
+    fn a_worker_is_woken_by_whoever_waits_or_gives_up_and_not_for_what_is_answered() {
         let (inbox, waker) = (Arc::new(Inbox::new(&Limits::default())), sluice_io::Waker::new().unwrap());
         inbox.set_waker(waker.clone());
         let rings = || rustix::io::read(&waker, &mut [0; 8]).is_ok();
@@ -176,7 +178,9 @@ mod tests {
             assert!(!rings(), "more may follow");
             assert_eq!(second.wait(Duration::ZERO), None);
             assert!(rings());
+            first.slot.complete(Ok(()));
             drop(first);
+            assert!(!rings(), "it is answered");
         });
         inbox.sleep_if_empty(|| {
             drop(given());
