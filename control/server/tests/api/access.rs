@@ -50,6 +50,7 @@ fn may(role: &str, method: &str) -> bool {
     match service {
         "sluice.v1.Recording" => role == "recorder",
         "sluice.v1.Signalling" if name == "EndSession" => role == "sbc" || role == "ops",
+        "sluice.v1.Signalling" if name == "GetCall" || name == "ListCalls" => true,
         "sluice.v1.Signalling" => role == "sbc",
         "sluice.v1.Sluice" => match name {
             "MoveSession" => role == "ops",

@@ -47,22 +47,22 @@ pub(super) struct Start {
     #[arg(long, value_name = "PT=NAME", value_parser = codec)]
     codec: Vec<(u32, String)>,
     /// A file of so many MiB is full.
-    #[arg(long, default_value_t = 0, hide_default_value = true, requires = "file")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, conflicts_with = "peer")]
     max_mib: u64,
     /// Files at most, each of --max-mib.
-    #[arg(long, default_value_t = 1, hide_default_value = true, requires = "file")]
+    #[arg(long, default_value_t = 1, hide_default_value = true, conflicts_with = "peer")]
     max_files: u32,
     /// The recorder's RTCP address, if it is not the RTP port plus one.
-    #[arg(long, value_name = "IP:PORT", default_value = "", requires = "peer")]
+    #[arg(long, value_name = "IP:PORT", default_value = "", conflicts_with = "file")]
     remote_rtcp: String,
     /// RTP and RTCP on one port.
-    #[arg(long, requires = "peer")]
+    #[arg(long, conflicts_with = "file")]
     rtcp_mux: bool,
     /// Local address; without a port one is chosen.
-    #[arg(long, value_name = "IP[:PORT]", default_value = "", requires = "peer")]
+    #[arg(long, value_name = "IP[:PORT]", default_value = "", conflicts_with = "file")]
     local: String,
     /// DSCP code point of what is sent, 0 to 63.
-    #[arg(long, default_value_t = 0, hide_default_value = true, requires = "peer")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, conflicts_with = "file")]
     dscp: u32,
     /// The recorder's suite, by its IANA name.
     #[arg(long, conflicts_with_all = ["plain", "file"], required_unless_present_any = ["file", "plain"])]
@@ -74,7 +74,7 @@ pub(super) struct Start {
     #[arg(long, value_name = "HEX", requires = "suite")]
     mki: Option<String>,
     /// In the clear, if the gateway's configuration allows that.
-    #[arg(long, requires = "peer")]
+    #[arg(long, conflicts_with = "file")]
     plain: bool,
 }
 
