@@ -155,7 +155,7 @@ impl Run<'_> {
         }
         match rtpengine::installed() {
             Some(version) if self.options.wants("rtpengine") => {
-                self.rtpengine(version).await.context("rtpengine")?
+                self.rtpengine(version).await.context("rtpengine")?;
             }
             Some(_) => {}
             None => println!("MISSING: rtpengine: apt-get install rtpengine-daemon"),

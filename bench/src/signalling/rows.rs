@@ -122,7 +122,7 @@ impl Rows {
             );
         }
         if !self.keys.is_empty() {
-            let _ = writeln!(text, "\nKeys installed, {}\n\n{}", "in batches", self.key_table(style));
+            let _ = writeln!(text, "\nKeys installed, in batches\n\n{}", self.key_table(style));
         }
         text
     }

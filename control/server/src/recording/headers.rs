@@ -67,6 +67,6 @@ mod tests {
     #[test]
     fn rtcp_is_told_by_its_packet_type() {
         assert!(is_rtcp(&[0x80, 200]) && is_rtcp(&[0x81, 207]));
-        assert!(!is_rtcp(&[0x80, 0]) && !is_rtcp(&[0x80, 0x80 | 96]) && !is_rtcp(&[0x80]));
+        assert!(!is_rtcp(&[0x80, 0]) && !is_rtcp(&[0x80, 0x80 | 0x60]) && !is_rtcp(&[0x80]));
     }
 }

@@ -1,5 +1,6 @@
 //! What a recorder asks for, checked.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sluice_proto::v1;
@@ -34,6 +35,7 @@ pub(crate) enum Destination {
 }
 
 /// A key of the recorder's own.
+#[expect(clippy::struct_field_names, reason = "master key and salt are called so everywhere")]
 pub(crate) struct Key {
     pub(crate) suite: String,
     /// None: to be made.
@@ -204,7 +206,8 @@ pub(crate) fn comment(name: &super::TapName, leg: &str, config: &v1::TapConfig, 
     codecs.extend(types.iter().filter(|t| known(t)).filter_map(|t| Some((*t, static_codec(*t)?))));
     codecs.sort_unstable();
     for (payload_type, name) in codecs {
-        text.push_str(&format!("\nrtpmap:{payload_type} {name}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\nrtpmap:{payload_type} {name}");
     }
     text
 }

@@ -52,7 +52,7 @@ async fn every_start_end_and_key_that_is_told_is_on_record_and_no_key() {
     // Neither as it is nor as text.
     let text = std::fs::read(bed.folder.parent().unwrap().join("audit.jsonl")).unwrap();
     for key in [given, told.key_salt] {
-        let hex: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+        let hex = hex::encode(&key);
         for secret in [key.as_slice(), hex.as_bytes(), &hex.as_bytes()[..16]] {
             assert!(!text.windows(secret.len()).any(|window| window == secret));
         }
@@ -82,7 +82,7 @@ async fn without_an_audit_log_nothing_is_copied_and_no_key_is_told() {
 #[tokio::test]
 async fn tapping_takes_the_role_of_a_recorder() {
     let bed = Bed::start_with("taprole", |config, _| {
-        config.api.socket_roles = vec![Role::Signalling, Role::Operator]
+        config.api.socket_roles = vec![Role::Signalling, Role::Operator];
     })
     .await;
     let refused = bed.tap("t", to_file("x", &[])).await.unwrap_err();

@@ -25,7 +25,9 @@ async fn a_tap_that_comes_and_goes_leaves_every_octet_and_index_as_it_was() {
         match place {
             50 => drop(bed.tap("file", to_file("index", &["a"])).await.unwrap()),
             100 => {
-                drop(bed.tap("peer", to_peer(peer(&recorder, crate::SUITE, &[9; 30]), &["a"])).await.unwrap())
+                drop(
+                    bed.tap("peer", to_peer(peer(&recorder, crate::SUITE, &[9; 30]), &["a"])).await.unwrap(),
+                );
             }
             200 => drop(bed.stop_tap("file").await.unwrap()),
             250 => drop(bed.stop_tap("peer").await.unwrap()),

@@ -122,9 +122,9 @@ fn a_stream_that_comes_back_between_two_keys_accepts_nothing_twice() {
         harness.receive(1, &old);
         harness.rekey(1, Direction::Inbound, key(110), roc).unwrap();
         if reset {
-            alice = anew(7, &key(110))
+            alice = anew(7, &key(110));
         } else {
-            alice.rekey_sending(&key(110))
+            alice.rekey_sending(&key(110));
         }
         let played: Vec<_> =
             [rtp(7, 2), rtcp(7, 9), rtp(7, 3)].iter().map(|packet| alice.protect(packet)).collect();

@@ -51,7 +51,7 @@ enum TapKind {
     Peer {
         local: SocketAddr,
         /// What keeps others from sending under it. Gone once the tap has ended.
-        key: Option<Key>,
+        key: Option<Box<Key>>,
         /// What the gateway made, for the recorder to be told.
         made: Option<Arc<Zeroizing<Vec<u8>>>>,
     },
@@ -208,17 +208,15 @@ impl Gateway {
             let message = format!("tap {id:?} has ended, and its key is no more");
             return Err(ApiError::precondition("TAP_ENDED", message, "ask for the key while the tap runs"));
         }
-        match (&tap.kind, &tap.config.destination) {
-            (
-                TapKind::Peer { made: Some(made), .. },
-                Some(v1::tap_config::Destination::Peer(v1::TapPeer { key: Some(key), .. })),
-            ) => Ok(v1::TapKey { key_salt: made.to_vec(), ..key.clone() }),
-            _ => {
-                let message = format!("no key was made for tap {id:?}");
-                let remedy = "only keys that StartTap left to the gateway are told";
-                Err(ApiError::precondition("NO_KEY", message, remedy))
-            }
+        if let TapKind::Peer { made: Some(made), .. } = &tap.kind
+            && let Some(v1::tap_config::Destination::Peer(peer)) = &tap.config.destination
+            && let Some(key) = &peer.key
+        {
+            return Ok(v1::TapKey { key_salt: made.to_vec(), ..key.clone() });
         }
+        let message = format!("no key was made for tap {id:?}");
+        let remedy = "only keys that StartTap left to the gateway are told";
+        Err(ApiError::precondition("NO_KEY", message, remedy))
     }
 
     /// Ends a tap of its own accord.

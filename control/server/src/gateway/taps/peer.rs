@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sluice_datapath::{Command, OnSsrcClash, RouteOptions};
 use sluice_proto::v1;
-use zeroize::Zeroizing;
 
 use super::outlets::{Copied, Missing, Outlet};
+use super::start::Keyed;
 use super::{Tap, TapKind};
 use crate::ApiError;
 use crate::gateway::Gateway;
@@ -32,7 +32,7 @@ impl Gateway {
         &self,
         mut tap: Tap,
         config: v1::LegConfig,
-        keyed: Option<(Derived, Option<Arc<Zeroizing<Vec<u8>>>>)>,
+        keyed: Option<Keyed>,
     ) -> Result<(), ApiError> {
         let wanted = Wanted::read(&config, &self.config)?;
         let mut state = self.state.lock().await;
@@ -74,7 +74,7 @@ impl Gateway {
             self.abandon(worker, number).await;
             return Err(error);
         }
-        tap.kind = TapKind::Peer { local, key, made };
+        tap.kind = TapKind::Peer { local, key: key.map(Box::new), made };
         tap.outlets.push(Outlet { number, stats: leg.stats, ring: None, sources: Vec::new() });
         state.count_legs(worker, 1);
         let name = tap.name.clone();

@@ -17,7 +17,7 @@ use crate::gateway::{Fingerprint, Gateway};
 use crate::recording::{Capture, Destination, Ended, Key, Notice, Order, Plan, TapName, Written};
 
 /// A key that was derived, and what it was derived from if the gateway made that.
-type Keyed = (Derived, Option<Arc<Zeroizing<Vec<u8>>>>);
+pub(super) type Keyed = (Derived, Option<Arc<Zeroizing<Vec<u8>>>>);
 
 impl Gateway {
     /// Begins to copy what legs of a session receive.
@@ -68,10 +68,9 @@ impl Gateway {
             if !tap.is_running() {
                 return Err(ApiError::exists("tap", &plan.tap, "state: it has ended"));
             }
-            return match tap.config == plan.config && tap.given == given {
-                true => Ok(Some(tap.shown())),
-                false => Err(ApiError::exists("tap", &plan.tap, "config")),
-            };
+            let same = tap.config == plan.config && tap.given == given;
+            let shown = same.then(|| Some(tap.shown()));
+            return shown.ok_or_else(|| ApiError::exists("tap", &plan.tap, "config"));
         }
         if let Some(missing) = plan.config.legs.iter().find(|leg| !session.legs.contains_key(*leg)) {
             return Err(ApiError::not_found("leg", "legs", missing));
@@ -85,12 +84,11 @@ impl Gateway {
     }
 
     async fn derive_tap_key(&self, name: &TapName, key: Key) -> Result<Keyed, ApiError> {
-        let (key_salt, made) = match key.key_salt {
-            Some(given) => (given, None),
-            None => {
-                let made = Arc::new(make(&key.suite)?);
-                (Zeroizing::new(made.to_vec()), Some(made))
-            }
+        let (key_salt, made) = if let Some(given) = key.key_salt {
+            (given, None)
+        } else {
+            let made = Arc::new(make(&key.suite)?);
+            (Zeroizing::new(made.to_vec()), Some(made))
         };
         let install = v1::KeyInstall {
             session: name.session.clone(),
