@@ -108,7 +108,7 @@ pub enum StartError {
         "the certificates of [api.tcp] cannot be used: {0}; they must be PEM, and the key the certificate's"
     )]
     Tls(String),
-    /// A file of [identity].
+    /// A file of `[identity]`.
     #[error("cannot verify or sign identities: {0}; see [identity]")]
     Identity(String),
     /// The audit log.

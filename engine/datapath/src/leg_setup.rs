@@ -89,7 +89,7 @@ impl LegSetup {
     pub const DEFAULT_MAX_STREAMS: u16 = 32;
 
     /// A leg whose peer is a local application: plain RTP and RTCP through a ring in shared memory, which
-    /// [`Command::AttachRing`] gives it.
+    /// [`Command::AttachRing`](crate::Command::AttachRing) gives it.
     pub fn for_application(leg: LegId, stats: Arc<LegStats>) -> Self {
         Self {
             leg,

@@ -26,7 +26,7 @@ fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// Octets of the headers before the payload of a packet that [`write`] made.
+/// Octets of the headers before the payload of a packet that [`write()`] made.
 pub(super) fn length(packet: &[u8]) -> usize {
     if packet.first().is_some_and(|first| first >> 4 == 4) { 28 } else { 48 }
 }
