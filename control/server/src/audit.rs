@@ -120,7 +120,6 @@ impl Action {
     }
 
     /// The tap.
-    #[allow(dead_code, reason = "for taps")]
     pub(crate) fn tap(self, tap: &str) -> Self {
         Self { tap: tap.to_owned(), ..self }
     }

@@ -132,7 +132,9 @@ mod tests {
                     prop_assert!(store.pop_before(line, model.front().copied().unwrap_or(0)).is_none());
                     let popped = store.pop(line);
                     prop_assert_eq!(popped.as_ref().map(|waiting| waiting.since), model.pop_front());
-                    if let Some(waiting) = popped { pool.free(waiting.frame); }
+                    if let Some(waiting) = popped {
+                        pool.free(waiting.frame);
+                    }
                 }
                 prop_assert_eq!(usize::from(line.len()), model.len());
                 prop_assert_eq!(store.len() as u32, pool.outstanding());

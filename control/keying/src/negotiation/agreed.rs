@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use sluice_srtp::{KeyOptions, Suite};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::policy::Keying;
@@ -73,7 +74,7 @@ pub struct OwnMedia {
 }
 
 /// A master key that was negotiated, ready to be installed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct NegotiatedKey {
     /// Its suite.
     pub suite: Suite,
@@ -83,6 +84,14 @@ pub struct NegotiatedKey {
     pub options: KeyOptions,
     /// Packets of the replay window that the peer asks for (WSH), if it does.
     pub window: Option<u32>,
+}
+
+impl PartialEq for NegotiatedKey {
+    /// Takes as long whatever the octets of the keys are.
+    fn eq(&self, other: &Self) -> bool {
+        let same_key = bool::from(self.key_salt.ct_eq(&other.key_salt));
+        same_key & (self.suite == other.suite && self.options == other.options && self.window == other.window)
+    }
 }
 
 impl fmt::Debug for NegotiatedKey {

@@ -31,7 +31,6 @@ enum Who {
     /// Nobody that is known: the kernel did not say.
     Unknown,
     /// The gateway itself.
-    #[allow(dead_code, reason = "for what no call did")]
     Gateway,
 }
 
@@ -51,7 +50,6 @@ impl Caller {
     }
 
     /// The gateway, for what it does of its own accord.
-    #[allow(dead_code, reason = "for what no call did")]
     pub(crate) fn gateway() -> Self {
         Self(Arc::new(Known { who: Who::Gateway, roles: Roles::ALL }))
     }

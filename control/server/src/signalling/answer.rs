@@ -14,6 +14,8 @@ use super::offer::NOWHERE;
 use super::requests::Request;
 use super::{Random, Signalling, present, shown};
 use crate::ApiError;
+use crate::access::Caller;
+use crate::audit::{Action, KeyAction};
 use crate::gateway::{Change, Reserved};
 
 /// What both sides agreed on, before it is done.
@@ -36,8 +38,9 @@ impl Signalling {
     pub(crate) async fn process_answer(
         &self,
         mut asked: v1::ProcessAnswerRequest,
+        caller: &Caller,
     ) -> Result<v1::ProcessAnswerResponse, ApiError> {
-        let answer = self.any_answer(&asked).await;
+        let answer = self.any_answer(&asked, caller).await;
         asked.sdp.zeroize();
         answer
     }
@@ -45,6 +48,7 @@ impl Signalling {
     async fn any_answer(
         &self,
         asked: &v1::ProcessAnswerRequest,
+        caller: &Caller,
     ) -> Result<v1::ProcessAnswerResponse, ApiError> {
         let request = Request::new(&asked.request_id, "ProcessAnswer", asked)?;
         let place = self.place(&asked.session)?;
@@ -56,7 +60,7 @@ impl Signalling {
         let id = call.branch_id(&asked.branch)?;
         let (sdp, identity) = match before(call.branch(&id)?, &id, asked)? {
             Some(sdp) => (sdp, None),
-            None => self.answer(call, &id, asked).await?,
+            None => self.answer(call, &id, asked, caller).await?,
         };
         let branch = call.branch(&id)?;
         match branch.state {
@@ -75,6 +79,7 @@ impl Signalling {
         call: &mut Call,
         id: &str,
         asked: &v1::ProcessAnswerRequest,
+        caller: &Caller,
     ) -> Result<(String, Option<v1::SignedIdentity>), ApiError> {
         let session = asked.session.as_str();
         let (policy, latching) = (Arc::clone(&call.policy), call.latching);
@@ -100,9 +105,12 @@ impl Signalling {
         };
         let mut plan = outcome.plan(sockets);
         let negotiated = outcome.negotiated();
+        let installs = plan.installs(session);
         let steps = std::mem::take(&mut plan.steps);
         if !steps.is_empty() {
-            self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await?;
+            let done = self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await;
+            self.audit(caller, session, installs, &done);
+            done?;
         }
         let is_early = branch.state != v1::BranchState::Answered;
         let change =
@@ -115,6 +123,16 @@ impl Signalling {
         }
         self.gateway.retire_older(replacing).await;
         Ok(answer)
+    }
+
+    /// Has the audit log say which keys came of an answer. What is done is done: that it could not be written is in the
+    /// log.
+    fn audit(&self, caller: &Caller, session: &str, keys: Vec<v1::KeyRef>, done: &Result<(), ApiError>) {
+        if !keys.is_empty() {
+            let keys = keys.into_iter().map(|key| KeyAction::new(key, done)).collect();
+            let action = Action::new("sluice.v1.Signalling/ProcessAnswer").session(session).keys(keys);
+            let _ = self.gateway.audit.record(caller, action.outcome(done));
+        }
     }
 
     /// Reads the answer, and composes that for who offered; nothing is done yet.

@@ -123,8 +123,10 @@ impl Outcome<'_> {
             inbound,
             outbound: becomes(|agreed| &agreed.outbound),
             rtcp_mux: Some(now.rtcp_mux).filter(|mux| *mux != before.is_some_and(|before| before.rtcp_mux)),
-            // A window can be chosen only before media comes.
-            replay_window: before.is_none().then(|| window(now)).filter(|window| *window > 0),
+            // A window can be chosen only before media comes, and plain media may have.
+            replay_window: (before.is_none() && self.policy.early_media.mode != EarlyMediaMode::Plain)
+                .then(|| window(now))
+                .filter(|window| *window > 0),
             max_streams: Some(max_streams(now)).filter(|streams| *streams != before.map_or(0, max_streams)),
             keying: changed(|a, b| a.keying == b.keying).then(|| keying_shown(now.keying).into()),
             attestation: (!same_attested).then(|| attested_shown(attested)),
@@ -256,6 +258,22 @@ impl Outcome<'_> {
 }
 
 impl Plan {
+    /// The keys that are to be installed, by their names.
+    pub(super) fn installs(&self, session: &str) -> Vec<v1::KeyRef> {
+        let names = self.steps.iter().filter_map(|step| match step {
+            Step::Key { leg, id, direction, .. } => {
+                let direction = match direction {
+                    Way::Inbound => v1::Direction::Inbound,
+                    Way::Outbound => v1::Direction::Outbound,
+                };
+                let (session, leg, key) = (session.to_owned(), leg.clone(), id.clone());
+                Some(v1::KeyRef { session, leg, key, direction: direction.into() })
+            }
+            _ => None,
+        });
+        names.collect()
+    }
+
     fn in_order(mut self) -> Self {
         for list in
             [&mut self.early, &mut self.sending, &mut self.routes, &mut self.late, &mut self.receiving]

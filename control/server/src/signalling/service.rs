@@ -7,6 +7,7 @@ use sluice_proto::v1::signalling_server;
 use tonic::{Request, Response, Status};
 
 use super::Signalling;
+use crate::access::Caller;
 use crate::service::whole;
 
 /// `sluice.v1.Signalling`.
@@ -35,7 +36,10 @@ impl signalling_server::Signalling for Service {
         &self,
         request: Request<v1::ProcessAnswerRequest>,
     ) -> Answer<v1::ProcessAnswerResponse> {
-        to_the_end!(self, process_answer, request)
+        let caller = Caller::of(&request)?;
+        let (signalling, request) = (Arc::clone(&self.0), request.into_inner());
+        let answered = whole(async move { signalling.process_answer(request, &caller).await });
+        Ok(Response::new(answered.await?))
     }
 
     async fn reject_offer(

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
+use sluice_server::config::AbsolutePath;
 
 use crate::desk::{Desk, Left, daemon, plain, to_plain};
 use crate::phone::{CM_80, Crypto, GCM_256, Phone, address, crypto, port, proto};
-use crate::support::rtp;
+use crate::support::{Daemon, config, rtp};
 
 const PORTS: u16 = 20_000;
 
@@ -182,6 +184,39 @@ async fn the_class_of_a_call_follows_from_keying_and_what_is_attested_and_is_enf
                 assert_eq!(desk.call(session).await.unwrap().branches[0].state(), v1::BranchState::Offered);
             }
         }
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn keys_that_an_answer_brings_are_audited_by_their_names_and_no_key_is() {
+    let (folder, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = config(folder.path(), "io_uring");
+    let path = logs.path().join("audit.jsonl");
+    config.audit.file = Some(AbsolutePath(path.clone()));
+    let daemon = Daemon::start_with(folder, config).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let key = Crypto::new(7, CM_80, 0xa7);
+    let offer = alice.sdp("RTP/SAVP", std::slice::from_ref(&key));
+    desk.offer("s", &offer, Some(to_plain())).await.unwrap();
+    let text = || std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text(), "", "what is offered is no key yet");
+    let answered = desk.answer("s", "", &bob.sdp("RTP/AVP", &[]), false).await.unwrap();
+    let lines: Vec<serde_json::Value> =
+        text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(line["method"], "sluice.v1.Signalling/ProcessAnswer");
+    assert_eq!((&line["session"], &line["outcome"]), (&"s".into(), &"done".into()));
+    assert_eq!(line["who"]["pid"], std::process::id());
+    let keys = line["keys"].as_array().unwrap();
+    let mut told: Vec<_> = keys.iter().map(|key| (key["leg"].as_str(), key["direction"].as_str())).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["inbound", "outbound"].map(|way| (Some("main.caller.0"), Some(way))));
+    let [ours] = crypto(&answered.sdp).try_into().unwrap();
+    for secret in [key.key_salt, ours.key_salt] {
+        let forms = [base64::prelude::BASE64_STANDARD.encode(&secret), hex::encode(&secret)];
+        assert!(forms.iter().all(|form| !text().contains(&form[..12])));
     }
     daemon.stop().await;
 }
