@@ -90,7 +90,7 @@ impl PartialEq for NegotiatedKey {
     /// Takes as long whatever the octets of the keys are.
     fn eq(&self, other: &Self) -> bool {
         let same_key = bool::from(self.key_salt.ct_eq(&other.key_salt));
-        same_key & (self.suite == other.suite && self.options == other.options && self.window == other.window)
+        same_key && self.suite == other.suite && self.options == other.options && self.window == other.window
     }
 }
 
