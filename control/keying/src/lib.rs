@@ -1,6 +1,8 @@
 //! Keying that signalling carries, as machines without sockets, clocks or threads: text and messages in, text, keys and
 //! verdicts out.
 //!
+//! - [`dtls_srtp`]: keys from a handshake in the media path (RFC 5763, 5764).
+//! - [`ice`]: addresses, shown by checks (RFC 8445).
 //! - [`identity`]: signatures that bind media keys to who calls (RFC 8224, 8225).
 //! - [`sdp`]: session descriptions, line by line (RFC 8866).
 //! - [`sdes`]: keys in crypto lines (RFC 4568).
@@ -10,6 +12,8 @@
 //! - [`robustness`]: which attacker a leg's keying resists (RFC 5479 section 3).
 #![forbid(unsafe_code)]
 
+pub mod dtls_srtp;
+pub mod ice;
 pub mod identity;
 pub mod keymgmt;
 pub mod negotiation;

@@ -255,6 +255,8 @@ pub fn of_agreed(agreed: &Agreed, attested: &Attested) -> RobustnessClass {
     let encrypted = |protected: &Protected| match protected {
         Protected::Plain => false,
         Protected::Srtp(keys) => !keys.is_empty() && keys.iter().all(encrypts),
+        // A handshake brings nothing that does not encrypt (RFC 5764 section 4.1.2: NULL suites are not offered).
+        Protected::InMediaPath => true,
     };
     let keying =
         if encrypted(&agreed.inbound) && encrypted(&agreed.outbound) { agreed.keying } else { Keying::None };

@@ -7,6 +7,8 @@ use sluice_srtp::{KeyOptions, Suite};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::dtls_srtp::AgreedDtls;
+use crate::ice::AgreedIce;
 use crate::policy::Keying;
 
 /// Which way media flows, as the peer sees it (RFC 3264 section 5.1).
@@ -107,6 +109,8 @@ pub enum Protected {
     Plain,
     /// SRTP. Of several keys, told apart by their MKIs, the first is in use first.
     Srtp(Vec<NegotiatedKey>),
+    /// SRTP, whose keys a handshake in the media path brings.
+    InMediaPath,
 }
 
 /// What was agreed with one peer on one media line.
@@ -130,4 +134,8 @@ pub struct Agreed {
     pub ssrcs: Vec<u32>,
     /// Which way media flows, as the peer sees it.
     pub direction: Direction,
+    /// How the handshake goes, if one brings the keys.
+    pub dtls: Option<AgreedDtls>,
+    /// How the peer's address is found, if by checks.
+    pub ice: Option<AgreedIce>,
 }

@@ -183,6 +183,8 @@ impl Composer<'_> {
             payload_types: answered.common.payload_types.clone(),
             ssrcs: read.ssrcs.clone(),
             direction: answered.direction.reversed(),
+            dtls: None,
+            ice: None,
         };
         Ok(Line {
             media,

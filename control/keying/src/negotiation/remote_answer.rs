@@ -145,6 +145,8 @@ impl Reader<'_> {
             payload_types: common.payload_types.clone(),
             ssrcs: media.ssrcs()?,
             direction,
+            dtls: None,
+            ice: None,
         };
         let source = offered.source;
         let profile = media.profile();

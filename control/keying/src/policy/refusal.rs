@@ -154,7 +154,7 @@ impl Policy {
         }
         let keys = || {
             directions.into_iter().flat_map(|protected| match protected {
-                Protected::Plain => &[][..],
+                Protected::Plain | Protected::InMediaPath => &[][..],
                 Protected::Srtp(keys) => keys,
             })
         };

@@ -249,5 +249,7 @@ fn agreed(keying: Keying, suite: Suite) -> Agreed {
         payload_types: vec![0],
         ssrcs: vec![],
         direction: Direction::SendRecv,
+        dtls: None,
+        ice: None,
     }
 }

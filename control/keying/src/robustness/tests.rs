@@ -175,5 +175,7 @@ fn agreed(inbound: Protected, outbound: Protected) -> Agreed {
         payload_types: vec![0],
         ssrcs: vec![],
         direction: Direction::SendRecv,
+        dtls: None,
+        ice: None,
     }
 }

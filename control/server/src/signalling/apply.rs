@@ -305,7 +305,7 @@ pub(super) fn offered(policy: &Policy, latching: v1::Latching) -> v1::LegConfig 
 /// The suite of what the peer sends.
 pub(super) fn suite(agreed: &Agreed) -> String {
     match &agreed.inbound {
-        Protected::Plain => String::new(),
+        Protected::Plain | Protected::InMediaPath => String::new(),
         Protected::Srtp(keys) => keys.first().map(|key| key.suite.name().to_owned()).unwrap_or_default(),
     }
 }
@@ -332,14 +332,14 @@ fn text(address: Option<std::net::SocketAddr>) -> String {
 const fn protection(protected: &Protected) -> v1::Protection {
     match protected {
         Protected::Plain => v1::Protection::Plain,
-        Protected::Srtp(_) => v1::Protection::Srtp,
+        Protected::Srtp(_) | Protected::InMediaPath => v1::Protection::Srtp,
     }
 }
 
 /// The window that the peer asks for (WSH, RFC 4568 section 6.3.7), which is a least one; 0: none.
 fn window(agreed: &Agreed) -> u32 {
     match &agreed.inbound {
-        Protected::Plain => 0,
+        Protected::Plain | Protected::InMediaPath => 0,
         Protected::Srtp(keys) => keys.iter().filter_map(|key| key.window).max().map_or(0, within),
     }
 }
