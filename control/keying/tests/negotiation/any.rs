@@ -260,7 +260,7 @@ fn check_keys(theirs: &Agreed, ours: &Agreed) {
 
 fn keys(protected: &Protected) -> impl Iterator<Item = &NegotiatedKey> {
     match protected {
-        Protected::Plain => [].iter(),
+        Protected::Plain | Protected::InMediaPath => [].iter(),
         Protected::Srtp(keys) => keys.iter(),
     }
 }
