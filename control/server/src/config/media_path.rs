@@ -25,7 +25,7 @@ pub struct Dtls {
     /// Only what FIPS 140-3 approves.
     pub fips_only: bool,
     /// The largest datagram of a handshake.
-    pub mtu: Bounded<256, 9_000>,
+    pub mtu: Bounded<256, 16_384>,
     /// Threads that handshakes and checks run on.
     pub threads: Bounded<1, 64>,
     /// Handshakes that peers may begin in a second.
@@ -35,7 +35,7 @@ pub struct Dtls {
     /// Handshakes that have begun and not ended at a time.
     pub half_open: Bounded<1, 1_000_000>,
     /// A handshake that takes longer has failed.
-    pub handshake_seconds: Bounded<1, 600>,
+    pub handshake_seconds: Bounded<1, 3_600>,
 }
 
 impl Default for Dtls {

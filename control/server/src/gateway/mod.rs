@@ -184,9 +184,10 @@ impl Gateway {
             workers: workers.collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
             memory_bytes: report.memory,
-            dtls_fingerprints: self.media_path.certificates.newest().map_or_else(Vec::new, |identity| {
-                identity.fingerprints().iter().map(ToString::to_string).collect()
-            }),
+            dtls_fingerprints: match self.media_path.certificates.newest() {
+                Ok(identity) => identity.fingerprints().iter().map(ToString::to_string).collect(),
+                Err(_) => Vec::new(),
+            },
         })
     }
 

@@ -1,9 +1,9 @@
 //! A DTLS association of a leg, and what is known of it.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sluice_keying::dtls_srtp::{Association, Fingerprint, Keys, Role};
+use sluice_keying::dtls_srtp::{Association, Fingerprint, Keys, Role, State};
 use sluice_proto::v1;
 
 /// Where it stands.
@@ -79,16 +79,12 @@ impl Line {
         matches!(self.stage, Stage::Failed(_))
     }
 
-    /// When it is to be looked at again.
-    pub(super) fn wake(&self, patience: Duration) -> Option<Instant> {
-        let end = self.is_under_way().then(|| self.begun + patience);
-        [self.timeout, end].into_iter().flatten().min()
-    }
-
     /// Where it stands, as the API says it.
     pub(super) fn state(&self) -> v1::DtlsState {
         match &self.stage {
-            Stage::Handshake if self.machine.state().awaits_fingerprint() => v1::DtlsState::Unverified,
+            Stage::Handshake if matches!(self.machine.state(), State::AwaitingFingerprint { .. }) => {
+                v1::DtlsState::Unverified
+            }
             Stage::Handshake => v1::DtlsState::Handshake,
             Stage::Established => v1::DtlsState::Established,
             Stage::Closed => v1::DtlsState::Closed,

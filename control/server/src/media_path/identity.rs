@@ -1,28 +1,31 @@
 //! The gateway's own certificates: which one new legs show, and those that older ones have shown.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sluice_keying::dtls_srtp::{Certificate, Fingerprint, HashFunction};
+use sluice_keying::dtls_srtp::{
+    Certificate, Certificates, DtlsError, Endpoint, Endpoints, Fingerprint, HashFunction, Settings, Versions,
+};
+use zeroize::Zeroizing;
 
-use crate::config::Dtls;
+use crate::config::{Dtls, DtlsVersion};
 
 /// Certificates of before that are kept for the legs that have shown them.
 const KEPT: usize = 8;
 
-/// A certificate, by the fingerprint that names it.
+/// A certificate with what handshakes under it are like, by the fingerprint that names it.
 pub(crate) struct Identity {
     name: String,
-    fingerprints: Vec<Fingerprint>,
-    pub(super) certificate: Arc<Certificate>,
+    fingerprints: Arc<[Fingerprint]>,
+    pub(super) endpoint: Arc<Endpoint>,
 }
 
 impl Identity {
-    fn new(certificate: Certificate) -> Self {
-        let fingerprints = vec![certificate.fingerprint(HashFunction::Sha256)];
-        let name = fingerprints.first().map(ToString::to_string).unwrap_or_default();
-        Self { name, fingerprints, certificate: Arc::new(certificate) }
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        let fingerprint = endpoint.certificate().fingerprint(HashFunction::Sha256);
+        Self { name: fingerprint.to_string(), fingerprints: Arc::new([fingerprint]), endpoint }
     }
 
     /// The fingerprint that names it.
@@ -31,7 +34,7 @@ impl Identity {
     }
 
     /// What peers are told.
-    pub(crate) fn fingerprints(&self) -> &[Fingerprint] {
+    pub(crate) fn fingerprints(&self) -> &Arc<[Fingerprint]> {
         &self.fingerprints
     }
 }
@@ -44,70 +47,84 @@ impl fmt::Debug for Identity {
 
 /// The certificates that there are.
 pub(crate) struct OwnCertificates {
-    /// None: it is the operator's, and stays.
-    rotation: Option<Duration>,
+    endpoints: Endpoints,
     /// The newest last.
-    all: RwLock<Vec<(Arc<Identity>, Instant)>>,
+    all: RwLock<Vec<Arc<Identity>>>,
 }
 
 impl OwnCertificates {
     /// Reads the operator's, or makes one.
     pub(crate) fn open(config: &Dtls) -> Result<Self, String> {
-        let (certificate, rotation) = match (&config.certificate, &config.key) {
+        let now = Instant::now();
+        let certificates = match (&config.certificate, &config.key) {
             (Some(certificate), Some(key)) => {
-                let read = |path: &std::path::Path| {
-                    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-                };
-                let (chain, key) = (read(&certificate.0)?, zeroize::Zeroizing::new(read(&key.0)?));
+                let (chain, key) = (read(&certificate.0)?, Zeroizing::new(read(&key.0)?));
                 let certificate = Certificate::from_pem(&chain, &key);
-                (certificate.map_err(|error| error.to_string())?, None)
+                let named = |error| format!("{}: {error}", key_and_chain(config));
+                Certificates::own(certificate.map_err(named)?, now)
             }
             _ => {
-                let rotation = Duration::from_secs(config.rotation_days.0 * 86_400);
-                (Certificate::generate().map_err(|error| error.to_string())?, Some(rotation))
+                let every = Duration::from_secs(config.rotation_days.0 * 86_400);
+                Certificates::generated(every, now).map_err(|error| error.to_string())?
             }
         };
-        let all = RwLock::new(vec![(Arc::new(Identity::new(certificate)), Instant::now())]);
-        Ok(Self { rotation, all })
+        let endpoints = Endpoints::new(settings(config), certificates, now).map_err(|error| error.to_string())?;
+        Ok(Self { endpoints, all: RwLock::default() })
     }
 
-    /// The certificate of new legs. One that has served for its time is followed by another; should that not be made, it
-    /// serves on.
-    pub(crate) fn newest(&self) -> Option<Arc<Identity>> {
-        let newest = |all: &Vec<(Arc<Identity>, Instant)>| all.last().cloned();
-        let (identity, since) = newest(&self.all.read().unwrap_or_else(PoisonError::into_inner))?;
-        let Some(rotation) = self.rotation.filter(|rotation| since.elapsed() >= *rotation) else {
-            return Some(identity);
+    /// The certificate of new legs. One that has served for its time is followed by another.
+    pub(crate) fn newest(&self) -> Result<Arc<Identity>, DtlsError> {
+        let endpoint = self.endpoints.current(Instant::now())?;
+        let is_newest = |all: &[Arc<Identity>]| {
+            let newest = all.last();
+            newest.filter(|newest| Arc::ptr_eq(&newest.endpoint, &endpoint)).cloned()
         };
+        if let Some(identity) = is_newest(&self.all.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(identity);
+        }
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        let (identity, since) = newest(&all)?;
-        if since.elapsed() < rotation {
-            return Some(identity);
+        if let Some(identity) = is_newest(&all) {
+            return Ok(identity);
         }
-        match Certificate::generate() {
-            Ok(certificate) => {
-                let made = Arc::new(Identity::new(certificate));
-                tracing::info!(fingerprint = made.name(), "new legs show another certificate");
-                all.push((Arc::clone(&made), Instant::now()));
-                if all.len() > KEPT {
-                    all.remove(0);
-                }
-                Some(made)
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot make another certificate: the one before serves on");
-                Some(identity)
-            }
+        let made = Arc::new(Identity::new(endpoint));
+        tracing::info!(fingerprint = made.name(), "the certificate of new legs in DTLS handshakes");
+        if all.len() == KEPT {
+            all.remove(0);
         }
+        all.push(Arc::clone(&made));
+        Ok(made)
     }
 
-    /// The certificate of a name; an empty one: that of new legs.
+    /// The certificate of a name, of those that were shown lately.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Identity>> {
-        if name.is_empty() {
-            return self.newest();
-        }
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let found = all.iter().rev().find(|(identity, _)| identity.name.eq_ignore_ascii_case(name));
-        found.map(|(identity, _)| Arc::clone(identity))
+        all.iter().rev().find(|identity| identity.name.eq_ignore_ascii_case(name)).cloned()
     }
+}
+
+/// What the configuration says of handshakes.
+fn settings(config: &Dtls) -> Settings {
+    let speaks = |version| config.versions.contains(&version);
+    Settings {
+        versions: match (speaks(DtlsVersion::V1_2), speaks(DtlsVersion::V1_3)) {
+            (true, false) => Versions::Dtls12,
+            (false, true) => Versions::Dtls13,
+            _ => Versions::Both,
+        },
+        pfs_only: config.pfs_only,
+        fips_only: config.fips_only,
+        resumption: config.resumption,
+        mtu: config.mtu.0 as usize,
+        handshake_timeout: Duration::from_secs(config.handshake_seconds.0),
+        ..Settings::default()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn key_and_chain(config: &Dtls) -> String {
+    let files = [&config.certificate, &config.key].into_iter().flatten();
+    files.map(|file| file.0.display().to_string()).collect::<Vec<_>>().join(" and ")
 }

@@ -7,25 +7,25 @@
 //! A leg has one association, and while another is made that is to take its place, two. What was established is disturbed
 //! by nobody who has not shown who he is: an association of before keeps its keys until the new one has brought others.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_datapath::{Component, LegId};
 use sluice_keying::dtls_srtp::{
-    Admission, Association, Cookies, Event as DtlsEvent, Keys, Output as DtlsOutput, PeerDtls, Role,
+    Admission, Association, Cookies, DtlsError, Event as DtlsEvent, Keys, Output as DtlsOutput, Role,
 };
 use sluice_keying::ice::Candidate;
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
+use sluice_srtp::Suite;
 
 use super::action::Action;
 use super::association::{Facts, Line, Stage, is_client_hello, role_shown};
-use super::checks::{Checks, Found};
+use super::checks::{Checks, Selected};
 use super::counters::{Counters, add};
 use super::gate::Gate;
 use super::reason::{Drops, Reason};
-use super::settings::AllSettings;
 use super::wanted::{Wanted, WantedDtls};
 
 /// How long a handshake from elsewhere than the signalled address holds the leg's place against another from elsewhere.
@@ -37,10 +37,9 @@ const RETRY: Duration = Duration::from_secs(3);
 pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) cookies: Cookies,
-    pub(super) settings: AllSettings,
+    /// Suites of legs that name none.
+    pub(super) suites: Vec<Suite>,
     pub(super) counters: Arc<Counters>,
-    /// How long a handshake may take.
-    pub(super) patience: Duration,
     /// What is to be done for the leg that is looked at.
     pub(super) actions: Vec<Action>,
 }
@@ -62,8 +61,10 @@ pub(super) struct Keyer {
     drops: Drops,
     /// When the last flight of the handshake came or went, until media followed.
     last_flight: Option<Instant>,
-    /// When it is to be woken, as the heap of timers knows.
+    /// When it is to be woken.
     pub(super) wake: Option<Instant>,
+    /// When it will be, as the heap of timers has it.
+    pub(super) armed: Option<Instant>,
 }
 
 impl Keyer {
@@ -81,6 +82,7 @@ impl Keyer {
             drops: Drops::default(),
             last_flight: None,
             wake: None,
+            armed: None,
         };
         if keyer.checks.is_some() {
             let checking = v1::IceChanged { state: v1::IceState::Checking.into(), ..Default::default() };
@@ -184,14 +186,6 @@ impl Keyer {
                 line.machine.handle_timeout(now);
                 self.drain(which, shared, now);
             }
-            let patience = shared.patience;
-            if let Some(line) = self.line(which)
-                && line.is_under_way()
-                && now >= line.begun + patience
-            {
-                let why = format!("no end within {} s: {}", patience.as_secs(), line.explanation());
-                self.failed(which, why, shared, now);
-            }
         }
         self.settle(shared, now);
     }
@@ -278,7 +272,7 @@ impl Keyer {
             return Err(Reason::NoAssociation);
         }
         // "the ICE connectivity checks are performed before the DTLS handshake begins" (RFC 8842 section 6).
-        let is_checked = self.checks.as_ref().map(|checks| checks.is_checked(component, remote));
+        let is_checked = self.checks.as_ref().and_then(|checks| checks.is_checked(component, remote));
         if is_checked == Some(false) {
             return Err(Reason::Unchecked);
         }
@@ -383,8 +377,8 @@ impl Keyer {
         if let Some(mut stale) = self.slot(which).take() {
             self.end(&mut stale, shared, now);
         }
-        let settings = shared.settings.of(&dtls.identity, &dtls.suites);
-        match settings.and_then(|settings| Association::new(&settings, role, dtls.peer.as_ref(), now)) {
+        let suites = if dtls.suites.is_empty() { shared.suites.as_slice() } else { &dtls.suites };
+        match Association::new(&dtls.identity.endpoint, role, suites, dtls.peer.as_ref(), now) {
             Ok(machine) => {
                 add(&shared.counters.started);
                 shared.tell(Kind::HandshakeStarted(v1::HandshakeStarted {
@@ -421,10 +415,9 @@ impl Keyer {
 
     /// Takes from the machines what they have to say, does what is due, and says when to wake.
     fn settle(&mut self, shared: &mut Shared, now: Instant) {
-        self.drain_checks(shared, now);
+        self.drain_checks(shared);
         self.begin_own(shared, now);
-        let patience = shared.patience;
-        let lines = [&self.current, &self.next].into_iter().flatten().filter_map(|line| line.wake(patience));
+        let lines = [&self.current, &self.next].into_iter().flatten().filter_map(|line| line.timeout);
         let checks = self.checks.as_ref().and_then(Checks::timeout);
         self.wake = lines.chain(checks).chain(self.retry).min();
     }
@@ -459,18 +452,13 @@ impl Keyer {
         }
     }
 
-    fn drain_checks(&mut self, shared: &mut Shared, _now: Instant) {
+    fn drain_checks(&mut self, shared: &mut Shared) {
         let Some(checks) = &mut self.checks else { return };
-        while let Some(found) = checks.next(shared) {
-            match found {
-                Found::Selected { rtp, rtcp } => {
-                    for line in [&mut self.current, &mut self.next].into_iter().flatten() {
-                        line.remote = rtp;
-                    }
-                    shared.actions.push(Action::Towards { rtp, rtcp });
-                }
-                Found::Changed => {}
+        if let Some(Selected { rtp, rtcp }) = checks.drain(shared) {
+            for line in [&mut self.current, &mut self.next].into_iter().flatten() {
+                line.remote = rtp;
             }
+            shared.actions.push(Action::Towards { rtp, rtcp });
         }
         self.hush(shared);
     }
@@ -508,25 +496,10 @@ impl Keyer {
     /// Where the association is now.
     fn happened(&mut self, which: Which, event: DtlsEvent, shared: &mut Shared, now: Instant) -> Which {
         match event {
-            DtlsEvent::Progress(_) => {}
-            DtlsEvent::PeerCertificate { fingerprint } => {
-                let fingerprint = fingerprint.to_string();
-                shared.tell(Kind::CertificateVerified(v1::CertificateVerified { fingerprint, rtcp: false }));
-            }
+            // It is right only once it is held against what signalling says.
+            DtlsEvent::Progress(_) | DtlsEvent::PeerCertificate { .. } => {}
             DtlsEvent::Keys(keys) => return self.established(which, keys, shared, now),
-            DtlsEvent::Refused { expected, shown } => {
-                add(&shared.counters.refused);
-                let remote = self.line(which).map(|line| line.remote.to_string()).unwrap_or_default();
-                let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
-                let shown = shown.to_string();
-                let why = format!(
-                    "the peer's certificate has the fingerprint {shown}, and signalling said {}",
-                    expected.join(" or ")
-                );
-                let refused = v1::CertificateRefused { expected, shown, remote, rtcp: false };
-                shared.tell(Kind::CertificateRefused(refused));
-                self.over(which, Stage::Failed(why), shared);
-            }
+            DtlsEvent::Refused(error) => self.refused(which, &error, shared),
             DtlsEvent::Closed => {
                 let was_established = self.line(which).is_some_and(|line| line.stage == Stage::Established);
                 if was_established {
@@ -549,6 +522,8 @@ impl Keyer {
             add(&shared.counters.resumed);
         }
         let facts = Facts::of(&keys);
+        let fingerprint = keys.peer_fingerprint.to_string();
+        shared.tell(Kind::CertificateVerified(v1::CertificateVerified { fingerprint, rtcp: false }));
         self.over(which, Stage::Established, shared);
         if let Some(line) = self.line(which) {
             line.facts = facts;
@@ -574,6 +549,20 @@ impl Keyer {
         }
         self.hush(shared);
         Which::Current
+    }
+
+    /// The peer is not who signalling says.
+    fn refused(&mut self, which: Which, error: &DtlsError, shared: &mut Shared) {
+        add(&shared.counters.refused);
+        let remote = self.line(which).map(|line| line.remote.to_string()).unwrap_or_default();
+        let (expected, shown) = match error {
+            DtlsError::FingerprintMismatch { shown, signalled } => {
+                (signalled.iter().map(ToString::to_string).collect(), shown.to_string())
+            }
+            _ => (Vec::new(), String::new()),
+        };
+        shared.tell(Kind::CertificateRefused(v1::CertificateRefused { expected, shown, remote, rtcp: false }));
+        self.over(which, Stage::Failed(error.to_string()), shared);
     }
 
     fn failed(&mut self, which: Which, reason: String, shared: &mut Shared, now: Instant) {

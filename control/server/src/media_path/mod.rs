@@ -19,7 +19,6 @@ mod keyer;
 mod negotiator;
 mod outcome;
 mod reason;
-mod settings;
 mod threads;
 mod wanted;
 

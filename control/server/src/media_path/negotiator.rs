@@ -151,27 +151,21 @@ impl Negotiator {
             let Some(keyer) = self.keyers.get_mut(&leg) else { continue };
             // Another entry stands for what it wants now.
             if keyer.wake == Some(at) {
+                keyer.armed = None;
                 keyer.expire(&mut self.shared, now);
-                // It may want the same time again.
-                self.arm(leg, Some(at));
-                self.perform_as_armed(leg);
+                self.perform(leg);
             }
         }
     }
 
     /// Does what the keyer of a leg wants, and has it woken when it wants to be.
     fn perform(&mut self, leg: LegId) {
-        self.arm(leg, None);
-        self.perform_as_armed(leg);
-    }
-
-    fn arm(&mut self, leg: LegId, _spent: Option<Instant>) {
-        if let Some(at) = self.keyers.get(&leg).and_then(|keyer| keyer.wake) {
+        if let Some(keyer) = self.keyers.get_mut(&leg)
+            && let Some(at) = keyer.wake.filter(|at| keyer.armed != Some(*at))
+        {
+            keyer.armed = Some(at);
             self.timers.push(Reverse((at, leg)));
         }
-    }
-
-    fn perform_as_armed(&mut self, leg: LegId) {
         if self.shared.actions.is_empty() {
             return;
         }
@@ -185,8 +179,8 @@ impl Negotiator {
                     }
                 }
                 Action::Install { keys, roc, number, finished } => {
-                    let given = self.gateway.give_negotiated(leg, worker, &keys, roc, number);
-                    let _ = self.outcomes.send(Outcome::Keys { given: Box::new(given), finished });
+                    let given = Box::new(self.gateway.give_negotiated(leg, worker, &keys, roc, number));
+                    let _ = self.outcomes.send(Outcome::Keys { given, leg, finished });
                 }
                 Action::Towards { rtp, rtcp } => {
                     let remote = Some(Signalled { rtp, rtcp });

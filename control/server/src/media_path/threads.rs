@@ -6,13 +6,16 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use sluice_keying::dtls_srtp::{Cookies, OFFERED, can_be_negotiated};
+use sluice_srtp::Suite;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::mpsc;
 
 use super::gate::{Bounds, Gate};
 use super::keyer::Shared;
 use super::negotiator::{Negotiator, Order};
-use super::{outcome, settings};
+use super::outcome;
+use crate::Config;
 use crate::gateway::Gateway;
 
 /// Threads that run until this is dropped.
@@ -32,7 +35,6 @@ impl Threads {
         let media_path = &gateway.media_path;
         let seats = std::mem::take(&mut *media_path.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let count = seats.len();
-        let endpoints = settings::open(&gateway.config).map_err(io::Error::other)?;
         for (number, seat) in seats.into_iter().enumerate() {
             let config = &gateway.config.dtls;
             let share = |all: u64| (all as usize).div_ceil(count);
@@ -43,8 +45,8 @@ impl Threads {
             };
             let shared = Shared {
                 gate: Gate::new(bounds, Instant::now()),
-                cookies: endpoints.cookies(),
-                settings: endpoints.clone(),
+                cookies: Cookies::new(),
+                suites: suites(&gateway.config),
                 counters: Arc::clone(&media_path.counters),
                 actions: Vec::new(),
             };
@@ -81,6 +83,13 @@ impl Drop for Threads {
         }
         self.outcomes.abort();
     }
+}
+
+/// Suites of legs that name none: those of the policy that a handshake can bring.
+fn suites(config: &Config) -> Vec<Suite> {
+    let allowed = config.policy.suites.iter().copied();
+    let known: Vec<_> = allowed.filter(|suite| can_be_negotiated(*suite)).collect();
+    if known.is_empty() { OFFERED.into_iter().filter(|suite| can_be_negotiated(*suite)).collect() } else { known }
 }
 
 /// The CPUs that the process may use and no worker is bound to; none: there are no others.

@@ -129,16 +129,9 @@ fn dtls_of(dtls: &mut v1::DtlsConfig, certificates: &OwnCertificates) -> Result<
     }
     let mut suites = Vec::with_capacity(dtls.suites.len());
     for name in &dtls.suites {
-        let suite: Suite = name.parse().map_err(|error: sluice_srtp::Error| {
-            ApiError::from(error).at("dtls.suites")
-        })?;
-        suites.push(suite);
+        suites.push(name.parse::<Suite>().map_err(|error| ApiError::from(error).at("dtls.suites"))?);
     }
-    let identity = certificates.find(&dtls.own_fingerprint).ok_or_else(|| {
-        let message = format!("{:?} is of none of the gateway's certificates", dtls.own_fingerprint);
-        let remedy = "leave it out, or give one that GetInfo lists";
-        ApiError::invalid("dtls.own_fingerprint", message, remedy)
-    })?;
+    let identity = identity_of(&dtls.own_fingerprint, certificates)?;
     dtls.own_fingerprint = identity.name().to_owned();
     let peer_tls_id = Some(dtls.peer_tls_id.clone()).filter(|id| !id.is_empty());
     Ok(WantedDtls {
@@ -152,6 +145,17 @@ fn dtls_of(dtls: &mut v1::DtlsConfig, certificates: &OwnCertificates) -> Result<
         identity,
         // Peers differ: browsers begin at 0 under the keys of another association, others go on.
         roc: RocOnRekey::TryBoth,
+    })
+}
+
+fn identity_of(name: &str, certificates: &OwnCertificates) -> Result<Arc<Identity>, ApiError> {
+    if name.is_empty() {
+        return certificates.newest().map_err(|error| ApiError::unavailable(&error.to_string()));
+    }
+    certificates.find(name).ok_or_else(|| {
+        let message = format!("{name:?} is of none of the gateway's certificates");
+        let remedy = "leave it out, or give one that GetInfo lists";
+        ApiError::invalid("dtls.own_fingerprint", message, remedy)
     })
 }
 
