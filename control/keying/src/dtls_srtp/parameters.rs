@@ -31,9 +31,11 @@ pub struct PeerDtls {
     pub tls_id: Option<String>,
 }
 
-/// What was agreed on a handshake. The association is another one whenever [`OwnDtls::tls_id`] is.
+/// What was agreed on a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgreedDtls {
+    /// Numbers the associations that negotiation has seen on a transport, from 1. See [`AgreedDtls::continues`].
+    pub association: u32,
     /// The gateway's part.
     pub role: Role,
     /// The gateway.
@@ -42,4 +44,19 @@ pub struct AgreedDtls {
     pub peer: PeerDtls,
     /// Suites that the handshake may choose from, the preferred one first.
     pub suites: Vec<Suite>,
+}
+
+impl AgreedDtls {
+    /// Whether the association is the one that was agreed on before, whose keys stay; otherwise it is a new one, with a
+    /// handshake of its own (RFC 8842 section 3.1).
+    ///
+    /// Both names have to be looked at: "the combination of the SDP "tls-id" attribute values of the SDP offerer and
+    /// answerer identifies each individual DTLS association" (section 5.1), and several peers may answer one offer.
+    pub fn continues(&self, before: &Self) -> bool {
+        self.association == before.association
+            && self.role == before.role
+            && self.own == before.own
+            && self.peer.tls_id == before.peer.tls_id
+            && self.peer.fingerprints == before.peer.fingerprints
+    }
 }

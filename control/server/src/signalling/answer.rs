@@ -167,11 +167,11 @@ impl Signalling {
         }
         let added: Vec<_> = by_transport
             .iter()
-            .map(|socket| socket.as_ref().map(|socket| OwnMedia { rtp: socket.rtp, rtcp: socket.rtcp }))
+            .map(|socket| socket.as_ref().map(|socket| OwnMedia::new(socket.rtp, socket.rtcp)))
             .collect();
         let own = |transport: usize| {
-            let added = added.get(transport).copied().flatten();
-            there(transport).map(|leg| leg.own).or(added).unwrap_or(NOWHERE)
+            let added = added.get(transport).cloned().flatten();
+            there(transport).map(|leg| leg.own.clone()).or(added).unwrap_or(NOWHERE)
         };
         let own: Vec<_> = (0..agreed_there.len()).map(own).collect();
         let mut random = Random::default();

@@ -24,7 +24,7 @@ const MAX_TRANSPORTS: usize = 64;
 /// Of a transport that is not used any more.
 pub(super) const NOWHERE: OwnMedia = {
     let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-    OwnMedia { rtp: nowhere, rtcp: nowhere }
+    OwnMedia::new(nowhere, nowhere)
 };
 
 /// What the other side is to be offered, before it is.
@@ -269,9 +269,9 @@ impl Signalling {
         let mut steps = Vec::with_capacity(added.len());
         for transport in 0..transports {
             if let Some(leg) = there(transport) {
-                own.push(leg.own);
+                own.push(leg.own.clone());
             } else if let Some(at) = wanted(&transport).then(|| reserved.next()).flatten() {
-                own.push(OwnMedia { rtp: at.rtp, rtcp: at.rtcp });
+                own.push(OwnMedia::new(at.rtp, at.rtcp));
                 let config = Box::new(offered(policy, latching));
                 steps.push(Step::Leg { id: leg_id(id, towards, transport), config, at });
             } else {
@@ -292,7 +292,7 @@ impl Signalling {
         let media =
             new.map(|at| Medium { kind: kinds.get(at).cloned().unwrap_or_default(), ..Medium::default() });
         let media = media.collect();
-        let added = added.into_iter().filter_map(|at| Some((at, *own.get(at)?))).collect();
+        let added = added.into_iter().filter_map(|at| Some((at, own.get(at)?.clone()))).collect();
         let exchange = Exchange { from, offer, local, added, transports_before, answered: None };
         Ok(Composed { exchange, media, origin, steps, identity })
     }
@@ -339,7 +339,7 @@ impl Branch {
         self.media.extend(media);
         for (transport, own) in &exchange.added {
             if let Some(medium) = self.media.get_mut(*transport) {
-                *medium.slot(towards) = Some(media_leg(*own));
+                *medium.slot(towards) = Some(media_leg(own.clone()));
             }
         }
         let peer = self.peer_mut(towards);
