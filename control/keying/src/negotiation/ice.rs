@@ -150,12 +150,14 @@ pub(super) fn candidate(attribute: Attribute<'_>) -> Option<Candidate> {
         priority: read.priority,
         address: SocketAddr::new(ip, read.port),
         kind,
+        related: None,
+        extensions: Vec::new(),
     })
 }
 
 /// A candidate as `a=candidate` has it. The related address is one that hides what is behind it (RFC 8839 section 5.1).
 pub(super) fn candidate_text(candidate: &Candidate) -> String {
-    let Candidate { foundation, component, priority, address, kind } = candidate;
+    let Candidate { foundation, component, priority, address, kind, .. } = candidate;
     let (kind, related) = match kind {
         CandidateKind::Host => ("host", false),
         CandidateKind::ServerReflexive => ("srflx", true),

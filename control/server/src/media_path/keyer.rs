@@ -30,6 +30,8 @@ use super::wanted::{Wanted, WantedDtls};
 
 /// How long a handshake from elsewhere than the signalled address holds the leg's place against another from elsewhere.
 const HOLD: Duration = Duration::from_secs(3);
+/// Octets of the tags of 32 bits.
+const SHORT_TAG: usize = 4;
 /// After so long the gateway begins a handshake of its own again that failed.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -341,32 +343,34 @@ impl Keyer {
         shared: &mut Shared,
         now: Instant,
     ) -> Result<(), Reason> {
-        let mut hello = datagram.to_vec();
-        if !checked {
+        let first = if checked {
+            None
+        } else {
             match shared.cookies.admit(now, remote, datagram) {
                 Admission::Reply(bytes) => {
                     add(&shared.counters.cookies);
                     shared.send(Component::Rtp, remote, bytes);
                     return Ok(());
                 }
-                Admission::Admit(first) => hello = first,
+                Admission::Admit(first) => Some(first),
                 Admission::Drop(why) => {
                     tracing::debug!(leg = self.leg, %remote, %why, "ClientHello refused");
                     return Err(Reason::Cookie);
                 }
             }
-        }
+        };
         shared.gate.begin(remote.ip(), now)?;
         let which = self.begin(Role::Server, remote, shared, now);
-        if let Some(line) = self.line(which)
-            && line.machine.handle_datagram(now, &hello).is_err()
-        {
-            let why = "the peer's ClientHello is none that can be answered".to_owned();
-            self.drain(which, shared, now);
-            self.failed(which, why, shared, now);
+        let Some(line) = self.line(which) else { return Ok(()) };
+        let taken = match first {
+            Some(first) => line.machine.admit(now, first),
+            None => line.machine.handle_datagram(now, datagram),
+        };
+        self.drain(which, shared, now);
+        if let Err(error) = taken {
+            self.failed(which, error.to_string(), shared, now);
             return Err(Reason::Record);
         }
-        self.drain(which, shared, now);
         Ok(())
     }
 
@@ -537,8 +541,13 @@ impl Keyer {
         }
         self.keyed += 1;
         self.last_flight = Some(now);
-        let roc = self.wanted.dtls.as_ref().map_or_else(Default::default, |dtls| dtls.roc);
         let finished = Instant::now();
+        let (roc, short_tags) = self.wanted.dtls.as_ref().map_or_else(Default::default, |dtls| (dtls.roc, dtls.short_tags));
+        let mut keys = keys;
+        for key in [&mut keys.inbound, &mut keys.outbound] {
+            let short_in_rtp = !key.suite.is_aead() && key.suite.rtp_overhead() == SHORT_TAG;
+            key.options.short_rtcp_tags |= short_tags && short_in_rtp;
+        }
         shared.actions.push(Action::Install { keys, roc, number: self.keyed, finished });
         // Who holds the certificate has shown where he is.
         if self.checks.is_none()

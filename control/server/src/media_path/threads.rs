@@ -45,7 +45,7 @@ impl Threads {
             };
             let shared = Shared {
                 gate: Gate::new(bounds, Instant::now()),
-                cookies: Cookies::new(),
+                cookies: Cookies::new(Instant::now()).map_err(io::Error::other)?,
                 suites: suites(&gateway.config),
                 counters: Arc::clone(&media_path.counters),
                 actions: Vec::new(),

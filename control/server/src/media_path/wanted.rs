@@ -8,6 +8,8 @@ use sluice_keying::ice::{Candidate, Credentials, OwnIce, PeerIce};
 use sluice_proto::v1;
 use sluice_srtp::{RocOnRekey, Suite};
 
+use zeroize::Zeroizing;
+
 use super::association::Name;
 use super::identity::{Identity, OwnCertificates};
 use crate::ApiError;
@@ -47,6 +49,8 @@ pub(super) struct WantedDtls {
     pub(super) identity: Arc<Identity>,
     /// How rollover counters go on under keys of another association.
     pub(super) roc: RocOnRekey,
+    /// Whether the peer's RTCP has tags of 32 bits where its RTP has.
+    pub(super) short_tags: bool,
 }
 
 /// What checks are to be.
@@ -145,6 +149,7 @@ fn dtls_of(dtls: &mut v1::DtlsConfig, certificates: &OwnCertificates) -> Result<
         identity,
         // Peers differ: browsers begin at 0 under the keys of another association, others go on.
         roc: RocOnRekey::TryBoth,
+        short_tags: dtls.short_rtcp_tags,
     })
 }
 
@@ -177,9 +182,15 @@ fn ice_of(ice: &v1::IceConfig, candidates: Vec<Candidate>) -> Result<WantedIce, 
     Ok(WantedIce { own, controlling: ice.controlling, peer })
 }
 
+/// Peers write other characters than RFC 8839 section 5.4 has too; a colon would end the fragment in a check.
 fn credentials(field: &'static str, given: &v1::IceCredentials) -> Result<Credentials, ApiError> {
-    Credentials::new(&given.ufrag, &given.password)
-        .map_err(|error| ApiError::invalid(field, error.to_string(), "correct it"))
+    let is_char = |octet: u8| octet.is_ascii_graphic() && octet != b':';
+    let fits = |text: &str, least: usize| (least..=256).contains(&text.len()) && text.bytes().all(is_char);
+    if !fits(&given.ufrag, 4) || !fits(&given.password, 22) {
+        let message = "is no fragment of 4 to 256 characters and password of 22 to 256 (RFC 8839 section 5.4)";
+        return Err(ApiError::invalid(field, message, "give letters, digits, + and /"));
+    }
+    Ok(Credentials { ufrag: given.ufrag.clone(), password: Zeroizing::new(given.password.clone()) })
 }
 
 /// Candidates as they stand in lines; those that are of no use are passed over.
