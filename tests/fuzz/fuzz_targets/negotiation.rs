@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use sluice_keying::dtls_srtp::{Fingerprint, HashFunction};
-use sluice_keying::ice::{Candidate, CandidateKind};
+use sluice_keying::ice::Candidate;
 use sluice_keying::negotiation::{
     Agreed, IceFragment, LocalAnswer, LocalOffer, Origin, OwnAddresses, OwnMedia, Protected, RemoteAnswer,
     RemoteOffer, Standing,
@@ -98,13 +98,7 @@ fn own(host: u8, offer: &RemoteOffer) -> Vec<OwnMedia> {
     let at = |port| SocketAddr::from(([198, 51, 100, host], port));
     let port = |n: usize| 1024 + 2 * (n % 30_000) as u16;
     let certificate: Arc<[Fingerprint]> = [Fingerprint::of(HashFunction::Sha256, &[host])].into();
-    let candidate = |component, address| Candidate {
-        foundation: "1".to_owned(),
-        component,
-        priority: 1,
-        address,
-        kind: CandidateKind::Host,
-    };
+    let candidate = |component, address| Candidate::host(component, address, u16::MAX);
     let own = |n| {
         let mut own = OwnMedia::new(at(port(n)), at(port(n) + 1));
         own.dtls = Some(Arc::clone(&certificate));

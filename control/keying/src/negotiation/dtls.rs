@@ -205,8 +205,8 @@ fn next(standing: Option<&StandingLine>) -> u32 {
     before.map_or(0, |before| before.agreed.association).saturating_add(1)
 }
 
-/// The fingerprints of a line that can be used, in one order; none if it has none at all. "The endpoint MUST select its
-/// preferred hash function" of several, and look at no others (RFC 8122 section 5.1): that is the strongest.
+/// The fingerprints of a line that can be used, in one order, as a set of them is compared with another; none if it has none
+/// at all.
 fn fingerprints(levels: &Levels<'_>) -> Result<Option<Vec<Fingerprint>>, Fault> {
     let mut usable: Vec<Fingerprint> = Vec::new();
     let mut refused = None;
@@ -216,11 +216,10 @@ fn fingerprints(levels: &Levels<'_>) -> Result<Option<Vec<Fingerprint>>, Fault> 
             Err(error) => _ = refused.get_or_insert(error),
         }
     }
-    let Some(strongest) = usable.iter().map(Fingerprint::hash).max() else {
+    if usable.is_empty() {
         return refused.map_or(Ok(None), |error| Err(Fault::Fingerprint { error }));
-    };
-    usable.retain(|fingerprint| fingerprint.hash() == strongest);
-    usable.sort_by(|one, other| one.digest().cmp(other.digest()));
+    }
+    usable.sort_by(|one, other| (one.hash(), one.digest()).cmp(&(other.hash(), other.digest())));
     usable.dedup();
     Ok(Some(usable))
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ice::{candidate, candidate_text, credentials};
-use crate::ice::{Candidate, Credentials};
+use crate::ice::{Candidate, Credentials, CredentialsError};
 use crate::sdp::{Line, MAX_MEDIA, SdpError};
 
 /// Most octets of a fragment that is read.
@@ -45,9 +45,12 @@ pub enum FragmentError {
     /// A line that is none.
     #[error(transparent)]
     Sdp(#[from] SdpError),
-    /// A user name fragment or password that is none, or one without the other.
-    #[error("a=ice-ufrag must have 4 to 256 characters, and a=ice-pwd 22 to 256; one comes with the other")]
-    Credentials,
+    /// A user name fragment or password that is none.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// One of them without the other.
+    #[error("a=ice-ufrag and a=ice-pwd come together (RFC 8840 section 4.4)")]
+    HalfCredentials,
 }
 
 impl IceFragment {
@@ -149,10 +152,8 @@ impl Said {
     fn credentials(self) -> Result<Option<Credentials>, FragmentError> {
         match (self.ufrag, self.password) {
             (None, None) => Ok(None),
-            (Some(ufrag), Some(password)) => {
-                credentials(&ufrag, &password).map(Some).ok_or(FragmentError::Credentials)
-            }
-            _ => Err(FragmentError::Credentials),
+            (Some(ufrag), Some(password)) => Ok(Some(credentials(&ufrag, &password)?)),
+            _ => Err(FragmentError::HalfCredentials),
         }
     }
 }
@@ -191,10 +192,10 @@ mod tests {
 
     #[test]
     fn credentials_come_in_pairs_and_lines_are_lines() {
-        assert_eq!(IceFragment::parse("a=ice-ufrag:8hhY\r\n"), Err(FragmentError::Credentials));
+        assert_eq!(IceFragment::parse("a=ice-ufrag:8hhY\r\n"), Err(FragmentError::HalfCredentials));
         assert_eq!(
             IceFragment::parse("a=ice-ufrag:8\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n"),
-            Err(FragmentError::Credentials)
+            Err(FragmentError::Credentials(CredentialsError::Ufrag))
         );
         assert!(matches!(IceFragment::parse("candidate"), Err(FragmentError::Sdp(_))));
         assert!(matches!(IceFragment::parse("\u{e4}=1"), Err(FragmentError::Sdp(_))));

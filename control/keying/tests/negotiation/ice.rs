@@ -54,8 +54,8 @@ fn ice_is_answered_where_it_is_offered_and_not_offered_by_itself() {
     assert_eq!(
         lines(text, "a=candidate"),
         [
-            "a=candidate:1 1 UDP 2130706431 198.51.100.1 10000 typ host",
-            "a=candidate:1 2 UDP 2130706430 198.51.100.1 10001 typ host"
+            "a=candidate:c6336401 1 UDP 2130706431 198.51.100.1 10000 typ host",
+            "a=candidate:c6336401 2 UDP 2130706430 198.51.100.1 10001 typ host"
         ]
     );
     assert_eq!(lines(text, "a=ice-options"), ["a=ice-options:ice2 trickle"]);
@@ -213,10 +213,7 @@ fn credentials_that_are_none_are_refused_where_they_would_be_used() {
     for wrong in ["ice-ufrag:8h", "ice-ufrag:8h:Y", "ice-ufrag:8h hY"] {
         let text = with(&[wrong, PASSWORD, HOST]);
         let error = call(IceUse::Lite, IceUse::Off).offer(Side::Caller, &text).expect_err(wrong);
-        assert!(
-            matches!(error, NegotiationError::Media { fault: Fault::IceCredentials, .. }),
-            "{wrong}: {error}"
-        );
+        assert!(matches!(error, NegotiationError::Media { fault: Fault::Ice(_), .. }), "{wrong}: {error}");
         assert!(call(IceUse::Off, IceUse::Off).offer(Side::Caller, &text).is_ok());
     }
     let short = with(&[UFRAG, "ice-pwd:short"]);

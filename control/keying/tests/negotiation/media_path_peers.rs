@@ -107,12 +107,12 @@ fn chromium_answers_as_one_transport() {
 }
 
 #[test]
-fn aiortc_has_three_hash_functions_and_the_strongest_counts() {
+fn aiortc_has_three_hash_functions() {
     let (_, text, agreed) = answered("aiortc-audio-offer.sdp");
     let one = at(&agreed, 0);
     let fingerprints = &one.dtls.as_ref().unwrap().peer.fingerprints;
-    assert_eq!(fingerprints.len(), 1);
-    assert!(fingerprints[0].to_string().starts_with("sha-512 27:9D:23"), "{fingerprints:?}");
+    let hashes: Vec<_> = fingerprints.iter().map(|fingerprint| fingerprint.hash().name()).collect();
+    assert_eq!(hashes, ["sha-256", "sha-384", "sha-512"]);
     let ice = one.ice.as_ref().expect("checks");
     assert!(!ice.peer.more && ice.peer.candidates.len() == 2);
     assert!(text.contains("a=setup:active"), "{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sluice_keying::dtls_srtp::{Fingerprint, HashFunction};
-use sluice_keying::ice::{Candidate, CandidateKind};
+use sluice_keying::ice::Candidate;
 use sluice_keying::negotiation::{
     Agreed, LocalAnswer, LocalOffer, NegotiationError, Origin, OwnAddresses, OwnMedia, Protected,
     RemoteAnswer, RemoteOffer, Standing,
@@ -213,8 +213,7 @@ pub(crate) fn certificate(letter: u8) -> Fingerprint {
 
 /// A host's candidate.
 pub(crate) fn candidate(component: u16, address: SocketAddr) -> Candidate {
-    let priority = (126 << 24) + (65_535 << 8) + 256 - u32::from(component);
-    Candidate { foundation: "1".to_owned(), component, priority, address, kind: CandidateKind::Host }
+    Candidate::host(component, address, u16::MAX)
 }
 
 /// What was agreed on a transport.
