@@ -45,6 +45,8 @@ pub(super) struct Association {
     pub(super) agreed: AgreedDtls,
     /// Where the peer was last.
     pub(super) remote: Option<SocketAddr>,
+    /// Whether the next one is to be another.
+    pub(super) ended: bool,
 }
 
 /// Where a peer is.
@@ -169,7 +171,7 @@ pub(super) fn association(
     remote: Option<SocketAddr>,
 ) -> Option<Association> {
     let before = || standing.and_then(|standing| standing.dtls.as_ref()?.remote);
-    agreed.map(|agreed| Association { agreed: agreed.clone(), remote: remote.or_else(before) })
+    agreed.map(|agreed| Association { agreed: agreed.clone(), remote: remote.or_else(before), ended: false })
 }
 
 /// The gateway, as it takes part in a handshake.
@@ -184,7 +186,8 @@ impl Own<'_> {
     /// The association that stands, unless its end here has changed (RFC 8842 sections 3.1 and 3.2).
     fn standing<'s>(&self, standing: Option<&'s StandingLine>) -> Option<&'s Association> {
         let standing = standing.filter(|standing| standing.keeps_keys(self.media))?;
-        standing.dtls.as_ref().filter(|since| since.agreed.own.fingerprints == self.fingerprints)
+        let same = |since: &&Association| !since.ended && since.agreed.own.fingerprints == self.fingerprints;
+        standing.dtls.as_ref().filter(same)
     }
 
     /// Who begins where the peer leaves it to the gateway: "setup:active is RECOMMENDED", so that the handshake may

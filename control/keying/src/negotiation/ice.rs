@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use super::levels::Levels;
 use super::{Fault, OwnAddresses};
-use crate::ice::{AgreedIce, Candidate, Credentials, CredentialsError, OwnIce, PeerIce};
+use crate::ice::{AgreedIce, Candidate, Credentials, CredentialsError, MAX_PEER_CANDIDATES, OwnIce, PeerIce};
 use crate::sdp::{Attribute, Media, SdpError};
 
-/// Most candidates of a media line that are looked at.
+/// Most candidates of a media line that are looked at, those of no use among them.
 const MOST_CANDIDATES: usize = 128;
 /// Components (RFC 8839 section 5.1).
 const RTP: u16 = 1;
@@ -36,8 +36,8 @@ impl Said {
             return Ok(None);
         }
         let credentials = credentials(ufrag.text(), password.text())?;
-        let candidates: Vec<Candidate> =
-            levels.all("candidate").take(MOST_CANDIDATES).filter_map(candidate).collect();
+        let candidates = levels.all("candidate").take(MOST_CANDIDATES).filter_map(candidate);
+        let candidates: Vec<Candidate> = candidates.take(MAX_PEER_CANDIDATES).collect();
         let mut options = levels.all("ice-options").flat_map(|options| options.text().split(' '));
         let more = options.any(|option| option == "trickle") && levels.first("end-of-candidates").is_none();
         let among = |component, address: Option<SocketAddr>| {
