@@ -1,19 +1,23 @@
 //! The offer that the gateway makes to one peer from another's.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::form::{Form, Ways};
+use super::form::{Form, Keyings, Ways};
 use super::slots::{self, Slot};
+use super::standing::StandingLine;
 use super::transports::{bundle_passes, mux_passes};
 use super::{
-    Direction, NegotiationError, Origin, OwnMedia, RemoteMedia, RemoteOffer, Standing, Treatment, keys,
-    rewrite,
+    Direction, NegotiationError, Offered, OfferedDtls, Origin, OwnMedia, RemoteMedia, RemoteOffer, Standing,
+    Treatment, rewrite,
 };
-use crate::policy::{BestEffortForm, Policy, Side};
+use crate::ice::OwnIce;
+use crate::policy::{BestEffortForm, Keying, Policy, Side};
 use crate::sdes::CryptoLine;
-use crate::sdp::{Media, RtpProfile, Sdp, Secured};
+use crate::sdp::{Media, Sdp, Secured};
 
 /// An offer to a peer: its SDP, and what the answer is held against.
 #[derive(Clone)]
@@ -39,6 +43,14 @@ pub(super) struct LocalLine {
     pub(super) tagged: Option<usize>,
     pub(super) own: Option<OwnMedia>,
     pub(super) keys: Vec<CryptoLine>,
+    /// By which keyings it is offered as SRTP, if it is.
+    pub(super) keyings: Option<Keyings>,
+    pub(super) dtls: Option<OfferedDtls>,
+    pub(super) ice: Option<OwnIce>,
+    /// Of a potential configuration that is taken as a whole the number of its attribute capabilities.
+    pub(super) capabilities: usize,
+    /// What stood before.
+    pub(super) since: Option<Arc<StandingLine>>,
     pub(super) rtcp_mux: bool,
     pub(super) direction: Direction,
 }
@@ -92,8 +104,9 @@ impl LocalOffer {
         let dual = ways == Ways::Both && policy.peer(side).best_effort == BestEffortForm::DualLines;
         let slots = slots::lay_out(offer, since, dual);
         let address = first_address(offer, own);
+        let (capability, said) = (1, HashMap::new());
         let mut composer =
-            Composer { offer, since, own, policy, side, ways, slots, address, capability: 1, random };
+            Composer { offer, since, own, policy, side, ways, slots, address, capability, said, random };
         let lines = (0..composer.slots.len()).map(|at| composer.line(at)).collect::<Result<Vec<_>, _>>()?;
         let mut sdp = composer.description(&lines)?;
         let text = origin.sign(&mut sdp, address)?;
@@ -103,6 +116,30 @@ impl LocalOffer {
     /// The SDP. It has keys in it.
     pub fn sdp(&self) -> &str {
         &self.text
+    }
+
+    /// What was said of the gateway itself, by transport: for handshakes and checks that come before the answer. None:
+    /// the transport is not offered.
+    pub fn offered(&self) -> Vec<Option<Offered>> {
+        let mut offered = vec![None; self.transports];
+        for line in self.lines.iter().filter(|line| line.tagged.is_none()) {
+            let Some(place) = line.transport.and_then(|transport| offered.get_mut(transport)) else {
+                continue;
+            };
+            // Of two lines for a medium the secure one says more.
+            if place.as_ref().is_none_or(|one: &Offered| one.dtls.is_none()) {
+                let (dtls, ice) = (line.dtls.clone(), line.ice.clone());
+                *place = Some(Offered { dtls, ice, rtcp_mux: line.rtcp_mux });
+            }
+        }
+        offered
+    }
+
+    /// The transport of a media line, by its `a=mid`, or else by its number from 0: candidates that come before the
+    /// answer name lines so (RFC 8840 section 4.4).
+    pub fn transport_of(&self, mid: Option<&str>, line: Option<usize>) -> Option<usize> {
+        let named = |line: &&LocalLine| mid.is_some() && line.media.value("mid").map(str::trim) == mid;
+        self.lines.iter().find(named).or_else(|| self.lines.get(line?))?.transport
     }
 }
 
@@ -119,18 +156,20 @@ pub(super) fn first_address(offer: &RemoteOffer, own: &[OwnMedia]) -> Option<IpA
     first.and_then(|transport| own.get(transport)).map(|own| own.rtp.ip())
 }
 
-struct Composer<'a> {
-    offer: &'a RemoteOffer,
-    since: &'a Standing,
-    own: &'a [OwnMedia],
-    policy: &'a Policy,
-    side: Side,
-    ways: Ways,
-    slots: Vec<Slot>,
-    address: Option<IpAddr>,
+pub(super) struct Composer<'a> {
+    pub(super) offer: &'a RemoteOffer,
+    pub(super) since: &'a Standing,
+    pub(super) own: &'a [OwnMedia],
+    pub(super) policy: &'a Policy,
+    pub(super) side: Side,
+    pub(super) ways: Ways,
+    pub(super) slots: Vec<Slot>,
+    pub(super) address: Option<IpAddr>,
     /// The capability number that comes next: no two of a description are the same (RFC 5939 section 3.4.1).
-    capability: u32,
-    random: &'a mut dyn FnMut(&mut [u8]),
+    pub(super) capability: u32,
+    /// What checks were told, by transport.
+    pub(super) said: HashMap<usize, OwnIce>,
+    pub(super) random: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Composer<'_> {
@@ -159,10 +198,10 @@ impl Composer<'_> {
         }
         let agreed = |line: usize| self.since.line(line).filter(|standing| standing.active);
         let first = if twin { partner.and_then(agreed) } else { agreed(at) };
-        if let Some(standing) = first.filter(|standing| standing.peer.is_some()) {
+        if let Some(standing) = first.filter(|standing| standing.is_secured()) {
             // What was agreed on is offered again; a potential configuration is the actual one from then on (RFC 5939
             // section 3.6.3).
-            let secure = standing.profile.is_some_and(|profile| profile.secured == Secured::Srtp);
+            let secure = standing.profile.is_some_and(|profile| profile.secured != Secured::Plain);
             return (!twin).then_some(if secure { Form::Secure } else { Form::Osrtp });
         }
         match self.policy.peer(self.side).best_effort {
@@ -185,12 +224,20 @@ impl Composer<'_> {
         form: Form,
     ) -> Result<LocalLine, NegotiationError> {
         let transport = read.transport.unwrap_or_default();
-        let own = *self.own.get(transport).ok_or(NegotiationError::NoOwnAddress { transport })?;
+        let own = self.own.get(transport).ok_or(NegotiationError::NoOwnAddress { transport })?;
         let mut media = self.offer.sdp.media()[source].clone();
-        let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp;
+        let keyings = match form {
+            Form::Plain => None,
+            _ => Some(self.keyings(at, own).ok_or_else(|| self.no_keying(transport))?),
+        };
+        let addresses = own.ice.as_deref().filter(|_| self.offers_ice(at));
+        // With either of them RTP and RTCP are to share a port: that is one handshake, and half of the checks (RFC 5764
+        // section 3).
+        let muxes = addresses.is_some() || keyings.is_some_and(|keyings| keyings.has(Keying::DtlsSrtp));
+        let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp || muxes;
         let feedback = media.profile().is_some_and(|profile| profile.feedback);
         rewrite::strip(&mut media);
-        media.set_profile(form.profile(feedback));
+        media.set_profile(form.profile(self.secured(at, keyings), feedback));
         rewrite::set_own(&mut media, own, self.address, rtcp_mux)?;
         rewrite::set_direction(&mut media, self.offer.sdp.session(), read.direction)?;
         if self.slots[at].twin {
@@ -201,55 +248,22 @@ impl Composer<'_> {
             transport: Some(transport),
             role: Role::Gateway(form),
             tagged,
-            own: Some(own),
+            own: Some(own.clone()),
+            keyings,
+            since: self.since.line(at).cloned().map(Arc::new),
             rtcp_mux,
             direction: read.direction,
             ..LocalLine::new(media)
         };
         if tagged.is_none() {
-            self.key(at, &mut line, form, feedback)?;
+            self.key(&mut line, form, feedback)?;
+            if let Some(addresses) = addresses {
+                self.check(&mut line, addresses)?;
+            }
         } else {
             line.bundle(self.since.line(at).is_some_and(|standing| standing.active))?;
         }
         Ok(line)
-    }
-
-    /// Puts the gateway's crypto lines in.
-    fn key(
-        &mut self,
-        at: usize,
-        line: &mut LocalLine,
-        form: Form,
-        feedback: bool,
-    ) -> Result<(), NegotiationError> {
-        if form == Form::Plain {
-            line.media.remove_attributes("crypto");
-            return Ok(());
-        }
-        let standing = self.since.line(at).zip(line.own).filter(|(standing, own)| standing.keeps_keys(*own));
-        let standing = standing.map_or(&[][..], |(standing, _)| &standing.keys);
-        line.keys = keys::offered(standing, self.policy, self.policy.peer(self.side), self.random)?;
-        let values: Vec<_> = line.keys.iter().map(CryptoLine::value).collect();
-        if !matches!(form, Form::Capabilities { .. }) {
-            let crypto: Vec<_> = values.iter().map(|value| ("crypto", value.as_str())).collect();
-            return Ok(rewrite::put_keying(&mut line.media, &crypto)?);
-        }
-        let first = self.capability;
-        self.capability += values.len() as u32;
-        line.role = Role::Gateway(Form::Capabilities { first });
-        let secure = RtpProfile::new(Secured::Srtp, feedback);
-        // Transport capabilities have numbers of their own, which need not follow one another (RFC 5939 section 3.4.2).
-        let transport = format!("{first} {secure}");
-        let crypto = |(number, value): (u32, &Zeroizing<String>)| {
-            Zeroizing::new(format!("{number} crypto:{}", value.as_str()))
-        };
-        let capabilities: Vec<_> = (first..).zip(&values).map(crypto).collect();
-        let numbers: Vec<_> = (first..).take(values.len()).map(|number| number.to_string()).collect();
-        let configuration = format!("{CONFIGURATION} t={first} a={}", numbers.join("|"));
-        let mut attributes = vec![("tcap", transport.as_str())];
-        attributes.extend(capabilities.iter().map(|capability| ("acap", capability.as_str())));
-        attributes.push(("pcfg", &configuration));
-        Ok(rewrite::put_keying(&mut line.media, &attributes)?)
     }
 
     fn around(&self, source: usize) -> Result<LocalLine, NegotiationError> {
@@ -288,9 +302,19 @@ impl Composer<'_> {
             let named = |line: &&LocalLine| line.media.value("mid").map(str::trim) == Some(mid);
             lines.iter().find(named).is_some_and(|line| line.role == Role::Around)
         };
-        rewrite::prune_groups(&mut sdp, |mids| {
-            bundle_passes(self.policy) || mids.iter().all(|mid| around(mid))
-        })?;
+        let bundled = |mid: &str| {
+            let named = |line: &&LocalLine| line.media.value("mid").map(str::trim) == Some(mid);
+            lines.iter().find(named).is_some_and(|line| line.tagged.is_some())
+        };
+        let passes = |mids: &[&str]| {
+            bundle_passes(self.policy)
+                || mids.iter().all(|mid| around(mid))
+                || mids.iter().any(|mid| bundled(mid))
+        };
+        rewrite::prune_groups(&mut sdp, passes)?;
+        if lines.iter().filter_map(|line| line.ice.as_ref()).any(|own| own.lite) {
+            sdp.session_mut().set_attribute("ice-lite", None)?;
+        }
         Ok(sdp)
     }
 }
@@ -306,6 +330,11 @@ impl LocalLine {
             tagged: None,
             own: None,
             keys: Vec::new(),
+            keyings: None,
+            dtls: None,
+            ice: None,
+            capabilities: 0,
+            since: None,
             rtcp_mux: false,
             direction: Direction::Inactive,
         }
