@@ -17,8 +17,8 @@ PROFILES = {
     profile.openssl_profile.decode(): profile
     for profile in [dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_SHA1_80]
 }
-# What a certificate of RSA needs as well.
-RSA_CIPHERS = b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384"
+# What a certificate of RSA needs, and what its own list has, for peers with one of ECDSA.
+CIPHERS = b"ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256"
 
 
 class RsaCertificate(aiortc.RTCCertificate):
@@ -29,7 +29,7 @@ class RsaCertificate(aiortc.RTCCertificate):
 
     def _create_ssl_context(self, srtp_profiles):
         context = super()._create_ssl_context(srtp_profiles)
-        context.set_cipher_list(RSA_CIPHERS)
+        context.set_cipher_list(CIPHERS)
         return context
 
 
