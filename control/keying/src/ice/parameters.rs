@@ -1,24 +1,8 @@
 //! What signalling says of connectivity checks to come (RFC 8839).
 
-use std::fmt;
 use std::net::SocketAddr;
 
-use zeroize::Zeroizing;
-
-/// A username fragment and a password (RFC 8839 section 5.4).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// 4 to 256 characters.
-    pub ufrag: String,
-    /// 22 to 256 characters.
-    pub password: Zeroizing<String>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
-    }
-}
+use super::Credentials;
 
 /// How an address came to be known (RFC 8445 section 5.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +30,10 @@ pub struct Candidate {
     pub address: SocketAddr,
     /// How it came to be known.
     pub kind: CandidateKind,
+    /// Where it was seen from (`raddr`, `rport`), if that was told: its base, but for relayed ones.
+    pub related: Option<SocketAddr>,
+    /// Further names with values, as they stand in the line, such as `ufrag` (RFC 8838 section 4.1).
+    pub extensions: Vec<(String, String)>,
 }
 
 /// What the gateway says of itself towards one peer.

@@ -7,7 +7,7 @@ use crate::sdp::Sdp;
 
 /// The port of a peer that does not know its address yet, as those have that send candidates later (RFC 8840
 /// section 4.1.1; RFC 863: "discard").
-const DISCARD: u16 = 9;
+pub(super) const DISCARD: u16 = 9;
 
 /// Where a peer receives a medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,11 +21,15 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// The addresses of a media line of a port other than 0.
-    pub(super) fn read(sdp: &Sdp, line: usize) -> Result<Self, Fault> {
+    /// The addresses of a media line. `by_checks`: it may be found by ICE, to which it is no failure that "the default
+    /// destination is an FQDN" (RFC 8839 section 4.2.5).
+    pub(super) fn read(sdp: &Sdp, line: usize, by_checks: bool) -> Result<Self, Fault> {
         let media = &sdp.media()[line];
         let connection = sdp.connection(line).ok_or(Fault::NoConnection)?;
-        let ip = address(connection.address)?;
+        let ip = match address(connection.address) {
+            Err(Fault::HostName { .. }) if by_checks => return Ok(Self::default()),
+            read => read?,
+        };
         let port = media.port();
         let rtcp = match media.rtcp()? {
             None => None,
@@ -61,7 +65,7 @@ mod tests {
 
     fn read(c: &str, m: &str, rest: &str) -> Result<Remote, Fault> {
         let sdp = format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc={c}\r\nt=0 0\r\nm={m}\r\n{rest}");
-        Remote::read(&Sdp::parse(&sdp).expect("SDP"), 0)
+        Remote::read(&Sdp::parse(&sdp).expect("SDP"), 0, false)
     }
 
     #[test]

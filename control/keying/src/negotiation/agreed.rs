@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sluice_srtp::{KeyOptions, Suite};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::dtls_srtp::AgreedDtls;
-use crate::ice::AgreedIce;
+use crate::dtls_srtp::{AgreedDtls, Fingerprint, OwnDtls};
+use crate::ice::{AgreedIce, Candidate, OwnIce};
 use crate::policy::Keying;
+use crate::sdp::Setup;
 
 /// Which way media flows, as the peer sees it (RFC 3264 section 5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +68,66 @@ impl Direction {
     }
 }
 
-/// The gateway's side of a media line: where it receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The gateway's side of a media line: where it receives, and what it can do there in the media path.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnMedia {
     /// The address of RTP.
     pub rtp: SocketAddr,
     /// The address of RTCP; with rtcp-mux the same.
     pub rtcp: SocketAddr,
+    /// The fingerprints of the certificate that it shows in handshakes, one for each hash function that is to be offered;
+    /// none: it takes part in none. The same certificate as before keeps an association (RFC 8842 section 3.1).
+    pub dtls: Option<Arc<[Fingerprint]>>,
+    /// How it is reached by checks; none: it takes part in none.
+    pub ice: Option<Arc<OwnAddresses>>,
+}
+
+impl OwnMedia {
+    /// Addresses, and nothing in the media path but media.
+    pub const fn new(rtp: SocketAddr, rtcp: SocketAddr) -> Self {
+        Self { rtp, rtcp, dtls: None, ice: None }
+    }
+
+    /// Whether both receive at one place.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.rtp == other.rtp && self.rtcp == other.rtcp
+    }
+}
+
+/// Addresses of the gateway, as ICE has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// Of each component; those of RTCP are left out where it shares RTP's. [`OwnMedia::rtp`] and [`OwnMedia::rtcp`] are
+    /// among them: who gets "a default destination" that is no candidate may take it for a middlebox's work (RFC 8839
+    /// section 4.2.5).
+    pub candidates: Vec<Candidate>,
+    /// The peer's addresses that were chosen, by component, once checks have completed: a controlling agent says them in
+    /// `a=remote-candidates` of later offers (RFC 8839 section 4.4.1.2.2).
+    pub selected: Vec<(u16, SocketAddr)>,
+}
+
+/// What the gateway has said of itself on a transport, for what may come from the peer before its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Of a handshake, if one is offered.
+    pub dtls: Option<OfferedDtls>,
+    /// Of checks, if they are offered.
+    pub ice: Option<OwnIce>,
+    /// Whether RTP and RTCP are offered to share a port.
+    pub rtcp_mux: bool,
+}
+
+/// What the gateway has offered of a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedDtls {
+    /// The gateway. The name of an association that stands is that of it.
+    pub own: OwnDtls,
+    /// Who may begin: a handshake may, before the answer comes, unless it is [`Setup::Active`] (RFC 8842 section 5.2).
+    pub setup: Setup,
+    /// Suites that the handshake may choose from, the preferred one first.
+    pub suites: Vec<Suite>,
+    /// The association that stands, and stays if the answer has it so; none: a new one is offered.
+    pub standing: Option<AgreedDtls>,
 }
 
 /// A master key that was negotiated, ready to be installed.
@@ -134,7 +189,8 @@ pub struct Agreed {
     pub ssrcs: Vec<u32>,
     /// Which way media flows, as the peer sees it.
     pub direction: Direction,
-    /// How the handshake goes, if one brings the keys.
+    /// How the handshake goes, if one brings the keys. None with [`Protected::InMediaPath`]: the peer wants none for now
+    /// (`a=setup:holdconn`).
     pub dtls: Option<AgreedDtls>,
     /// How the peer's address is found, if by checks.
     pub ice: Option<AgreedIce>,

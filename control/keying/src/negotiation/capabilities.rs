@@ -17,8 +17,11 @@ pub(super) const ATTRIBUTES: [&str; 6] = ["csup", "creq", "acap", "tcap", "pcfg"
 
 /// Attributes that a configuration may demand (RFC 5939 section 3.6.2: "support implies that the attribute name
 /// contained in the capability is supported"): what the gateway reads itself, or carries between peers without harm.
-const NEGOTIABLE: [&str; 17] = [
+const NEGOTIABLE: [&str; 20] = [
     "crypto",
+    "fingerprint",
+    "setup",
+    "tls-id",
     "rtpmap",
     "fmtp",
     "ptime",

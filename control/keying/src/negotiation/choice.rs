@@ -2,32 +2,56 @@
 
 use std::sync::Arc;
 
-use super::Fault;
 use super::capabilities::{Capabilities, Configuration};
+use super::levels::Levels;
+use super::{Fault, dtls};
 use crate::policy::{Keying, Policy, Side};
 use crate::sdes::{CryptoLine, crypto_lines};
-use crate::sdp::{RtpProfile, Sdp, Secured};
+use crate::sdp::{RtpProfile, Sdp, Secured, Setup};
 
 /// One way to take a media line that is offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// The profile of the answer.
     pub profile: RtpProfile,
-    /// The crypto line that is accepted; none: plain RTP.
-    pub(super) crypto: Option<Arc<CryptoLine>>,
+    /// What keys it.
+    pub(super) keyed: Keyed,
     /// The potential configuration that it is of, if it is of one.
     pub(super) configuration: Option<Arc<Configuration>>,
 }
 
+/// What keys a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Keyed {
+    /// Nothing: plain RTP.
+    Not,
+    /// The crypto line that is accepted.
+    Sdes(Arc<CryptoLine>),
+    /// A handshake.
+    Dtls(Arc<dtls::Said>),
+}
+
 impl Choice {
-    /// Whether media is SRTP.
-    pub fn is_secure(&self) -> bool {
-        self.crypto.is_some()
+    /// What keys the media.
+    pub fn keying(&self) -> Keying {
+        match self.keyed {
+            Keyed::Not => Keying::None,
+            Keyed::Sdes(_) => Keying::Sdes,
+            Keyed::Dtls(_) => Keying::DtlsSrtp,
+        }
     }
 
-    /// The crypto line that is accepted.
+    /// Whether media is SRTP.
+    pub fn is_secure(&self) -> bool {
+        self.keyed != Keyed::Not
+    }
+
+    /// The crypto line that is accepted, if one is.
     pub fn crypto(&self) -> Option<&CryptoLine> {
-        self.crypto.as_deref()
+        match &self.keyed {
+            Keyed::Sdes(line) => Some(line),
+            _ => None,
+        }
     }
 
     /// Whether it is a potential configuration (RFC 5939).
@@ -35,14 +59,16 @@ impl Choice {
         self.configuration.is_some()
     }
 
-    /// How good it is: SRTP before SRTP that leaves out a part, and that before plain RTP (R-BEST-SECURE). What is
-    /// equal stays in the offerer's order.
-    fn rank(&self) -> u8 {
-        match &self.crypto {
-            Some(line) if !is_weakened(line) => 0,
-            Some(_) => 1,
-            None => 2,
-        }
+    /// How good it is: SRTP before SRTP that leaves out a part, and that before plain RTP (R-BEST-SECURE); of SRTP by the
+    /// policy's order of keyings. What is equal stays in the offerer's order.
+    fn rank(&self, keyings: &[Keying]) -> (u8, usize) {
+        let class = match &self.keyed {
+            Keyed::Sdes(line) if is_weakened(line) => 1,
+            Keyed::Sdes(_) | Keyed::Dtls(_) => 0,
+            Keyed::Not => 2,
+        };
+        let place = keyings.iter().position(|keying| *keying == self.keying());
+        (class, place.unwrap_or(keyings.len()))
     }
 }
 
@@ -59,25 +85,41 @@ impl Choices {
     pub(super) fn read(
         sdp: &Sdp,
         line: usize,
+        levels: &Levels<'_>,
         capabilities: &Capabilities,
         policy: &Policy,
         side: Side,
     ) -> Result<Self, Fault> {
         let media = &sdp.media()[line];
         let own: Vec<_> = crypto_lines(media)?.into_iter().flatten().map(Arc::new).collect();
-        let mut chooser = Chooser { policy, side, own, ranked: Vec::new(), fault: None };
+        let mut chooser = Chooser { policy, side, own, levels, ranked: Vec::new(), fault: None };
         for configuration in capabilities.configurations() {
             chooser.take_configuration(media.profile(), configuration);
         }
         // "The actual configuration is by default the least-preferred" (RFC 5939 section 3.6.1).
         if let Some(profile) = media.profile() {
-            let written = media.has("crypto");
-            chooser.take(profile, &chooser.own.clone(), None, written);
+            let offered = Offered {
+                lines: chooser.own.clone(),
+                has_crypto: media.has("crypto"),
+                dtls: dtls::Said::read(levels, Setup::Active),
+            };
+            chooser.take(profile, offered, None);
         }
-        chooser.ranked.sort_by_key(Choice::rank);
+        let keyings = policy.keyings_of(side);
+        chooser.ranked.sort_by_key(|choice| choice.rank(keyings));
         chooser.pass_over_invalid();
         Ok(Self { ranked: chooser.ranked, fault: chooser.fault })
     }
+}
+
+/// What a configuration has of keys.
+struct Offered {
+    /// Crypto lines that can be read.
+    lines: Vec<Arc<CryptoLine>>,
+    /// Whether there are some, if none can be read.
+    has_crypto: bool,
+    /// What there is of a handshake.
+    dtls: Result<Option<dtls::Said>, Fault>,
 }
 
 struct Chooser<'a> {
@@ -85,6 +127,7 @@ struct Chooser<'a> {
     side: Side,
     /// The line's own crypto lines that can be read.
     own: Vec<Arc<CryptoLine>>,
+    levels: &'a Levels<'a>,
     ranked: Vec<Choice>,
     fault: Option<Fault>,
 }
@@ -109,42 +152,67 @@ impl Chooser<'_> {
             let own: Vec<_> = own.cloned().collect();
             lines.extend(own);
         }
-        let written = !lines.is_empty();
-        self.take(profile, &lines, Some(Arc::new(configuration)), written);
+        let dtls = dtls::Said::read(&self.levels.configured(&configuration), Setup::Active);
+        let offered = Offered { has_crypto: !lines.is_empty(), lines, dtls };
+        self.take(profile, offered, Some(Arc::new(configuration)));
     }
 
-    /// Takes all that a profile with these crypto lines leaves to choose. `written`: there are some, if none can be
-    /// read.
-    fn take(
-        &mut self,
-        profile: RtpProfile,
-        lines: &[Arc<CryptoLine>],
-        configuration: Option<Arc<Configuration>>,
-        written: bool,
-    ) {
-        if profile.secured == Secured::DtlsSrtp {
-            return self.refuse(Fault::ForeignKeying { keying: Keying::DtlsSrtp });
-        }
-        let refused =
-            self.policy.refuses_srtp(self.side).or_else(|| self.policy.refuses_keying(Keying::Sdes));
-        match refused {
-            Some(violation) if profile.secured == Secured::Srtp => return self.refuse(violation.into()),
+    /// Takes all that a profile with these keys leaves to choose.
+    fn take(&mut self, profile: RtpProfile, offered: Offered, configuration: Option<Arc<Configuration>>) {
+        match self.policy.refuses_srtp(self.side) {
+            Some(violation) if profile.secured != Secured::Plain => self.refuse(violation.into()),
             Some(_) => {}
-            None if !written && profile.secured == Secured::Srtp => {
-                return self.refuse(Fault::NoKeys { profile: profile.to_string() });
-            }
-            None => self.take_secure(profile, lines, configuration.as_ref()),
+            None => self.take_secure(profile, offered, configuration.as_ref()),
         }
         if profile.secured == Secured::Plain {
             match self.policy.refuses_plain(self.side) {
-                None => self.ranked.push(Choice { profile, crypto: None, configuration }),
+                None => self.ranked.push(Choice { profile, keyed: Keyed::Not, configuration }),
                 Some(violation) => self.refuse(violation.into()),
             }
         }
     }
 
-    /// Takes crypto lines by the policy's order of suites; RFC 4568 section 5.1.2 leaves it to "security policies".
+    /// Crypto lines are taken under RTP/SAVP(F) and RTP/AVP(F), fingerprints under these too, as older endpoints offer
+    /// them (RFC 8643 of the latter).
     fn take_secure(
+        &mut self,
+        profile: RtpProfile,
+        offered: Offered,
+        configuration: Option<&Arc<Configuration>>,
+    ) {
+        let Offered { lines, has_crypto, dtls } = offered;
+        let sdes = has_crypto && profile.secured != Secured::DtlsSrtp;
+        let has_dtls = !matches!(dtls, Ok(None));
+        if sdes {
+            match self.policy.refuses_keying(self.side, Keying::Sdes) {
+                None => self.take_sdes(profile, &lines, configuration),
+                // Of a line that may be plain RTP it is for that to say what it is refused by.
+                Some(_) if profile.secured == Secured::Plain => {}
+                Some(violation) => self.refuse(violation.into()),
+            }
+        }
+        match (dtls, self.policy.refuses_dtls(self.side)) {
+            (Ok(None), _) if profile.secured == Secured::DtlsSrtp => {
+                self.refuse(Fault::NoFingerprint { profile: profile.to_string() });
+            }
+            (Ok(None), _) => {}
+            (_, Some(_)) if profile.secured == Secured::Plain => {}
+            (_, Some(violation)) => self.refuse(violation.into()),
+            (Err(fault), None) => self.refuse(fault),
+            (Ok(Some(said)), None) => self.ranked.push(Choice {
+                profile,
+                keyed: Keyed::Dtls(Arc::new(said)),
+                configuration: configuration.cloned(),
+            }),
+        }
+        if profile.secured == Secured::Srtp && !sdes && !has_dtls {
+            let refused = self.policy.refuses_keys(self.side).map(Fault::from);
+            self.refuse(refused.unwrap_or_else(|| Fault::NoKeys { profile: profile.to_string() }));
+        }
+    }
+
+    /// Takes crypto lines by the policy's order of suites; RFC 4568 section 5.1.2 leaves it to "security policies".
+    fn take_sdes(
         &mut self,
         profile: RtpProfile,
         lines: &[Arc<CryptoLine>],
@@ -161,7 +229,7 @@ impl Chooser<'_> {
         usable.sort_by_key(|(place, _)| *place);
         self.ranked.extend(usable.into_iter().map(|(_, line)| Choice {
             profile,
-            crypto: Some(line.clone()),
+            keyed: Keyed::Sdes(line.clone()),
             configuration: configuration.cloned(),
         }));
     }
@@ -183,7 +251,7 @@ impl Chooser<'_> {
     fn pass_over_invalid(&mut self) {
         let mut invalid = 0;
         for choice in &self.ranked {
-            let Some(line) = &choice.crypto else { break };
+            let Keyed::Sdes(line) = &choice.keyed else { break };
             let Err(error) = line.keys() else { break };
             self.fault.get_or_insert(error.into());
             invalid += 1;

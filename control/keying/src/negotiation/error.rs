@@ -1,5 +1,6 @@
 //! Why an offer or an answer was refused.
 
+use crate::dtls_srtp::FingerprintError;
 use crate::policy::{Keying, PolicyViolation};
 use crate::sdes::SdesError;
 use crate::sdp::SdpError;
@@ -49,6 +50,14 @@ pub enum NegotiationError {
         /// Which.
         transport: usize,
     },
+    /// A handshake without a certificate.
+    #[error(
+        "transport {transport} is keyed by DTLS-SRTP, and has no certificate: give the fingerprints of one"
+    )]
+    NoCertificate {
+        /// Which.
+        transport: usize,
+    },
     /// Nothing that the policy takes can be offered.
     #[error("nothing can be offered: {0}")]
     NothingToOffer(PolicyViolation),
@@ -95,12 +104,46 @@ pub enum Fault {
     },
     /// A secure profile without keys that the gateway could use.
     #[error(
-        "{profile} is offered without a=crypto: offer a crypto line, since no other keying is spoken here"
+        "{profile} is offered without a=crypto: offer a crypto line, or a=fingerprint where DTLS-SRTP is among the \
+         policy's keyings"
     )]
     NoKeys {
         /// The profile.
         profile: String,
     },
+    /// DTLS-SRTP without a certificate's fingerprint.
+    #[error(
+        "{profile} comes without a=fingerprint, without which nobody can be known by a handshake (RFC 5763 section 5)"
+    )]
+    NoFingerprint {
+        /// The profile.
+        profile: String,
+    },
+    /// No fingerprint that can be used.
+    #[error("no a=fingerprint of it can be used: {error}")]
+    Fingerprint {
+        /// What is wrong with the first.
+        error: FingerprintError,
+    },
+    /// An `a=tls-id` that is none.
+    #[error("a=tls-id must be 20 to 255 letters, digits, \"+\", \"/\", \"-\" or \"_\" (RFC 8842 section 4)")]
+    TlsId,
+    /// Roles that do not fit.
+    #[error(
+        "a=setup:{got} answers a=setup:{offered}: one end must be active and the other passive (RFC 4145 section 4.1)"
+    )]
+    Setup {
+        /// Offered.
+        offered: &'static str,
+        /// Answered.
+        got: &'static str,
+    },
+    /// A user name fragment or password that is none.
+    #[error(
+        "a=ice-ufrag must have 4 to 256 characters, and a=ice-pwd 22 to 256 (RFC 8839 section 5.4): leave both out if \
+         there is no ICE"
+    )]
+    IceCredentials,
     /// A keying that the gateway does not speak.
     #[error(
         "it is keyed by {keying}, which the gateway does not speak: offer a=crypto, or set \

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::standing::StandingLine;
 use super::{NegotiationError, OwnMedia, Protected};
-use crate::policy::{Keying, PeerPolicy, Policy, PolicyViolation, Rule};
+use crate::policy::{PeerPolicy, Policy, PolicyViolation, Rule};
 use crate::sdes::{CryptoLine, SdesError};
 
 /// Lines for an offer: one for each suite that the policy takes, in its order, each with a key of its own. Those that
@@ -17,9 +17,6 @@ pub(super) fn offered(
     peer: &PeerPolicy,
     random: &mut dyn FnMut(&mut [u8]),
 ) -> Result<Vec<CryptoLine>, NegotiationError> {
-    if let Some(violation) = policy.refuses_keying(Keying::Sdes) {
-        return Err(NegotiationError::NothingToOffer(violation));
-    }
     let suites: Vec<_> = policy.usable_suites().collect();
     let taken = |line: &&CryptoLine| line.suite().is_some_and(|suite| suites.contains(&suite));
     let mut lines: Vec<CryptoLine> = standing.iter().filter(taken).cloned().collect();
@@ -41,7 +38,7 @@ pub(super) fn offered(
 pub(super) fn answered(
     accepted: &CryptoLine,
     standing: Option<&StandingLine>,
-    own: OwnMedia,
+    own: &OwnMedia,
     peer: &PeerPolicy,
     random: &mut dyn FnMut(&mut [u8]),
 ) -> Result<CryptoLine, SdesError> {
@@ -69,9 +66,11 @@ fn tagged(line: &CryptoLine, tag: u32) -> Result<CryptoLine, SdesError> {
     CryptoLine::parse(&Zeroizing::new(format!("{tag} {rest}")))
 }
 
-/// What a crypto line protects by.
-pub(super) fn protected(line: &CryptoLine) -> Result<Protected, SdesError> {
-    line.keys().map(Protected::Srtp)
+/// What a crypto line of a side protects by.
+pub(super) fn protected(line: &CryptoLine, peer: &PeerPolicy) -> Result<Protected, SdesError> {
+    let mut keys = line.keys()?;
+    keys.iter_mut().for_each(|key| peer.adapt(key));
+    Ok(Protected::Srtp(keys))
 }
 
 /// The smallest tag that no line has.

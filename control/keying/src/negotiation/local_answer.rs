@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
+use super::choice::Keyed;
+use super::dtls::{self, Place};
 use super::remote_answer::{AnsweredLine, Joined, join};
 use super::standing::StandingLine;
-use super::transports::{bundle_passes, mux_passes};
+use super::transports::mux_passes;
 use super::{
-    Agreed, Choice, Fault, NegotiationError, Origin, OwnMedia, Protected, RemoteAnswer, RemoteMedia,
-    RemoteOffer, Standing, Treatment, capabilities, formats, keys, local_offer, rewrite,
+    Agreed, Choice, Fault, NegotiationError, Origin, OwnAddresses, OwnMedia, Protected, RemoteAnswer,
+    RemoteMedia, RemoteOffer, Standing, Treatment, capabilities, formats, ice, keys, local_offer, rewrite,
 };
+use crate::ice::AgreedIce;
 use crate::policy::{Keying, Policy, Side};
 use crate::sdes::CryptoLine;
 use crate::sdp::{Media, RtpProfile, Sdp};
@@ -94,6 +97,7 @@ struct Line {
     accepted: bool,
     own: Option<OwnMedia>,
     key: Option<CryptoLine>,
+    association: Option<dtls::Association>,
     profile: Option<RtpProfile>,
     agreed: Option<Agreed>,
 }
@@ -147,16 +151,30 @@ impl Composer<'_> {
     ) -> Result<Line, Failed> {
         let transport = read.transport.unwrap_or_default();
         let missing = NegotiationError::NoOwnAddress { transport };
-        let own = *self.own.get(transport).ok_or(Failed::Own(missing))?;
-        // It ends here: who offers it gets it. It passes: who answers it has the say.
-        let rtcp_mux = read.rtcp_mux && (answered.rtcp_mux || !mux_passes(self.policy));
-        let key = match &choice.crypto {
+        let own = self.own.get(transport).ok_or(Failed::Own(missing))?;
+        let standing = self.offer.since.line(line);
+        let peer = self.policy.peer(self.side);
+        let ice = read.ice.as_ref().zip(own.ice.as_deref());
+        // It ends here, or RTCP would need a handshake or checks of its own: who offers it gets it. It passes: who
+        // answers it has the say.
+        let needed = ice.is_some() || choice.keying() == Keying::DtlsSrtp;
+        let rtcp_mux = read.rtcp_mux && (answered.rtcp_mux || needed || !mux_passes(self.policy));
+        let ice = ice.filter(|(said, _)| !said.mismatch);
+        let key = match choice.crypto() {
             Some(accepted) if read.tagged.is_none() => {
-                let peer = self.policy.peer(self.side);
-                Some(keys::answered(accepted, self.offer.since.line(line), own, peer, self.random)?)
+                Some(keys::answered(accepted, standing, own, peer, self.random)?)
             }
             _ => None,
         };
+        let handshake = match &choice.keyed {
+            Keyed::Dtls(said) if read.tagged.is_none() => {
+                let place = Place { remote: read.remote, by_checks: ice.is_some() };
+                Some(self.handshake(said, transport, place, standing)?)
+            }
+            _ => None,
+        };
+        let ice = ice.filter(|_| read.tagged.is_none());
+        let ice = ice.map(|(said, addresses)| self.checks(said, addresses, standing, own, rtcp_mux));
         let mut media = self.answer.sdp.media()[other].clone();
         rewrite::strip(&mut media);
         formats::keep(&mut media, &answered.common.formats)?;
@@ -165,43 +183,111 @@ impl Composer<'_> {
         rewrite::set_direction(&mut media, self.answer.sdp.session(), answered.direction)?;
         set_mid(&mut media, read.mid.as_deref())?;
         let value = key.as_ref().map(CryptoLine::value);
-        let crypto: Vec<_> = value.iter().map(|value| ("crypto", value.as_str())).collect();
-        rewrite::put_keying(&mut media, &crypto)?;
+        let crypto = value.iter().map(|value| ("crypto", value.as_str()));
+        let said = handshake
+            .as_ref()
+            .map(|(answered, named)| rewrite::handshake(&answered.own, answered.setup, *named));
+        let said = said.iter().flatten().map(|(name, value)| (*name, value.as_str()));
+        rewrite::put_keying(&mut media, &crypto.chain(said).collect::<Vec<_>>())?;
+        match (&ice, &read.ice) {
+            (Some(agreed), _) => ice::write(&mut media, &agreed.own, &[])?,
+            // "an agent MAY include an "ice-mismatch" attribute" (RFC 8839 section 4.2.5).
+            (None, Some(said)) if said.mismatch && own.ice.is_some() && read.tagged.is_none() => {
+                media.push_attribute("ice-mismatch", None)?;
+            }
+            _ => {}
+        }
         if let Some(configuration) = &choice.configuration {
             media.set_attribute("acfg", Some(&configuration.acfg))?;
         }
         if read.tell_supported {
             media.set_attribute("csup", Some(capabilities::SUPPORTED))?;
         }
+        let protected = |line: Option<&CryptoLine>| match (&choice.keyed, line) {
+            (Keyed::Dtls(_), _) => Ok(Protected::InMediaPath),
+            (_, Some(line)) => keys::protected(line, peer),
+            (_, None) => Ok(Protected::Plain),
+        };
+        let dtls = handshake.and_then(|(answered, _)| answered.agreed);
+        let association = dtls::association(dtls.as_ref(), standing, read.remote);
         let agreed = Agreed {
             remote: read.remote,
             remote_rtcp: read.remote_rtcp.filter(|_| !rtcp_mux),
             rtcp_mux,
-            keying: if choice.is_secure() { Keying::Sdes } else { Keying::None },
-            inbound: choice.crypto().map_or(Ok(Protected::Plain), keys::protected)?,
-            outbound: key.as_ref().map_or(Ok(Protected::Plain), keys::protected)?,
+            keying: choice.keying(),
+            inbound: protected(choice.crypto())?,
+            outbound: protected(key.as_ref())?,
             payload_types: answered.common.payload_types.clone(),
             ssrcs: read.ssrcs.clone(),
             direction: answered.direction.reversed(),
-            dtls: None,
-            ice: None,
+            dtls,
+            ice,
         };
         Ok(Line {
             media,
             other: Some(other),
             accepted: true,
-            own: Some(own),
+            own: Some(own.clone()),
             key,
+            association,
             profile: Some(choice.profile),
             agreed: Some(agreed),
         })
+    }
+
+    /// What is answered of a handshake, and whether the gateway names it.
+    fn handshake(
+        &mut self,
+        said: &dtls::Said,
+        transport: usize,
+        place: Place,
+        standing: Option<&StandingLine>,
+    ) -> Result<(dtls::Answered, bool), Failed> {
+        let media = &self.own[transport];
+        let missing = || Failed::Own(NegotiationError::NoCertificate { transport });
+        let own = dtls::Own {
+            media,
+            fingerprints: media.dtls.as_deref().ok_or_else(missing)?,
+            policy: self.policy.peer(self.side),
+            suites: self.policy.dtls_suites().collect(),
+        };
+        Ok((dtls::answer(said, place, standing, &own, self.random), said.peer.tls_id.is_some()))
+    }
+
+    /// What is agreed on for checks: what was said before goes on unless the peer begins anew, which it does with other
+    /// credentials (RFC 8839 section 4.4.2.1).
+    fn checks(
+        &mut self,
+        said: &ice::Said,
+        addresses: &OwnAddresses,
+        standing: Option<&StandingLine>,
+        own: &OwnMedia,
+        rtcp_mux: bool,
+    ) -> AgreedIce {
+        let standing = standing.filter(|standing| standing.active).and_then(|standing| standing.ice.as_ref());
+        let lite = self.policy.peer(self.side).ice.is_lite();
+        let goes_on =
+            |before: &&AgreedIce| before.own.lite == lite && before.peer.credentials == said.peer.credentials;
+        let before = standing.filter(goes_on).map(|before| &before.own);
+        let with_rtcp = !rtcp_mux && own.rtp != own.rtcp;
+        let own = ice::own(before, addresses, lite, with_rtcp, self.random);
+        ice::agree(own, said.peer.clone(), false, standing)
     }
 
     /// A line with port 0, under the protocol and formats that it was offered with.
     fn refused(&self, line: usize, read: &RemoteMedia) -> Result<Line, Failed> {
         let offered = &self.offer.sdp.media()[line];
         let media = rewrite::dead(&read.kind, &read.proto, offered.formats())?;
-        Ok(Line { media, other: None, accepted: false, own: None, key: None, profile: None, agreed: None })
+        Ok(Line {
+            media,
+            other: None,
+            accepted: false,
+            own: None,
+            key: None,
+            association: None,
+            profile: None,
+            agreed: None,
+        })
     }
 
     fn description(&self, lines: &[Line]) -> Result<Sdp, NegotiationError> {
@@ -218,10 +304,37 @@ impl Composer<'_> {
             let named = |line: &&Line| line.media.value("mid").map(str::trim) == Some(mid);
             lines.iter().find(named).is_some_and(|line| line.accepted && line.agreed.is_none())
         };
-        rewrite::prune_groups(&mut sdp, |mids| {
-            bundle_passes(self.policy) || mids.iter().all(|mid| around(mid))
-        })?;
+        rewrite::prune_groups(&mut sdp, |mids| mids.iter().all(|mid| around(mid)))?;
+        for group in self.groups(lines)? {
+            sdp.session_mut().push_attribute("group", Some(&group))?;
+        }
+        let is_lite = |line: &Line| {
+            let ice = line.agreed.as_ref().and_then(|agreed| agreed.ice.as_ref());
+            ice.is_some_and(|ice| ice.own.lite)
+        };
+        if lines.iter().any(is_lite) {
+            sdp.session_mut().set_attribute("ice-lite", None)?;
+        }
         Ok(sdp)
+    }
+
+    /// BUNDLE groups of the offer that pass, with the lines that are accepted: "the answerer MUST NOT include a bundled
+    /// "m=" section that it rejects" (RFC 8843 section 7.3).
+    fn groups(&self, lines: &[Line]) -> Result<Vec<String>, NegotiationError> {
+        let mut groups = Vec::new();
+        for bundle in self.offer.sdp.bundles()? {
+            let passes = |line: &&usize| {
+                let taken = lines[**line].agreed.is_some();
+                taken && self.offer.media.get(**line).is_some_and(|media| media.grouped)
+            };
+            let mids =
+                bundle.media.iter().filter(passes).filter_map(|line| self.offer.media[*line].mid.as_deref());
+            let mids: Vec<_> = mids.collect();
+            if !mids.is_empty() {
+                groups.push(format!("BUNDLE {}", mids.join(" ")));
+            }
+        }
+        Ok(groups)
     }
 
     fn by_transport(&self, lines: &[Line]) -> Vec<Option<Agreed>> {
@@ -243,6 +356,9 @@ impl Composer<'_> {
             transport: read.transport.or_else(|| self.offer.since.line(at)?.transport),
             active: line.accepted,
             own: line.own,
+            dtls: line.association,
+            ice: line.agreed.and_then(|agreed| agreed.ice),
+            mid: read.mid.clone(),
             peer: read.chosen().and_then(|choice| choice.crypto().cloned()).filter(|_| line.key.is_some()),
             keys: line.key.into_iter().collect(),
             profile: line.profile,

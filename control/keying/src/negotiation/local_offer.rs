@@ -1,17 +1,20 @@
 //! The offer that the gateway makes to one peer from another's.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::form::{Form, Ways};
+use super::form::{Form, Keyings, Ways};
 use super::slots::{self, Slot};
+use super::standing::StandingLine;
 use super::transports::{bundle_passes, mux_passes};
 use super::{
-    Direction, NegotiationError, Origin, OwnMedia, RemoteMedia, RemoteOffer, Standing, Treatment, keys,
-    rewrite,
+    Direction, NegotiationError, Offered, OfferedDtls, Origin, OwnAddresses, OwnMedia, RemoteMedia,
+    RemoteOffer, Standing, Treatment, dtls, ice, keys, rewrite,
 };
-use crate::policy::{BestEffortForm, Policy, Side};
+use crate::ice::OwnIce;
+use crate::policy::{BestEffortForm, IceUse, Keying, Policy, Side};
 use crate::sdes::CryptoLine;
 use crate::sdp::{Media, RtpProfile, Sdp, Secured};
 
@@ -39,6 +42,14 @@ pub(super) struct LocalLine {
     pub(super) tagged: Option<usize>,
     pub(super) own: Option<OwnMedia>,
     pub(super) keys: Vec<CryptoLine>,
+    /// By which keyings it is offered as SRTP, if it is.
+    pub(super) keyings: Option<Keyings>,
+    pub(super) dtls: Option<OfferedDtls>,
+    pub(super) ice: Option<OwnIce>,
+    /// Of a potential configuration that is taken as a whole the number of its attribute capabilities.
+    pub(super) capabilities: usize,
+    /// What stood before.
+    pub(super) since: Option<Arc<StandingLine>>,
     pub(super) rtcp_mux: bool,
     pub(super) direction: Direction,
 }
@@ -104,6 +115,30 @@ impl LocalOffer {
     pub fn sdp(&self) -> &str {
         &self.text
     }
+
+    /// What was said of the gateway itself, by transport: for handshakes and checks that come before the answer. None:
+    /// the transport is not offered.
+    pub fn offered(&self) -> Vec<Option<Offered>> {
+        let mut offered = vec![None; self.transports];
+        for line in self.lines.iter().filter(|line| line.tagged.is_none()) {
+            let Some(place) = line.transport.and_then(|transport| offered.get_mut(transport)) else {
+                continue;
+            };
+            // Of two lines for a medium the secure one says more.
+            if place.as_ref().is_none_or(|one: &Offered| one.dtls.is_none()) {
+                let (dtls, ice) = (line.dtls.clone(), line.ice.clone());
+                *place = Some(Offered { dtls, ice, rtcp_mux: line.rtcp_mux });
+            }
+        }
+        offered
+    }
+
+    /// The transport of a media line, by its `a=mid`, or else by its number from 0: candidates that come before the
+    /// answer name lines so (RFC 8840 section 4.4).
+    pub fn transport_of(&self, mid: Option<&str>, line: Option<usize>) -> Option<usize> {
+        let named = |line: &&LocalLine| mid.is_some() && line.media.value("mid").map(str::trim) == mid;
+        self.lines.iter().find(named).or_else(|| self.lines.get(line?))?.transport
+    }
 }
 
 impl std::fmt::Debug for LocalOffer {
@@ -159,10 +194,10 @@ impl Composer<'_> {
         }
         let agreed = |line: usize| self.since.line(line).filter(|standing| standing.active);
         let first = if twin { partner.and_then(agreed) } else { agreed(at) };
-        if let Some(standing) = first.filter(|standing| standing.peer.is_some()) {
+        if let Some(standing) = first.filter(|standing| standing.is_secured()) {
             // What was agreed on is offered again; a potential configuration is the actual one from then on (RFC 5939
             // section 3.6.3).
-            let secure = standing.profile.is_some_and(|profile| profile.secured == Secured::Srtp);
+            let secure = standing.profile.is_some_and(|profile| profile.secured != Secured::Plain);
             return (!twin).then_some(if secure { Form::Secure } else { Form::Osrtp });
         }
         match self.policy.peer(self.side).best_effort {
@@ -185,12 +220,20 @@ impl Composer<'_> {
         form: Form,
     ) -> Result<LocalLine, NegotiationError> {
         let transport = read.transport.unwrap_or_default();
-        let own = *self.own.get(transport).ok_or(NegotiationError::NoOwnAddress { transport })?;
+        let own = self.own.get(transport).ok_or(NegotiationError::NoOwnAddress { transport })?;
         let mut media = self.offer.sdp.media()[source].clone();
-        let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp;
+        let keyings = match form {
+            Form::Plain => None,
+            _ => Some(self.keyings(at, own).ok_or(NegotiationError::NoCertificate { transport })?),
+        };
+        let addresses = own.ice.as_deref().filter(|_| self.offers_ice(at));
+        // With either of them RTP and RTCP are to share a port: that is one handshake, and half of the checks (RFC 5763
+        // section 6.5; RFC 8834 section 4.5).
+        let muxes = addresses.is_some() || keyings.is_some_and(|keyings| keyings.has(Keying::DtlsSrtp));
+        let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp || muxes;
         let feedback = media.profile().is_some_and(|profile| profile.feedback);
         rewrite::strip(&mut media);
-        media.set_profile(form.profile(feedback));
+        media.set_profile(form.profile(self.secured(at, keyings), feedback));
         rewrite::set_own(&mut media, own, self.address, rtcp_mux)?;
         rewrite::set_direction(&mut media, self.offer.sdp.session(), read.direction)?;
         if self.slots[at].twin {
@@ -201,55 +244,124 @@ impl Composer<'_> {
             transport: Some(transport),
             role: Role::Gateway(form),
             tagged,
-            own: Some(own),
+            own: Some(own.clone()),
+            keyings,
+            since: self.since.line(at).cloned().map(Arc::new),
             rtcp_mux,
             direction: read.direction,
             ..LocalLine::new(media)
         };
         if tagged.is_none() {
-            self.key(at, &mut line, form, feedback)?;
+            self.key(&mut line, form, feedback)?;
+            if let Some(addresses) = addresses {
+                self.check(&mut line, addresses)?;
+            }
         } else {
             line.bundle(self.since.line(at).is_some_and(|standing| standing.active))?;
         }
         Ok(line)
     }
 
-    /// Puts the gateway's crypto lines in.
-    fn key(
-        &mut self,
-        at: usize,
-        line: &mut LocalLine,
-        form: Form,
-        feedback: bool,
-    ) -> Result<(), NegotiationError> {
-        if form == Form::Plain {
+    /// By which keyings SRTP is offered: by the one that was agreed on, as long as the policy has it. None: it would be by
+    /// a handshake, and there is no certificate.
+    fn keyings(&self, at: usize, own: &OwnMedia) -> Option<Keyings> {
+        let usable = Keyings::of(self.policy, self.side, own.dtls.is_some())?;
+        let stands = |keying| match keying {
+            Keying::DtlsSrtp => own.dtls.is_some() && self.policy.refuses_dtls(self.side).is_none(),
+            _ => self.policy.refuses_keying(self.side, keying).is_none(),
+        };
+        let agreed = self.since.line(at).filter(|standing| standing.active);
+        let agreed = agreed.and_then(|standing| match (&standing.peer, &standing.dtls) {
+            (Some(_), _) => Some(Keying::Sdes),
+            (None, Some(_)) => Some(Keying::DtlsSrtp),
+            (None, None) => None,
+        });
+        Some(agreed.filter(|keying| stands(*keying)).map_or(usable, Keyings::only))
+    }
+
+    /// The secure profile: the one that was agreed on, as some endpoints have RTP/SAVP(F) with fingerprints.
+    fn secured(&self, at: usize, keyings: Option<Keyings>) -> Secured {
+        let secured = keyings.map_or(Secured::Plain, Keyings::secured);
+        let agreed = self.since.line(at).filter(|standing| standing.active && standing.dtls.is_some());
+        match agreed.and_then(|standing| standing.profile) {
+            Some(profile) if secured == Secured::DtlsSrtp && profile.secured == Secured::Srtp => {
+                Secured::Srtp
+            }
+            _ => secured,
+        }
+    }
+
+    /// Whether ICE is offered: the policy has it so, or the peer takes part already.
+    fn offers_ice(&self, at: usize) -> bool {
+        let standing =
+            || self.since.line(at).is_some_and(|standing| standing.active && standing.ice.is_some());
+        let policy = self.policy.peer(self.side).ice;
+        policy.is_offered() || (policy != IceUse::Off && standing())
+    }
+
+    /// Puts what keys the line in.
+    fn key(&mut self, line: &mut LocalLine, form: Form, feedback: bool) -> Result<(), NegotiationError> {
+        let Some(keyings) = line.keyings else {
             line.media.remove_attributes("crypto");
             return Ok(());
+        };
+        // A configuration has one of them: each has a profile of its own.
+        let capabilities = matches!(form, Form::Capabilities { .. });
+        let keyings = if capabilities { Keyings::only(keyings.first) } else { keyings };
+        line.keyings = Some(keyings);
+        if keyings.has(Keying::Sdes) {
+            let standing = line.since.as_ref().zip(line.own.as_ref());
+            let standing = standing.filter(|(standing, own)| standing.keeps_keys(own));
+            let standing = standing.map_or(&[][..], |(standing, _)| &standing.keys);
+            line.keys = keys::offered(standing, self.policy, self.policy.peer(self.side), self.random)?;
         }
-        let standing = self.since.line(at).zip(line.own).filter(|(standing, own)| standing.keeps_keys(*own));
-        let standing = standing.map_or(&[][..], |(standing, _)| &standing.keys);
-        line.keys = keys::offered(standing, self.policy, self.policy.peer(self.side), self.random)?;
+        if keyings.has(Keying::DtlsSrtp) {
+            line.dtls = self.handshake(line);
+        }
         let values: Vec<_> = line.keys.iter().map(CryptoLine::value).collect();
-        if !matches!(form, Form::Capabilities { .. }) {
-            let crypto: Vec<_> = values.iter().map(|value| ("crypto", value.as_str())).collect();
-            return Ok(rewrite::put_keying(&mut line.media, &crypto)?);
+        let crypto = values.iter().map(|value| ("crypto", value.as_str()));
+        let handshake = line.dtls.as_ref().map(|dtls| rewrite::handshake(&dtls.own, dtls.setup, true));
+        let handshake = handshake.iter().flatten().map(|(name, value)| (*name, value.as_str()));
+        let attributes: Vec<_> = crypto.chain(handshake).collect();
+        if !capabilities {
+            return Ok(rewrite::put_keying(&mut line.media, &attributes)?);
         }
         let first = self.capability;
-        self.capability += values.len() as u32;
+        self.capability += attributes.len() as u32;
         line.role = Role::Gateway(Form::Capabilities { first });
-        let secure = RtpProfile::new(Secured::Srtp, feedback);
-        // Transport capabilities have numbers of their own, which need not follow one another (RFC 5939 section 3.4.2).
-        let transport = format!("{first} {secure}");
-        let crypto = |(number, value): (u32, &Zeroizing<String>)| {
-            Zeroizing::new(format!("{number} crypto:{}", value.as_str()))
+        let whole = keyings.first == Keying::DtlsSrtp;
+        line.capabilities = if whole { attributes.len() } else { 0 };
+        let secure = RtpProfile::new(keyings.secured(), feedback);
+        put_configuration(&mut line.media, first, secure, &attributes, whole)
+    }
+
+    /// What is offered of a handshake.
+    fn handshake(&mut self, line: &LocalLine) -> Option<OfferedDtls> {
+        let media = line.own.as_ref()?;
+        let own = dtls::Own {
+            media,
+            fingerprints: media.dtls.as_deref()?,
+            policy: self.policy.peer(self.side),
+            suites: self.policy.dtls_suites().collect(),
         };
-        let capabilities: Vec<_> = (first..).zip(&values).map(crypto).collect();
-        let numbers: Vec<_> = (first..).take(values.len()).map(|number| number.to_string()).collect();
-        let configuration = format!("{CONFIGURATION} t={first} a={}", numbers.join("|"));
-        let mut attributes = vec![("tcap", transport.as_str())];
-        attributes.extend(capabilities.iter().map(|capability| ("acap", capability.as_str())));
-        attributes.push(("pcfg", &configuration));
-        Ok(rewrite::put_keying(&mut line.media, &attributes)?)
+        Some(dtls::offer(line.since.as_deref(), &own, self.random))
+    }
+
+    /// Puts in what checks are told.
+    fn check(&mut self, line: &mut LocalLine, addresses: &OwnAddresses) -> Result<(), NegotiationError> {
+        let lite = self.policy.peer(self.side).ice.is_lite();
+        let since = line.since.as_ref().zip(line.own.as_ref());
+        let since = since.filter(|(standing, own)| standing.keeps_keys(own));
+        let since = since.and_then(|(standing, _)| standing.ice.as_ref());
+        let since = since.filter(|since| ice::goes_on(&since.own, addresses, lite));
+        let apart = line.own.as_ref().is_some_and(|own| own.rtp != own.rtcp);
+        let with_rtcp = apart && since.is_none_or(|since| ice::has_rtcp(&since.own));
+        let own = ice::own(since.map(|since| &since.own), addresses, lite, with_rtcp, self.random);
+        let controls = since.is_some_and(|since| since.controlling);
+        let selected = if controls { addresses.selected.as_slice() } else { &[] };
+        ice::write(&mut line.media, &own, selected)?;
+        line.ice = Some(own);
+        Ok(())
     }
 
     fn around(&self, source: usize) -> Result<LocalLine, NegotiationError> {
@@ -288,11 +400,43 @@ impl Composer<'_> {
             let named = |line: &&LocalLine| line.media.value("mid").map(str::trim) == Some(mid);
             lines.iter().find(named).is_some_and(|line| line.role == Role::Around)
         };
-        rewrite::prune_groups(&mut sdp, |mids| {
-            bundle_passes(self.policy) || mids.iter().all(|mid| around(mid))
-        })?;
+        let bundled = |mid: &str| {
+            let named = |line: &&LocalLine| line.media.value("mid").map(str::trim) == Some(mid);
+            lines.iter().find(named).is_some_and(|line| line.tagged.is_some())
+        };
+        let passes = |mids: &[&str]| {
+            bundle_passes(self.policy)
+                || mids.iter().all(|mid| around(mid))
+                || mids.iter().any(|mid| bundled(mid))
+        };
+        rewrite::prune_groups(&mut sdp, passes)?;
+        if lines.iter().filter_map(|line| line.ice.as_ref()).any(|own| own.lite) {
+            sdp.session_mut().set_attribute("ice-lite", None)?;
+        }
         Ok(sdp)
     }
+}
+
+/// Puts a potential configuration in, whose attributes are alternatives, or taken as a whole (RFC 5939 section 3.5.1).
+fn put_configuration(
+    media: &mut Media,
+    first: u32,
+    secure: RtpProfile,
+    attributes: &[(&str, &str)],
+    whole: bool,
+) -> Result<(), NegotiationError> {
+    // Transport capabilities have numbers of their own, which need not follow one another (RFC 5939 section 3.4.2).
+    let transport = format!("{first} {secure}");
+    let capability =
+        |(number, (name, value)): (u32, &(&str, &str))| Zeroizing::new(format!("{number} {name}:{value}"));
+    let capabilities: Vec<_> = (first..).zip(attributes).map(capability).collect();
+    let numbers: Vec<_> = (first..).take(attributes.len()).map(|number| number.to_string()).collect();
+    let numbers = numbers.join(if whole { "," } else { "|" });
+    let configuration = format!("{CONFIGURATION} t={first} a={numbers}");
+    let mut lines = vec![("tcap", transport.as_str())];
+    lines.extend(capabilities.iter().map(|capability| ("acap", capability.as_str())));
+    lines.push(("pcfg", &configuration));
+    Ok(rewrite::put_keying(media, &lines)?)
 }
 
 impl LocalLine {
@@ -306,6 +450,11 @@ impl LocalLine {
             tagged: None,
             own: None,
             keys: Vec::new(),
+            keyings: None,
+            dtls: None,
+            ice: None,
+            capabilities: 0,
+            since: None,
             rtcp_mux: false,
             direction: Direction::Inactive,
         }

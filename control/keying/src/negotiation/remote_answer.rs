@@ -4,14 +4,19 @@ use std::collections::HashMap;
 
 use super::address::Remote;
 use super::configuration::Actual;
-use super::form::Form;
+use super::dtls::{self, Place};
+use super::form::{Form, Keyings};
 use super::formats::Common;
+use super::levels::Levels;
 use super::local_offer::{CONFIGURATION, LocalLine, Role};
 use super::standing::StandingLine;
-use super::{Agreed, Direction, Fault, LocalOffer, NegotiationError, Protected, Standing, keys, transports};
-use crate::policy::{Keying, Policy};
-use crate::sdes::{CryptoLine, answered_line, match_answer};
-use crate::sdp::{Media, RtpProfile, Sdp, Secured};
+use super::transports::Groups;
+use super::{Agreed, Direction, Fault, LocalOffer, NegotiationError, Protected, Standing, ice, keys};
+use crate::dtls_srtp::AgreedDtls;
+use crate::ice::{AgreedIce, OwnIce};
+use crate::policy::{Keying, PeerPolicy, Policy};
+use crate::sdes::{CryptoLine, SdesError, answered_line, match_answer};
+use crate::sdp::{Media, RtpProfile, Sdp, Secured, Setup};
 
 /// An answer that came from a peer, held against what it was offered.
 #[derive(Clone, Debug)]
@@ -33,9 +38,11 @@ pub(super) struct AnsweredLine {
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
     profile: Option<RtpProfile>,
-    /// The peer's crypto line and the gateway's that it accepts; none: plain RTP.
+    /// The peer's crypto line and the gateway's that it accepts, if it is keyed so.
     crypto: Option<(CryptoLine, CryptoLine)>,
     agreed: Option<Agreed>,
+    association: Option<dtls::Association>,
+    mid: Option<String>,
 }
 
 impl RemoteAnswer {
@@ -51,7 +58,9 @@ impl RemoteAnswer {
         if got != want {
             return Err(NegotiationError::LinesDiffer { want, got });
         }
-        let reader = Reader { offer, sdp: &sdp, policy, tagged: transports::tagged_lines(&sdp, policy)? };
+        let grouped = |line: usize| offer.lines.get(line).is_some_and(|line| line.tagged.is_some());
+        let groups = Groups::answered(&sdp, grouped)?;
+        let reader = Reader { offer, sdp: &sdp, policy, groups };
         let mut lines = Vec::with_capacity(got);
         for (line, offered) in offer.lines.iter().enumerate() {
             let read = reader.line(line, offered);
@@ -84,8 +93,7 @@ struct Reader<'a> {
     offer: &'a LocalOffer,
     sdp: &'a Sdp,
     policy: &'a Policy,
-    /// Of each line the first of its group, if it is bundled with another.
-    tagged: Vec<Option<usize>>,
+    groups: Groups,
 }
 
 impl Reader<'_> {
@@ -109,7 +117,7 @@ impl Reader<'_> {
     }
 
     fn is_unbundled(&self, line: usize, offered: &LocalLine) -> bool {
-        offered.tagged.is_some() && self.tagged[line] != offered.tagged
+        offered.tagged.is_some() && self.groups.tagged[line] != offered.tagged
     }
 
     fn gateway(
@@ -120,12 +128,9 @@ impl Reader<'_> {
         form: Form,
     ) -> Result<AnsweredLine, Fault> {
         // The transport and its keys are those of the group's first line (RFC 8843 section 7.2).
-        let transport = self.tagged[line].filter(|_| offered.tagged.is_some()).unwrap_or(line);
-        let crypto = match offered.tagged {
-            None => self.crypto(media, offered, form)?,
-            Some(_) => None,
-        };
-        let remote = Remote::read(self.sdp, transport)?;
+        let transport = self.groups.tagged[line].filter(|_| offered.tagged.is_some()).unwrap_or(line);
+        let levels = Levels::of(self.sdp, transport);
+        let remote = Remote::read(self.sdp, transport, levels.first("ice-ufrag").is_some())?;
         let common = Common::of(&offered.media, media)?;
         if common.formats.is_empty() {
             return Err(Fault::NoFormat);
@@ -134,65 +139,163 @@ impl Reader<'_> {
         let said = if remote.held { said.without_receiving() } else { said };
         let direction = said.in_answer_to(offered.direction);
         let rtcp_mux = offered.rtcp_mux && self.sdp.media()[transport].has("rtcp-mux");
-        let protection = |line: Option<&CryptoLine>| line.map_or(Ok(Protected::Plain), keys::protected);
+        let ice = match &offered.ice {
+            Some(own) if offered.tagged.is_none() => self.ice(own, offered, &levels, &remote, rtcp_mux)?,
+            _ => None,
+        };
+        let place = Place { remote: remote.rtp, by_checks: ice.is_some() };
+        let taken = match offered.tagged {
+            None => self.taken(media, offered, form, &levels, place)?,
+            Some(_) => Taken::Plain,
+        };
         let agreed = Agreed {
             remote: remote.rtp,
             remote_rtcp: remote.rtcp.filter(|_| !rtcp_mux),
             rtcp_mux,
-            keying: if crypto.is_some() { Keying::Sdes } else { Keying::None },
-            inbound: protection(crypto.as_ref().map(|(theirs, _)| theirs))?,
-            outbound: protection(crypto.as_ref().map(|(_, ours)| ours))?,
+            keying: taken.keying(),
+            inbound: taken.protects(|(theirs, _)| theirs, self.policy.peer(self.offer.side))?,
+            outbound: taken.protects(|(_, ours)| ours, self.policy.peer(self.offer.side))?,
             payload_types: common.payload_types.clone(),
             ssrcs: media.ssrcs()?,
             direction,
-            dtls: None,
-            ice: None,
+            dtls: taken.dtls().cloned(),
+            ice,
         };
-        let source = offered.source;
-        let profile = media.profile();
+        let since = offered.since.as_deref();
         Ok(AnsweredLine {
-            source,
+            source: offered.source,
             accepted: true,
             common,
             direction,
             rtcp_mux,
-            profile,
-            crypto,
+            profile: media.profile(),
+            association: dtls::association(taken.dtls(), since, remote.rtp),
+            mid: offered.media.value("mid").map(|mid| mid.trim().to_owned()),
+            crypto: taken.crypto(),
             agreed: Some(agreed),
         })
     }
 
-    /// The peer's crypto line and the gateway's that it accepts. None: it takes plain RTP, and may.
-    fn crypto(
+    /// What is agreed on for checks; none: the peer takes no part in them.
+    fn ice(
+        &self,
+        own: &OwnIce,
+        offered: &LocalLine,
+        levels: &Levels<'_>,
+        remote: &Remote,
+        rtcp_mux: bool,
+    ) -> Result<Option<AgreedIce>, Fault> {
+        let said = ice::Said::read(levels, remote.rtp, remote.rtcp.filter(|_| !rtcp_mux))?;
+        let Some(said) = said.filter(|said| !said.mismatch) else { return Ok(None) };
+        let own = ice::muxed(own.clone(), rtcp_mux);
+        let standing = offered.since.as_ref().and_then(|since| since.ice.as_ref());
+        Ok(Some(ice::agree(own, said.peer, true, standing)))
+    }
+
+    /// What the answer takes of the keying that was offered.
+    fn taken(
         &self,
         media: &Media,
         offered: &LocalLine,
         form: Form,
-    ) -> Result<Option<(CryptoLine, CryptoLine)>, Fault> {
+        levels: &Levels<'_>,
+        place: Place,
+    ) -> Result<Taken, Fault> {
         let potential = takes_configuration(media, offered, form)?;
         let secure = potential || matches!(form, Form::Secure | Form::Osrtp);
-        let answered = answered_line(media)?;
-        match answered {
-            Some(_) if !secure => Err(Fault::CryptoNotOffered),
-            Some(answered) => {
+        let crypto = answered_line(media)?;
+        if crypto.is_some() && !(secure && offers(offered, Keying::Sdes)) {
+            return Err(Fault::CryptoNotOffered);
+        }
+        let handshake = match &offered.dtls {
+            // An unusable fingerprint beside a crypto line is not needed.
+            Some(dtls) if secure && (crypto.is_none() || prefers_dtls(offered)) => {
+                dtls::Said::read(levels, Setup::Passive)?.map(|said| (dtls, said))
+            }
+            _ => None,
+        };
+        match (crypto, handshake) {
+            (_, Some((dtls, said))) => {
+                if potential {
+                    check_configuration(media, offered, form, None)?;
+                }
+                let since = offered.since.as_deref();
+                Ok(Taken::Dtls(dtls::answered(dtls, since, &said, place)?))
+            }
+            (Some(answered), None) => {
                 let accepted = match_answer(&offered.keys, &answered)?;
                 if potential {
-                    check_configuration(media, offered, form, accepted)?;
+                    check_configuration(media, offered, form, Some(accepted))?;
                 }
                 let accepted = accepted.clone();
-                Ok(Some((answered, accepted)))
+                Ok(Taken::Sdes(Box::new((answered, accepted))))
             }
             // "an accepted media stream in the answer that does not include a crypto line. In that case, the security
             // negotiation defined here MUST fail" (RFC 4568 section 5.3).
-            None if potential || form == Form::Secure => {
-                Err(Fault::NoKeys { profile: media.proto().to_owned() })
+            (None, None) if potential || form == Form::Secure => {
+                let profile = media.proto().to_owned();
+                let dtls = !offers(offered, Keying::Sdes);
+                Err(if dtls { Fault::NoFingerprint { profile } } else { Fault::NoKeys { profile } })
             }
-            None => match self.policy.refuses_plain(self.offer.side) {
+            (None, None) => match self.policy.refuses_plain(self.offer.side) {
                 Some(violation) => Err(violation.into()),
-                None => Ok(None),
+                None => Ok(Taken::Plain),
             },
         }
     }
+}
+
+/// What a peer takes of the keying that it was offered.
+enum Taken {
+    Plain,
+    /// Its crypto line, and the gateway's that it accepts.
+    Sdes(Box<(CryptoLine, CryptoLine)>),
+    /// A handshake; none of it for now.
+    Dtls(Option<AgreedDtls>),
+}
+
+impl Taken {
+    fn keying(&self) -> Keying {
+        match self {
+            Self::Plain => Keying::None,
+            Self::Sdes(_) => Keying::Sdes,
+            Self::Dtls(_) => Keying::DtlsSrtp,
+        }
+    }
+
+    fn protects(
+        &self,
+        which: impl Fn(&(CryptoLine, CryptoLine)) -> &CryptoLine,
+        peer: &PeerPolicy,
+    ) -> Result<Protected, SdesError> {
+        match self {
+            Self::Plain => Ok(Protected::Plain),
+            Self::Sdes(lines) => keys::protected(which(lines), peer),
+            Self::Dtls(_) => Ok(Protected::InMediaPath),
+        }
+    }
+
+    fn dtls(&self) -> Option<&AgreedDtls> {
+        match self {
+            Self::Dtls(agreed) => agreed.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn crypto(self) -> Option<(CryptoLine, CryptoLine)> {
+        match self {
+            Self::Sdes(lines) => Some(*lines),
+            _ => None,
+        }
+    }
+}
+
+fn offers(offered: &LocalLine, keying: Keying) -> bool {
+    offered.keyings.is_some_and(|keyings| keyings.has(keying))
+}
+
+fn prefers_dtls(offered: &LocalLine) -> bool {
+    offered.keyings.is_some_and(|keyings| keyings.first == Keying::DtlsSrtp)
 }
 
 /// Whether the profile is that of the potential configuration; it must be that, or the one of the media line.
@@ -201,7 +304,8 @@ fn takes_configuration(media: &Media, offered: &LocalLine, form: Form) -> Result
     if want.is_some() && want == got {
         return if media.has("acfg") { Err(Fault::ConfigurationNotOffered) } else { Ok(false) };
     }
-    let secured = want.map(|want| RtpProfile::new(Secured::Srtp, want.feedback));
+    let secured = offered.keyings.map_or(Secured::Srtp, Keyings::secured);
+    let secured = want.map(|want| RtpProfile::new(secured, want.feedback));
     match form {
         Form::Capabilities { .. } if got.is_some() && got == secured => Ok(true),
         _ => {
@@ -211,22 +315,28 @@ fn takes_configuration(media: &Media, offered: &LocalLine, form: Form) -> Result
     }
 }
 
-/// Looks whether `a=acfg` names the configuration with the crypto line that was accepted.
+/// Looks whether `a=acfg` names the configuration with the crypto line that was accepted, or with what the handshake takes.
 fn check_configuration(
     media: &Media,
     offered: &LocalLine,
     form: Form,
-    accepted: &CryptoLine,
+    accepted: Option<&CryptoLine>,
 ) -> Result<(), Fault> {
     let Form::Capabilities { first } = form else { return Err(Fault::ConfigurationNotOffered) };
     let value = media
         .value("acfg")
         .ok_or_else(|| Fault::NoActualConfiguration { profile: media.proto().to_owned() })?;
-    let named = (first..).zip(&offered.keys).find(|(_, line)| line.tag() == accepted.tag());
-    let want = named.map(|(number, _)| Actual {
+    let attributes: Vec<u32> = match accepted {
+        None => (first..).take(offered.capabilities).collect(),
+        Some(accepted) => {
+            let named = (first..).zip(&offered.keys).filter(|(_, line)| line.tag() == accepted.tag());
+            named.map(|(number, _)| number).take(1).collect()
+        }
+    };
+    let want = (!attributes.is_empty()).then_some(Actual {
         number: CONFIGURATION,
         transport: Some(first),
-        attributes: vec![number],
+        attributes,
     });
     let named = want.is_some() && Actual::parse(value) == want;
     named.then_some(()).ok_or(Fault::ConfigurationNotOffered)
@@ -240,7 +350,7 @@ fn leave_one_of_two(offer: &LocalOffer, lines: &mut [AnsweredLine]) {
             continue;
         };
         let both = lines[line].accepted && lines[partner].accepted;
-        if both && lines[line].crypto.is_some() {
+        if both && lines[line].agreed.as_ref().is_some_and(|agreed| agreed.keying != Keying::None) {
             lines[partner] = AnsweredLine::refused(&offer.lines[partner]);
         }
     }
@@ -307,9 +417,12 @@ fn standing(offer: &LocalOffer, lines: &[AnsweredLine]) -> Standing {
             partner: offered.partner,
             transport: offered.transport,
             active: answered.accepted,
-            own: offered.own,
+            own: offered.own.clone(),
             keys: offered.keys.clone(),
             peer: theirs,
+            dtls: answered.association.clone(),
+            ice: answered.agreed.as_ref().and_then(|agreed| agreed.ice.clone()),
+            mid: answered.mid.clone(),
             profile: answered.profile,
         }
     };
@@ -330,6 +443,8 @@ impl AnsweredLine {
             profile: None,
             crypto: None,
             agreed: None,
+            association: None,
+            mid: None,
         }
     }
 }

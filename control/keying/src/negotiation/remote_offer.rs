@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use super::address::Remote;
 use super::capabilities::{self, Capabilities, Required};
 use super::choice::{Choice, Choices};
-use super::transports::{follow_tagged, number_transports, tagged_lines};
-use super::{Direction, Fault, NegotiationError, Standing, twins};
-use crate::policy::{ForeignKeying, Keying, Policy, PolicyViolation, Rule, Security, Side};
+use super::transports::{Groups, follow_tagged, number_transports};
+use super::{Direction, Fault, NegotiationError, Standing, ice, twins};
+use crate::ice::PeerIce;
+use crate::policy::{ForeignKeying, IceUse, Keying, Policy, PolicyViolation, Rule, Security, Side};
 use crate::sdp::{Line, Media, RtpProfile, Sdp, Secured};
 
 /// An offer that came from a peer, read and judged.
@@ -49,6 +50,10 @@ pub struct RemoteMedia {
     pub payload_types: Vec<u8>,
     /// SSRCs that the peer says it will send (RFC 5576).
     pub ssrcs: Vec<u32>,
+    /// What it says for ICE, if it does and nothing on the way has changed its address.
+    pub(super) ice: Option<ice::Said>,
+    /// Whether it is in a BUNDLE group that passes.
+    pub(super) grouped: bool,
     /// Of a bundled line the first of its group, if that is another.
     pub(super) tagged: Option<usize>,
     /// The line that offers the same medium in another profile.
@@ -100,7 +105,7 @@ impl RemoteOffer {
             return Err(NegotiationError::LinesRemoved { want, got });
         }
         let tell_supported = has_unknown_required(&sdp);
-        let reader = Reader { policy, side, tagged: tagged_lines(&sdp, policy)? };
+        let reader = Reader { policy, side, groups: Groups::read(&sdp, policy, since)? };
         let mut media = Vec::with_capacity(got);
         for line in 0..got {
             media.push(reader.line(&sdp, line)?);
@@ -165,13 +170,18 @@ impl RemoteMedia {
     pub fn chosen(&self) -> Option<&Choice> {
         self.choices.first().filter(|_| self.treatment == Treatment::Gateway)
     }
+
+    /// What the peer says of itself for ICE (RFC 8839). None too where what it says does not fit its address, so that ICE
+    /// is not used.
+    pub fn ice(&self) -> Option<&PeerIce> {
+        self.ice.as_ref().filter(|said| !said.mismatch).map(|said| &said.peer)
+    }
 }
 
 struct Reader<'a> {
     policy: &'a Policy,
     side: Side,
-    /// Of each line the first of its group, if it is bundled with another and BUNDLE passes.
-    tagged: Vec<Option<usize>>,
+    groups: Groups,
 }
 
 impl Reader<'_> {
@@ -182,7 +192,7 @@ impl Reader<'_> {
 
     fn read(&self, sdp: &Sdp, line: usize) -> Result<RemoteMedia, Fault> {
         let media = &sdp.media()[line];
-        let tagged = self.tagged[line];
+        let tagged = self.groups.tagged[line];
         let mut read = RemoteMedia {
             kind: media.kind().to_owned(),
             treatment: Treatment::Unused,
@@ -195,13 +205,15 @@ impl Reader<'_> {
             direction: sdp.direction(line),
             payload_types: media.payload_types(),
             ssrcs: media.ssrcs()?,
+            ice: None,
+            grouped: self.groups.is_used(line),
             tagged,
             partner: None,
             proto: media.proto().to_owned(),
             tell_supported: false,
         };
         // A bundle-only line has port 0 and is used all the same (RFC 8843 section 6).
-        if media.port() == 0 && tagged.is_none() {
+        if media.port() == 0 && !self.groups.is_used(line) {
             return Ok(read);
         }
         let Some(profile) = media.profile() else {
@@ -210,15 +222,20 @@ impl Reader<'_> {
         };
         let capabilities = capabilities_of(sdp, line);
         read.tell_supported = capabilities.unsupported == Required::ByMedia;
-        let choices = Choices::read(sdp, line, &capabilities, self.policy, self.side)?;
+        let levels = self.groups.levels(sdp, line);
+        let choices = Choices::read(sdp, line, &levels, &capabilities, self.policy, self.side)?;
         read.treatment = self.treatment(sdp, line, profile, &choices)?;
         read.choices = choices.ranked;
         if read.treatment == Treatment::Gateway {
             if media.port_count() > 1 {
                 read.treatment = refused(line, media, Fault::PortCount { count: media.port_count() });
             }
-            let remote = Remote::read(sdp, tagged.unwrap_or(line))?;
+            let remote = Remote::read(sdp, tagged.unwrap_or(line), levels.first("ice-ufrag").is_some())?;
             (read.remote, read.remote_rtcp) = (remote.rtp, remote.rtcp);
+            if self.policy.peer(self.side).ice != IceUse::Off {
+                let rtcp = remote.rtcp.filter(|_| !read.rtcp_mux);
+                read.ice = ice::Said::read(&levels, remote.rtp, rtcp)?;
+            }
             if remote.held {
                 read.direction = read.direction.without_receiving();
             }
@@ -235,7 +252,7 @@ impl Reader<'_> {
         choices: &Choices,
     ) -> Result<Treatment, Fault> {
         let media = &sdp.media()[line];
-        let foreign = foreign_keying(sdp, line, profile);
+        let foreign = self.foreign_keying(sdp, line, profile);
         let best = choices.ranked.first();
         let reason = match (foreign, best) {
             (None, Some(_)) => return Ok(Treatment::Gateway),
@@ -259,6 +276,18 @@ impl Reader<'_> {
         Ok(refused(line, media, reason))
     }
 
+    /// What keys a line that the gateway cannot key.
+    fn foreign_keying(&self, sdp: &Sdp, line: usize, profile: RtpProfile) -> Option<Keying> {
+        let dtls = profile.secured == Secured::DtlsSrtp || sdp.inherited(line, "fingerprint").is_some();
+        if dtls && !self.policy.keyings_of(self.side).contains(&Keying::DtlsSrtp) {
+            return Some(Keying::DtlsSrtp);
+        }
+        if sdp.inherited(line, "key-mgmt").is_some() {
+            return Some(Keying::Mikey);
+        }
+        sdp.media()[line].has("zrtp-hash").then_some(Keying::Zrtp)
+    }
+
     /// What the gateway does not see must be SRTP by its profile where SRTP is required.
     fn may_go_around(&self, profile: RtpProfile) -> bool {
         profile.secured != Secured::Plain || self.policy.peer(self.side).security != Security::Required
@@ -272,22 +301,15 @@ impl Reader<'_> {
             .split('/')
             .any(|part| part.eq_ignore_ascii_case("TLS") || part.eq_ignore_ascii_case("DTLS"));
         match self.policy.foreign_keying {
+            // Its transport would be that of lines that pass the gateway.
+            _ if self.groups.is_used(line) => {
+                refused(line, media, Fault::ForeignTransport { proto: proto.chars().take(64).collect() })
+            }
             ForeignKeying::Pass => Treatment::Around,
             ForeignKeying::Remove if !keyed => Treatment::Around,
             _ => refused(line, media, Fault::ForeignTransport { proto: proto.chars().take(64).collect() }),
         }
     }
-}
-
-/// What keys a line that the gateway cannot key.
-fn foreign_keying(sdp: &Sdp, line: usize, profile: RtpProfile) -> Option<Keying> {
-    if profile.secured == Secured::DtlsSrtp || sdp.inherited(line, "fingerprint").is_some() {
-        return Some(Keying::DtlsSrtp);
-    }
-    if sdp.inherited(line, "key-mgmt").is_some() {
-        return Some(Keying::Mikey);
-    }
-    sdp.media()[line].has("zrtp-hash").then_some(Keying::Zrtp)
 }
 
 fn refused(line: usize, media: &Media, fault: Fault) -> Treatment {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::{Direction, Fault, OwnMedia, capabilities};
-use crate::sdp::{Connection, ICE_ATTRIBUTES, Line, Media, Sdp, SdpError, Section};
+use crate::dtls_srtp::OwnDtls;
+use crate::sdp::{Connection, ICE_ATTRIBUTES, Line, Media, Sdp, SdpError, Section, Setup};
 
 /// Attributes of keying, the peers' own and that which the gateway does not speak (RFC 4568, 4567, 8122, 4145, 8842,
 /// 6189, 8827).
@@ -34,7 +35,7 @@ pub(super) fn strip(section: &mut Section) {
 /// Puts the gateway's address on a media line. `session` is what the session's c= will say.
 pub(super) fn set_own(
     media: &mut Media,
-    own: OwnMedia,
+    own: &OwnMedia,
     session: Option<IpAddr>,
     mux: bool,
 ) -> Result<(), SdpError> {
@@ -105,6 +106,18 @@ pub(super) fn put_keying(media: &mut Media, attributes: &[(&str, &str)]) -> Resu
     Ok(())
 }
 
+/// What the gateway says of a handshake. Without its name to a peer that names nothing: "the answerer MUST NOT insert a
+/// "tls-id" attribute" then (RFC 8842 section 5.3).
+pub(super) fn handshake(own: &OwnDtls, setup: Setup, named: bool) -> Vec<(&'static str, String)> {
+    let fingerprints = own.fingerprints.iter().map(|fingerprint| ("fingerprint", fingerprint.to_string()));
+    let mut lines: Vec<_> = fingerprints.collect();
+    lines.push(("setup", setup.name().to_owned()));
+    if named {
+        lines.push(("tls-id", own.tls_id.clone()));
+    }
+    lines
+}
+
 /// A media line that goes by the gateway: with all that the session says of it, since that will say something else.
 pub(super) fn around(sdp: &Sdp, line: usize) -> Result<Media, Fault> {
     let mut media = sdp.media()[line].clone();
@@ -158,8 +171,8 @@ pub(super) fn prune_groups(sdp: &mut Sdp, bundle: impl Fn(&[&str]) -> bool) -> R
 }
 
 /// Where the gateway receives RTCP, if it is not where it would be looked for (RFC 3605 section 2.1).
-fn rtcp(own: OwnMedia) -> Option<String> {
-    let OwnMedia { rtp, rtcp } = own;
+fn rtcp(own: &OwnMedia) -> Option<String> {
+    let OwnMedia { rtp, rtcp, .. } = own;
     if rtcp.ip() != rtp.ip() {
         let family = if rtcp.is_ipv4() { "IP4" } else { "IP6" };
         return Some(format!("{} IN {family} {}", rtcp.port(), rtcp.ip()));

@@ -55,5 +55,5 @@ fn wants_partner(offer: &RemoteOffer, line: usize, media: &RemoteMedia) -> bool 
 
 /// Whether SRTP was agreed on for a line, so that there is nothing beside it to offer.
 fn is_secured(since: &Standing, at: usize) -> bool {
-    since.line(at).is_some_and(|standing| standing.active && standing.peer.is_some())
+    since.line(at).is_some_and(|standing| standing.active && standing.is_secured())
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::OwnMedia;
+use super::{OwnMedia, dtls};
+use crate::ice::AgreedIce;
 use crate::sdes::CryptoLine;
 use crate::sdp::RtpProfile;
 
@@ -33,8 +34,14 @@ pub(super) struct StandingLine {
     pub(super) own: Option<OwnMedia>,
     /// What the gateway offered or answered, its keys among them; the one that was agreed on first.
     pub(super) keys: Vec<CryptoLine>,
-    /// What the peer said of the line that was agreed on; none: plain RTP.
+    /// The crypto line of the peer's that was agreed on.
     pub(super) peer: Option<CryptoLine>,
+    /// The handshake that was agreed on.
+    pub(super) dtls: Option<dtls::Association>,
+    /// The checks that were agreed on.
+    pub(super) ice: Option<AgreedIce>,
+    /// Its name in groups.
+    pub(super) mid: Option<String>,
     /// The profile that was agreed on.
     pub(super) profile: Option<RtpProfile>,
 }
@@ -45,15 +52,29 @@ impl Standing {
         self.transports
     }
 
-    /// The same without the gateway's keys: whatever is said next brings new ones (RFC 4568 section 7.1.4).
+    /// The same without the gateway's keys: whatever is said next brings new ones (RFC 4568 section 7.1.4), or a new
+    /// association; "this means the answerer cannot initiate a new DTLS association unless the offerer initiated ICE
+    /// restart" (RFC 8842 section 6), so that checks begin anew as well.
     #[must_use]
     pub fn rekeyed(&self) -> Self {
         let mut rekeyed = self.clone();
         for line in &mut rekeyed.lines {
             line.keys.clear();
             line.peer = None;
+            line.ice = None;
+            // The next association has the next number.
+            if let Some(dtls) = &mut line.dtls {
+                dtls.agreed.own.fingerprints.clear();
+            }
         }
         rekeyed
+    }
+
+    /// The transport of a media line, by its `a=mid`, or else by its number from 0: candidates that come later name lines
+    /// so (RFC 8840 section 4.4).
+    pub fn transport_of(&self, mid: Option<&str>, line: Option<usize>) -> Option<usize> {
+        let by_mid = mid.and_then(|mid| self.lines.iter().find(|line| line.mid.as_deref() == Some(mid)));
+        by_mid.or_else(|| self.line(line?)).filter(|line| line.active)?.transport
     }
 
     /// What stands on a line, if there is such a line.
@@ -70,8 +91,13 @@ impl Standing {
 impl StandingLine {
     /// Whether keys may be said again: "if the offerer includes an IP address and/or port that differs from that used
     /// previously for a media stream, the offerer MUST include a new master key" (RFC 4568 section 7.1.4).
-    pub(super) fn keeps_keys(&self, own: OwnMedia) -> bool {
-        self.active && self.own == Some(own)
+    pub(super) fn keeps_keys(&self, own: &OwnMedia) -> bool {
+        self.active && self.own.as_ref().is_some_and(|before| before.is_at(own))
+    }
+
+    /// Whether SRTP was agreed on.
+    pub(super) fn is_secured(&self) -> bool {
+        self.peer.is_some() || self.dtls.is_some()
     }
 }
 

@@ -42,7 +42,8 @@ fn loser(media: &[RemoteMedia], one: usize, other: usize) -> Option<usize> {
 /// anything could tell them apart.
 fn are_twins(one: &Media, other: &Media) -> bool {
     let profiles = [one.profile(), other.profile()].map(|profile| profile.map(|profile| profile.secured));
-    let both = profiles.contains(&Some(Secured::Srtp)) && profiles.contains(&Some(Secured::Plain));
+    let secure = profiles.contains(&Some(Secured::Srtp)) || profiles.contains(&Some(Secured::DtlsSrtp));
+    let both = secure && profiles.contains(&Some(Secured::Plain));
     let named = |media: &Media| ["mid", "label", "content"].iter().any(|name| media.has(name));
     both && one.kind() == other.kind()
         && one.port() != 0

@@ -27,6 +27,22 @@ pub enum PolicyError {
     /// A keying twice.
     #[error("policy.keyings has {0} twice")]
     RepeatedKeying(Keying),
+    /// No keying of a side's own.
+    #[error(
+        "policy.{0}.keyings is empty: name at least one, or leave it out to have those of policy.keyings"
+    )]
+    NoPeerKeyings(Side),
+    /// A keying twice among a side's own.
+    #[error("policy.{side}.keyings has {keying} twice")]
+    RepeatedPeerKeying {
+        /// Of which side.
+        side: Side,
+        /// Which.
+        keying: Keying,
+    },
+    /// Two keyings beside each other, of which one is not there.
+    #[error("policy.{0}.both_keyings needs \"sdes\" and \"dtls-srtp\" among the keyings of that side")]
+    NotBothKeyings(Side),
     /// Approved algorithms only, of which there are none.
     #[error("policy.fips_only leaves none of policy.suites: add AEAD_AES_256_GCM or another suite of AES")]
     NoApprovedSuite,
@@ -144,17 +160,22 @@ impl Policy {
     }
 
     fn check_side(&self, side: Side) -> Result<(), PolicyError> {
-        self.peer(side).check(side)?;
-        let security = self.peer(side).security;
+        let peer = self.peer(side);
+        peer.check(side)?;
+        let (security, keyings) = (peer.security, self.keyings_of(side));
+        let both = [Keying::Sdes, Keying::DtlsSrtp].iter().all(|keying| keyings.contains(keying));
+        if peer.both_keyings && !both {
+            return Err(PolicyError::NotBothKeyings(side));
+        }
         if security.allows_srtp() {
             if self.suites.is_empty() {
                 return Err(PolicyError::NoSuites(side));
             }
-            if self.keyings.iter().all(|keying| *keying == Keying::None) {
+            if keyings.iter().all(|keying| *keying == Keying::None) {
                 return Err(PolicyError::SrtpWithoutKeying { side, security });
             }
         }
-        if security.allows_plain() && !self.keyings.contains(&Keying::None) {
+        if security.allows_plain() && !keyings.contains(&Keying::None) {
             return Err(PolicyError::PlainWithoutKeying { side, security });
         }
         self.check_floor(side)
@@ -169,7 +190,7 @@ impl Policy {
         if security.allows_plain() {
             return Err(PolicyError::PlainBelowFloor { side, security, floor });
         }
-        let best = self.keyings.iter().map(|keying| best_of(*keying)).max().unwrap_or_default();
+        let best = self.keyings_of(side).iter().map(|keying| best_of(*keying)).max().unwrap_or_default();
         if best < floor {
             return Err(PolicyError::FloorOutOfReach { side, floor, best });
         }
@@ -184,6 +205,13 @@ impl PeerPolicy {
     fn check(&self, side: Side) -> Result<(), PolicyError> {
         if usize::from(self.mki_length) > MAX_MKI {
             return Err(PolicyError::MkiLength { side, length: self.mki_length });
+        }
+        let keyings = self.keyings.as_deref();
+        if keyings.is_some_and(<[Keying]>::is_empty) {
+            return Err(PolicyError::NoPeerKeyings(side));
+        }
+        if let Some(keying) = keyings.and_then(repeated) {
+            return Err(PolicyError::RepeatedPeerKeying { side, keying });
         }
         match self.lifetime {
             Some(exponent) if !(1..=LIFETIME_MAX).contains(&exponent) => {

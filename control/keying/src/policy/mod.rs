@@ -20,6 +20,7 @@ pub use check::PolicyError;
 pub use overrides::{PeerOverrides, PolicyOverrides};
 pub use refusal::{PolicyViolation, Rule, fips_approved};
 
+use crate::negotiation::NegotiatedKey;
 use crate::robustness::RobustnessClass;
 
 /// How a leg gets its keys (RFC 5479 appendix A).
@@ -126,7 +127,7 @@ impl fmt::Display for Security {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BestEffortForm {
-    /// RTP/AVP(F) with `a=crypto` (RFC 8643).
+    /// RTP/AVP(F) with `a=crypto` or `a=fingerprint` (RFC 8643).
     #[default]
     Osrtp,
     /// Potential configurations (RFC 5939).
@@ -139,11 +140,52 @@ pub enum BestEffortForm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Handling {
-    /// It ends at the gateway: each side has its own.
+    /// It ends at the gateway: each side has its own. A BUNDLE group that is keyed by DTLS-SRTP and cannot be taken apart,
+    /// as its lines have no addresses of their own, passes all the same.
     #[default]
     Terminate,
     /// What one peer says the other gets, and the gateway does as both agree.
     Pass,
+}
+
+/// Whether the gateway takes part in ICE towards a side (RFC 8445).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IceUse {
+    /// Where the peer offers it, as a lite agent; it is not offered.
+    #[default]
+    WhenOffered,
+    /// Nowhere: its attributes are taken out.
+    Off,
+    /// It is offered and answered as a lite agent, which answers checks.
+    Lite,
+    /// It is offered and answered as a full agent, which makes checks.
+    Full,
+}
+
+impl IceUse {
+    /// Whether it is offered to peers that have not offered it.
+    pub const fn is_offered(self) -> bool {
+        matches!(self, Self::Lite | Self::Full)
+    }
+
+    /// Whether the gateway is a lite agent where it takes part.
+    pub const fn is_lite(self) -> bool {
+        !matches!(self, Self::Full)
+    }
+}
+
+/// Who begins handshakes, where the gateway may say (RFC 5763 section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DtlsSetup {
+    /// `a=setup:actpass` in offers, so that the peer chooses, and `active` in answers.
+    #[default]
+    Actpass,
+    /// The gateway.
+    Active,
+    /// The peer.
+    Passive,
 }
 
 /// What becomes of a media line whose keying the gateway does not speak itself.
@@ -226,7 +268,30 @@ pub struct PeerPolicy {
     /// The lowest class of keying that is taken from this side, if it is another than [`Policy::lowest_robustness`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_robustness: Option<RobustnessClass>,
+    /// Keyings on this side, the preferred one first, if they are others than [`Policy::keyings`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyings: Option<Vec<Keying>>,
+    /// Whether SDES and DTLS-SRTP are offered beside each other on one media line, rather than the first of the keyings.
+    pub both_keyings: bool,
+    /// Whether the gateway takes part in ICE.
+    pub ice: IceUse,
+    /// Who begins handshakes.
+    pub dtls_setup: DtlsSetup,
+    /// Peers' RTCP packets have tags of 32 bits under the suites whose RTP packets have such, against RFC 4568 section
+    /// 6.2.2 and RFC 5764 section 4.1.2: those of libre, baresip and ffmpeg do.
+    pub short_rtcp_tags: bool,
 }
+
+impl PeerPolicy {
+    /// Makes a key one of this side's, however it came: with [`Self::short_rtcp_tags`] where its suite has them.
+    pub fn adapt(&self, key: &mut NegotiatedKey) {
+        let short_in_rtp = !key.suite.is_aead() && key.suite.rtp_overhead() == SHORT_TAG;
+        key.options.short_rtcp_tags |= self.short_rtcp_tags && short_in_rtp;
+    }
+}
+
+/// Octets of the tags of 32 bits.
+const SHORT_TAG: usize = 4;
 
 /// What may be negotiated. The configuration has one, and each session may have its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -264,7 +329,7 @@ impl Default for Policy {
                 Suite::AesCm128HmacSha1_80,
                 Suite::AesCm128HmacSha1_32,
             ],
-            keyings: vec![Keying::Sdes, Keying::None],
+            keyings: vec![Keying::Sdes, Keying::DtlsSrtp, Keying::None],
             lowest_robustness: RobustnessClass::NoSignalingPassiveMedia,
             fips_only: false,
             caller: PeerPolicy::default(),
@@ -292,10 +357,34 @@ impl Policy {
         self.suites.iter().copied().filter(|suite| !self.fips_only || fips_approved(*suite))
     }
 
+    /// Of [`Self::usable_suites`] those that a DTLS handshake can agree on (RFC 5764 section 4.1.2, RFC 7714 section
+    /// 14.2, RFC 8723 section 10.1).
+    pub fn dtls_suites(&self) -> impl Iterator<Item = Suite> + '_ {
+        self.usable_suites().filter(|suite| has_dtls_profile(*suite))
+    }
+
+    /// The keyings on one side, the preferred one first.
+    pub fn keyings_of(&self, side: Side) -> &[Keying] {
+        self.peer(side).keyings.as_deref().unwrap_or(&self.keyings)
+    }
+
     /// The lowest class of keying that is taken from a side.
     pub fn floor(&self, side: Side) -> RobustnessClass {
         self.peer(side).lowest_robustness.unwrap_or(self.lowest_robustness)
     }
+}
+
+/// Suites that encrypt nothing have profiles as well; they are left out.
+const fn has_dtls_profile(suite: Suite) -> bool {
+    matches!(
+        suite,
+        Suite::AesCm128HmacSha1_80
+            | Suite::AesCm128HmacSha1_32
+            | Suite::AeadAes128Gcm
+            | Suite::AeadAes256Gcm
+            | Suite::DoubleAeadAes128Gcm
+            | Suite::DoubleAeadAes256Gcm
+    )
 }
 
 fn suites<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Suite>, D::Error> {

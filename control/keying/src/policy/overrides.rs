@@ -6,8 +6,8 @@ use serde::Deserialize;
 use sluice_srtp::Suite;
 
 use super::{
-    BestEffortForm, EarlyMedia, ForeignKeying, Handling, Keying, PeerPolicy, Policy, PolicyError, RocOnRekey,
-    Security,
+    BestEffortForm, DtlsSetup, EarlyMedia, ForeignKeying, Handling, IceUse, Keying, PeerPolicy, Policy,
+    PolicyError, RocOnRekey, Security,
 };
 use crate::robustness::RobustnessClass;
 
@@ -18,7 +18,7 @@ pub struct PolicyOverrides {
     /// [`Policy::suites`]
     #[serde(deserialize_with = "suites")]
     pub suites: Option<Vec<Suite>>,
-    /// [`Policy::keyings`]
+    /// [`Policy::keyings`]. A side's own in the policy below it give way.
     pub keyings: Option<Vec<Keying>>,
     /// [`Policy::lowest_robustness`]. A side's own in the policy below it gives way: the session speaks of all.
     pub lowest_robustness: Option<RobustnessClass>,
@@ -58,6 +58,16 @@ pub struct PeerOverrides {
     pub lifetime: Option<u8>,
     /// [`PeerPolicy::lowest_robustness`]
     pub lowest_robustness: Option<RobustnessClass>,
+    /// [`PeerPolicy::keyings`]
+    pub keyings: Option<Vec<Keying>>,
+    /// [`PeerPolicy::both_keyings`]
+    pub both_keyings: Option<bool>,
+    /// [`PeerPolicy::ice`]
+    pub ice: Option<IceUse>,
+    /// [`PeerPolicy::dtls_setup`]
+    pub dtls_setup: Option<DtlsSetup>,
+    /// [`PeerPolicy::short_rtcp_tags`]
+    pub short_rtcp_tags: Option<bool>,
 }
 
 impl Policy {
@@ -81,7 +91,10 @@ impl Policy {
             branch_timeout_seconds,
         } = session;
         replace(&mut policy.suites, suites.as_ref());
-        replace(&mut policy.keyings, keyings.as_ref());
+        if let Some(keyings) = keyings {
+            policy.keyings.clone_from(keyings);
+            (policy.caller.keyings, policy.callee.keyings) = (None, None);
+        }
         if let Some(class) = lowest_robustness {
             policy.lowest_robustness = *class;
             policy.caller.lowest_robustness = None;
@@ -110,12 +123,24 @@ impl PeerOverrides {
             mki_length,
             lifetime,
             lowest_robustness,
+            keyings,
+            both_keyings,
+            ice,
+            dtls_setup,
+            short_rtcp_tags,
         } = self;
         replace(&mut peer.security, security.as_ref());
         replace(&mut peer.best_effort, best_effort.as_ref());
         replace(&mut peer.rtcp_mux, rtcp_mux.as_ref());
         replace(&mut peer.bundle, bundle.as_ref());
         replace(&mut peer.mki_length, mki_length.as_ref());
+        replace(&mut peer.both_keyings, both_keyings.as_ref());
+        replace(&mut peer.ice, ice.as_ref());
+        replace(&mut peer.dtls_setup, dtls_setup.as_ref());
+        replace(&mut peer.short_rtcp_tags, short_rtcp_tags.as_ref());
+        if let Some(keyings) = keyings {
+            peer.keyings = Some(keyings.clone());
+        }
         peer.address = address.or(peer.address);
         peer.lifetime = lifetime.or(peer.lifetime);
         peer.lowest_robustness = lowest_robustness.or(peer.lowest_robustness);

@@ -24,6 +24,8 @@ pub enum Rule {
     ForeignKeying,
     /// `policy.caller.security`, `policy.callee.security`
     Security(Side),
+    /// `policy.caller.keyings`, `policy.callee.keyings`
+    PeerKeyings(Side),
     /// `policy.caller.lowest_robustness`, `policy.callee.lowest_robustness`
     PeerLowestRobustness(Side),
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Rule {
             Self::FipsOnly => f.write_str("policy.fips_only"),
             Self::ForeignKeying => f.write_str("policy.foreign_keying"),
             Self::Security(side) => write!(f, "policy.{side}.security"),
+            Self::PeerKeyings(side) => write!(f, "policy.{side}.keyings"),
             Self::PeerLowestRobustness(side) => write!(f, "policy.{side}.lowest_robustness"),
         }
     }
@@ -94,15 +97,39 @@ impl Policy {
         (!self.suites.contains(&suite)).then(refusal)
     }
 
-    /// Whether a keying is refused: it is not in [`Policy::keyings`].
+    /// Whether a keying is refused with a side: it is not in [`Policy::keyings_of`] it, or below the lowest class that is
+    /// taken whatever signalling attests.
     ///
     /// For plain RTP ask [`Policy::refuses_plain`], which knows more of it.
-    pub fn refuses_keying(&self, keying: Keying) -> Option<PolicyViolation> {
-        let refusal = || {
-            let taken: Vec<_> = self.keyings.iter().map(|keying| keying.name()).collect();
-            PolicyViolation::new(Rule::Keyings, format!("{keying} is not in it; taken are {}", list(&taken)))
-        };
-        (!self.keyings.contains(&keying)).then(refusal)
+    pub fn refuses_keying(&self, side: Side, keying: Keying) -> Option<PolicyViolation> {
+        let keyings = self.keyings_of(side);
+        if keyings.contains(&keying) {
+            return self.refuses_robustness(side, robustness::best_of(keying));
+        }
+        let own = self.peer(side).keyings.is_some();
+        let rule = if own { Rule::PeerKeyings(side) } else { Rule::Keyings };
+        let taken: Vec<_> = keyings.iter().map(|keying| keying.name()).collect();
+        Some(PolicyViolation::new(rule, format!("{keying} is not in it; taken are {}", list(&taken))))
+    }
+
+    /// Whether every keying that brings keys by offers and answers, or by a handshake that they agree on, is refused with
+    /// a side; the reason of the one that is preferred.
+    pub fn refuses_keys(&self, side: Side) -> Option<PolicyViolation> {
+        let spoken = [Keying::Sdes, Keying::DtlsSrtp];
+        if spoken.iter().any(|keying| self.refuses_keying(side, *keying).is_none()) {
+            return None;
+        }
+        let preferred = self.keyings_of(side).iter().find(|keying| spoken.contains(keying));
+        self.refuses_keying(side, preferred.copied().unwrap_or(Keying::Sdes))
+    }
+
+    /// Whether DTLS-SRTP with a side is refused: as a keying, or because no suite is left that it can agree on.
+    pub fn refuses_dtls(&self, side: Side) -> Option<PolicyViolation> {
+        self.refuses_keying(side, Keying::DtlsSrtp).or_else(|| {
+            let reason = format!("no suite in it is one of DTLS-SRTP's; {}", self.suites_taken());
+            let rule = if self.fips_only { Rule::FipsOnly } else { Rule::Suites };
+            self.dtls_suites().next().is_none().then(|| PolicyViolation::new(rule, reason))
+        })
     }
 
     /// Whether plain RTP with a side is refused: it must be SRTP ([`Security::Required`]), or plain RTP is below the
@@ -113,7 +140,7 @@ impl Policy {
             let reason = format!("it is {security}, and the {side}'s media would be plain RTP");
             return Some(PolicyViolation::new(Rule::Security(side), reason));
         }
-        self.refuses_keying(Keying::None)
+        self.refuses_keying(side, Keying::None)
             .or_else(|| self.refuses_robustness(side, RobustnessClass::NoSignalingPassiveMedia))
     }
 
@@ -158,9 +185,11 @@ impl Policy {
                 Protected::Srtp(keys) => keys,
             })
         };
-        if keys().next().is_some() {
-            let srtp = self.refuses_srtp(side).or_else(|| self.refuses_keying(agreed.keying));
-            let violation = srtp.or_else(|| keys().find_map(|key| self.refuses_suite(key.suite)));
+        if directions.iter().any(|protected| **protected != Protected::Plain) {
+            let srtp = self.refuses_srtp(side).or_else(|| self.refuses_keying(side, agreed.keying));
+            let suites = agreed.dtls.iter().flat_map(|dtls| &dtls.suites).copied();
+            let mut suites = suites.chain(keys().map(|key| key.suite));
+            let violation = srtp.or_else(|| suites.find_map(|suite| self.refuses_suite(suite)));
             if violation.is_some() {
                 return violation;
             }

@@ -204,7 +204,7 @@ pub enum Setup {
 }
 
 impl Setup {
-    fn read(attribute: Attribute<'_>) -> Result<Self, SdpError> {
+    pub(crate) fn read(attribute: Attribute<'_>) -> Result<Self, SdpError> {
         let all = [Self::Active, Self::Passive, Self::ActPass, Self::HoldConn];
         let found = all.into_iter().find(|setup| setup.name().eq_ignore_ascii_case(attribute.text().trim()));
         must_be(found, attribute, "setup", "active, passive, actpass or holdconn (RFC 4145 section 4)")
@@ -264,7 +264,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    fn read(attribute: Attribute<'a>) -> Result<Self, SdpError> {
+    pub(crate) fn read(attribute: Attribute<'a>) -> Result<Self, SdpError> {
         let mut fields = fields(attribute.text());
         let mut read = || {
             let candidate = Self {

@@ -16,6 +16,7 @@ mod apply;
 mod attest;
 mod call;
 mod ends;
+mod in_media_path;
 mod offer;
 mod policy;
 mod refusal;
@@ -24,6 +25,7 @@ mod requests;
 mod service;
 mod shown;
 mod timers;
+mod trickle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

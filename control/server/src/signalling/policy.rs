@@ -112,6 +112,7 @@ fn peer(own: Option<&v1::PeerPolicy>) -> Result<PeerOverrides, ApiError> {
         mki_length: number("mki_length", own.mki_length)?,
         lifetime: number("lifetime", own.lifetime)?,
         lowest_robustness: class("lowest_robustness", own.lowest_robustness)?,
+        ..PeerOverrides::default()
     })
 }
 

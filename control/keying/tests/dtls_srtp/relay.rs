@@ -1,0 +1,168 @@
+//! Two associations, and a network between them that does what a script says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice_keying::dtls_srtp::{
+    Association, Certificate, Endpoint, Event, HashFunction, Keys, Output, PeerDtls, Role, Settings,
+};
+use sluice_srtp::Suite;
+
+use super::clock;
+
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+pub const ALL: [Suite; 4] =
+    [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+
+/// What happens to a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Delivered,
+    Lost,
+    Twice,
+    /// Overtaken by those of the next milliseconds.
+    Late(u64),
+}
+
+/// An endpoint with a certificate of its own.
+pub fn endpoint(settings: Settings) -> Arc<Endpoint> {
+    Arc::new(Endpoint::new(settings, Arc::new(Certificate::generate(DAY).unwrap())).unwrap())
+}
+
+/// What signalling would say of an endpoint.
+pub fn peer(endpoint: &Endpoint) -> PeerDtls {
+    PeerDtls { fingerprints: vec![endpoint.certificate().fingerprint(HashFunction::Sha256)], tls_id: None }
+}
+
+/// One end.
+pub struct End {
+    pub association: Association,
+    pub events: Vec<Event>,
+    pub timeout: Option<Instant>,
+    /// Datagrams that were left alone.
+    pub ignored: usize,
+}
+
+impl End {
+    pub fn new(endpoint: &Arc<Endpoint>, role: Role, suites: &[Suite], peer: Option<&PeerDtls>) -> Self {
+        let association = Association::new(endpoint, role, suites, peer, clock::now()).unwrap();
+        Self { association, events: Vec::new(), timeout: None, ignored: 0 }
+    }
+
+    pub fn take(&mut self, datagram: &[u8]) {
+        self.ignored += usize::from(self.association.handle_datagram(clock::now(), datagram).is_err());
+    }
+
+    /// What it sends.
+    pub fn drain(&mut self) -> Vec<Vec<u8>> {
+        let mut datagrams = Vec::new();
+        loop {
+            match self.association.poll() {
+                Output::Transmit(datagram) => datagrams.push(datagram),
+                Output::Event(event) => self.events.push(event),
+                Output::Timeout(at) => {
+                    self.timeout = at;
+                    return datagrams;
+                }
+            }
+        }
+    }
+
+    pub fn keys(&self) -> Option<&Keys> {
+        self.events.iter().find_map(|event| match event {
+            Event::Keys(keys) => Some(&**keys),
+            _ => None,
+        })
+    }
+}
+
+/// Both ends and what is on its way between them.
+pub struct Pair {
+    pub ends: [End; 2],
+    on_the_way: VecDeque<(Instant, usize, Vec<u8>)>,
+    script: VecDeque<Fate>,
+    /// Every datagram that was sent, and by whom.
+    pub sent: Vec<(usize, Vec<u8>)>,
+}
+
+impl Pair {
+    pub fn new(ends: [End; 2]) -> Self {
+        Self { ends, on_the_way: VecDeque::new(), script: VecDeque::new(), sent: Vec::new() }
+    }
+
+    /// A client and a server that know each other.
+    pub fn acquainted(client: &Arc<Endpoint>, server: &Arc<Endpoint>, suites: [&[Suite]; 2]) -> Self {
+        let client_end = End::new(client, Role::Client, suites[0], Some(&peer(server)));
+        Self::new([client_end, End::new(server, Role::Server, suites[1], Some(&peer(client)))])
+    }
+
+    /// What happens to the datagrams to come, one after the other; those after the last are delivered.
+    #[must_use]
+    pub fn with_script(mut self, script: impl IntoIterator<Item = Fate>) -> Self {
+        self.script = script.into_iter().collect();
+        self
+    }
+
+    /// Lets time pass until nothing is to happen for a while, or so much has passed.
+    pub fn run(&mut self, at_most: Duration) {
+        let end = clock::now() + at_most;
+        loop {
+            self.send();
+            let timeouts = self.ends.iter().filter_map(|end| end.timeout);
+            let next = self.on_the_way.iter().map(|(at, ..)| *at).chain(timeouts).min();
+            let Some(next) = next.filter(|next| *next <= end) else { return };
+            clock::advance_to(next);
+            while let Some(at) = self.on_the_way.iter().position(|(at, ..)| *at <= clock::now()) {
+                let (_, to, datagram) = self.on_the_way.remove(at).unwrap();
+                self.ends[to].take(&datagram);
+                self.send();
+            }
+            for end in &mut self.ends {
+                if end.timeout.is_some_and(|at| at <= clock::now()) {
+                    end.association.handle_timeout(clock::now());
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        for from in 0..2 {
+            for datagram in self.ends[from].drain() {
+                self.sent.push((from, datagram.clone()));
+                let arrival = clock::now() + Duration::from_millis(10);
+                let mut put = |late: u64| {
+                    self.on_the_way.push_back((
+                        arrival + Duration::from_millis(late),
+                        1 - from,
+                        datagram.clone(),
+                    ));
+                };
+                match self.script.pop_front().unwrap_or(Fate::Delivered) {
+                    Fate::Delivered => put(0),
+                    Fate::Lost => {}
+                    Fate::Twice => [0, 3].into_iter().for_each(put),
+                    Fate::Late(by) => put(by),
+                }
+            }
+        }
+        self.on_the_way.make_contiguous().sort_by_key(|(at, ..)| *at);
+    }
+
+    /// Asserts that both have the keys that belong together, and gives the client's.
+    pub fn assert_keyed(&self) -> &Keys {
+        let [client, server] = &self.ends;
+        let states = [&client.association.state(), &server.association.state()];
+        let keys = client.keys().zip(server.keys());
+        let (client, server) =
+            keys.unwrap_or_else(|| panic!("{states:?} {:?} {:?}", client.events, server.events));
+        assert_eq!(client.inbound, server.outbound);
+        assert_eq!(client.outbound, server.inbound);
+        assert_ne!(client.inbound, client.outbound);
+        assert_eq!(
+            (client.suite, client.version, &client.cipher),
+            (server.suite, server.version, &server.cipher)
+        );
+        client
+    }
+}
