@@ -13,14 +13,15 @@ const RECORDER = `registerProcessor("recorder", class extends AudioWorkletProces
 const peer = {
   connection: null,
   samples: [],
-  kept: [],
+  contexts: [],
+  elements: [],
 
   // A new call: `tone` in hertz, or none; `video` with so many encodings, or none; `configuration` as RTCPeerConnection
   // has it.
   async open({ tone, video, configuration }) {
     this.connection?.close();
-    this.samples = [];
-    this.kept = [];
+    this.contexts.forEach((context) => context.close());
+    [this.samples, this.contexts, this.elements] = [[], [], []];
     // With this permission all interfaces are for candidates, and their addresses are no secret: as in a call.
     const devices = await navigator.mediaDevices.getUserMedia({ audio: true, video: Boolean(video) });
     const connection = new RTCPeerConnection(configuration);
@@ -41,7 +42,7 @@ const peer = {
     const out = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
     oscillator.connect(quieter).connect(out);
     oscillator.start();
-    this.kept.push(context, oscillator);
+    this.contexts.push(context);
     return out.stream.getAudioTracks()[0];
   },
 
@@ -52,14 +53,15 @@ const peer = {
     element.srcObject = stream;
     element.muted = true;
     element.play();
-    this.kept.push(element);
+    this.elements.push(element);
     if (track.kind !== "audio") return;
     const context = new AudioContext({ sampleRate: RATE });
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([RECORDER], { type: "text/javascript" })));
     const recorder = new AudioWorkletNode(context, "recorder", { channelCount: 1, channelCountMode: "explicit" });
-    recorder.port.onmessage = ({ data }) => this.samples.push(data);
+    const { samples } = this;
+    recorder.port.onmessage = ({ data }) => samples.push(data);
     context.createMediaStreamSource(stream).connect(recorder).connect(context.destination);
-    this.kept.push(context, recorder);
+    this.contexts.push(context);
   },
 
   async offer({ restart }) {

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import base64
 import pathlib
+import shutil
 
 from playwright.async_api import async_playwright
 
@@ -25,7 +26,7 @@ async def main():
     parser.add_argument("--flag", action="append", default=[], help="one more for Chromium")
     options = parser.parse_args()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=options.executable, args=FLAGS + options.flag)
+        browser = await playwright.chromium.launch(executable_path=shutil.which(options.executable), args=FLAGS + options.flag)
         context = await browser.new_context(permissions=["microphone", "camera"])
         page = await context.new_page()
         page.on("console", lambda message: print("console:", message.text))
