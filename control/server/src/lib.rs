@@ -189,7 +189,8 @@ impl Server {
         let (engine, events) = Engine::start(config.engine())?;
         let gateway = Arc::new(Gateway::new(engine, config, audit, media_path));
         let signalling = Arc::new(Signalling::new(Arc::clone(&gateway), identities));
-        let mut running = Running { gateway: Arc::clone(&gateway), signalling, pump: None, negotiators: None };
+        let mut running =
+            Running { gateway: Arc::clone(&gateway), signalling, pump: None, negotiators: None };
         let negotiators = media_path::Threads::start(&gateway).map_err(StartError::Thread)?;
         running.negotiators = Some(negotiators);
         let pump = std::thread::Builder::new().name("sluice-events".into());

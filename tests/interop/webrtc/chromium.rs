@@ -10,7 +10,7 @@ use sluice_tests::site::Site;
 
 use crate::peer::{Peer, tools};
 use crate::plain::Phone;
-use crate::{CALL, DTLS, HEARD, PLAIN, PROFILES, SDES, TALK, TONES, expect_dtls, site};
+use crate::{CALL, DTLS, HEARD, PLAIN, PROFILES, SDES, TALK, TONES, expect_dtls, site, site_with};
 
 /// The phone's port.
 const PHONE: u16 = 6000;
@@ -50,6 +50,28 @@ fn chromium_and_a_phone_with_sdes_hear_each_other_whoever_calls() -> Result<()> 
     let back = site(&suites, SDES, DTLS)?;
     let mut chromium = tools.chromium(back.peers_namespace(), "chromium", &[])?;
     incoming(&back, &mut chromium, suites[0], true).context("the phone calls").map(drop)
+}
+
+#[test]
+fn chromium_s_handshake_is_of_the_version_that_the_gateway_has_whoever_begins_it() -> Result<()> {
+    let tools = tools!(browser);
+    let profile = PROFILES[2];
+    for (versions, version) in [("\"1.2\"", "1.2"), ("\"1.3\"", "1.3"), ("\"1.2\", \"1.3\"", "1.3")] {
+        for setup in ["active", "passive"] {
+            let more = format!("[dtls]\nversions = [{versions}]\n");
+            let side = format!("{DTLS}dtls_setup = \"{setup}\"\n");
+            let site = site_with(&[profile.suite], &side, PLAIN, &more)?;
+            let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
+            let of = || format!("versions {versions}, {setup}");
+            let handshake = outgoing(&site, &mut chromium, profile.suite, false).with_context(of)?;
+            ensure!(
+                handshake.version == version && handshake.srtp == profile.chromium,
+                "{handshake:?}: {}",
+                of()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Chromium calls a phone; each has to hear the other.

@@ -28,8 +28,8 @@ use sluice_tests::site::Site;
 use peer::Peer;
 
 /// How long the two of a call talk, and how much of it has to be heard.
-const TALK: Duration = Duration::from_millis(3000);
-const HEARD: f64 = 1.8;
+const TALK: Duration = Duration::from_millis(2500);
+const HEARD: f64 = 1.5;
 /// What a caller plays, and a callee: whole periods in the windows that are listened to.
 const TONES: [u32; 2] = [440, 880];
 /// The session of every call.
@@ -68,10 +68,14 @@ const PLAIN: &str = "security = \"plain\"\n";
 
 /// A site whose policy has these suites, and these for caller and callee.
 fn site(suites: &[&str], caller: &str, callee: &str) -> Result<Site> {
+    site_with(suites, caller, callee, "")
+}
+
+/// The same with more of a configuration.
+fn site_with(suites: &[&str], caller: &str, callee: &str, more: &str) -> Result<Site> {
     let suites = serde_json::to_string(suites)?;
-    Site::configured(&format!(
-        "[policy]\nsuites = {suites}\n[policy.caller]\n{caller}[policy.callee]\n{callee}"
-    ))
+    let policy = format!("[policy]\nsuites = {suites}\n[policy.caller]\n{caller}[policy.callee]\n{callee}");
+    Site::configured(&format!("{policy}{more}"))
 }
 
 /// A call of one peer to another.

@@ -35,7 +35,15 @@ pub(crate) struct Negotiates {
 
 impl LegNames {
     pub(super) fn new(session: String, leg: String, worker: usize) -> Self {
-        Self { session, leg, worker, signalled: 0, learnt: None, negotiation: Told::default(), negotiates: Negotiates::default() }
+        Self {
+            session,
+            leg,
+            worker,
+            signalled: 0,
+            learnt: None,
+            negotiation: Told::default(),
+            negotiates: Negotiates::default(),
+        }
     }
 
     /// The address that the worker learnt, unless signalling moved the peer since.

@@ -365,7 +365,11 @@ impl Wanted {
             address,
             port,
             sharing: shared::sharing(config, port.is_some())?,
-            remotes: if config.ice.is_some() { Remotes { rtp: None, rtcp: None } } else { Remotes::read(config, address)? },
+            remotes: if config.ice.is_some() {
+                Remotes { rtp: None, rtcp: None }
+            } else {
+                Remotes::read(config, address)?
+            },
             inbound: protection("inbound", config.inbound())?,
             outbound: protection("outbound", config.outbound())?,
             latching: engine_latching(config, defaults),

@@ -124,7 +124,12 @@ impl Gateway {
                         self.directory.remove_key(leg, key.number);
                         if let Err(error) = outcome {
                             let (session, leg) = (&names.session, &names.leg);
-                            tracing::warn!(session, leg, error.message, "the key of a handshake is not installed");
+                            tracing::warn!(
+                                session,
+                                leg,
+                                error.message,
+                                "the key of a handshake is not installed"
+                            );
                         }
                     }
                 }

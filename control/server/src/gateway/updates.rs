@@ -3,7 +3,10 @@
 use sluice_datapath::{Command, Direction, LegUpdate, Signalled, Ticket};
 use sluice_proto::v1;
 
-use super::legs::{Remotes, check_media_path, dscp, early_media, engine_latching, max_streams, payload_types, protection, window};
+use super::legs::{
+    Remotes, check_media_path, dscp, early_media, engine_latching, max_streams, payload_types, protection,
+    window,
+};
 use super::state::{Leg, State};
 use super::{Gateway, rings};
 use crate::media_path::Wanted as InMediaPath;

@@ -97,7 +97,9 @@ impl Line {
         match &self.stage {
             Stage::Handshake => self.machine.state().to_string(),
             Stage::Established => String::new(),
-            Stage::Closed => "the peer has closed its DTLS association: nothing is sent to it any more".to_owned(),
+            Stage::Closed => {
+                "the peer has closed its DTLS association: nothing is sent to it any more".to_owned()
+            }
             Stage::Failed(why) => why.clone(),
         }
     }

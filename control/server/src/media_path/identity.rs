@@ -68,7 +68,8 @@ impl OwnCertificates {
                 Certificates::generated(every, now).map_err(|error| error.to_string())?
             }
         };
-        let endpoints = Endpoints::new(settings(config), certificates, now).map_err(|error| error.to_string())?;
+        let endpoints =
+            Endpoints::new(settings(config), certificates, now).map_err(|error| error.to_string())?;
         Ok(Self { endpoints, all: RwLock::default() })
     }
 

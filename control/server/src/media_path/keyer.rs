@@ -130,7 +130,9 @@ impl Keyer {
             self.end(&mut stale, shared, now);
         }
         // Another try is worth it: the peer has spoken.
-        if self.current.as_ref().is_some_and(Line::has_failed) && before.is_some_and(|b| b.peer != now_wanted.peer) {
+        if self.current.as_ref().is_some_and(Line::has_failed)
+            && before.is_some_and(|b| b.peer != now_wanted.peer)
+        {
             self.current = None;
         }
         let Some(peer) = &now_wanted.peer else { return };
@@ -147,7 +149,13 @@ impl Keyer {
     }
 
     /// More of the peer's candidates, or the word that there are no more.
-    pub(super) fn add_candidates(&mut self, candidates: Vec<Candidate>, end: bool, shared: &mut Shared, now: Instant) {
+    pub(super) fn add_candidates(
+        &mut self,
+        candidates: Vec<Candidate>,
+        end: bool,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
         if let Some(checks) = &mut self.checks {
             checks.add(candidates, end, now);
             self.settle(shared, now);
@@ -240,7 +248,9 @@ impl Keyer {
 
     fn why_waiting(&self, dtls: &WantedDtls) -> &'static str {
         match (dtls.role, self.destination()) {
-            (Role::Server, _) => "the peer is to begin the DTLS handshake, and no ClientHello came from it yet",
+            (Role::Server, _) => {
+                "the peer is to begin the DTLS handshake, and no ClientHello came from it yet"
+            }
             (Role::Client, None) => "the DTLS handshake cannot begin: no address of the peer is known yet",
             (Role::Client, Some(_)) => "the DTLS handshake is about to begin",
         }
@@ -542,7 +552,8 @@ impl Keyer {
         self.keyed += 1;
         self.last_flight = Some(now);
         let finished = Instant::now();
-        let (roc, short_tags) = self.wanted.dtls.as_ref().map_or_else(Default::default, |dtls| (dtls.roc, dtls.short_tags));
+        let (roc, short_tags) =
+            self.wanted.dtls.as_ref().map_or_else(Default::default, |dtls| (dtls.roc, dtls.short_tags));
         let mut keys = keys;
         for key in [&mut keys.inbound, &mut keys.outbound] {
             let short_in_rtp = !key.suite.is_aead() && key.suite.rtp_overhead() == SHORT_TAG;
@@ -570,14 +581,23 @@ impl Keyer {
             }
             _ => (Vec::new(), String::new()),
         };
-        shared.tell(Kind::CertificateRefused(v1::CertificateRefused { expected, shown, remote, rtcp: false }));
+        shared.tell(Kind::CertificateRefused(v1::CertificateRefused {
+            expected,
+            shown,
+            remote,
+            rtcp: false,
+        }));
         self.over(which, Stage::Failed(error.to_string()), shared);
     }
 
     fn failed(&mut self, which: Which, reason: String, shared: &mut Shared, now: Instant) {
         add(&shared.counters.failed);
         let remote = self.line(which).map(|line| line.remote.to_string()).unwrap_or_default();
-        shared.tell(Kind::HandshakeFailed(v1::HandshakeFailed { reason: reason.clone(), remote, rtcp: false }));
+        shared.tell(Kind::HandshakeFailed(v1::HandshakeFailed {
+            reason: reason.clone(),
+            remote,
+            rtcp: false,
+        }));
         let role = self.line(which).map(|line| line.role);
         self.over(which, Stage::Failed(format!("the DTLS handshake failed: {reason}")), shared);
         if role == Some(Role::Client) {

@@ -109,7 +109,14 @@ impl MediaPath {
     }
 
     /// A datagram of a leg's peer, or of whoever says so.
-    pub(crate) fn take(&self, leg: LegId, is_stun: bool, component: Component, remote: SocketAddr, bytes: Box<[u8]>) {
+    pub(crate) fn take(
+        &self,
+        leg: LegId,
+        is_stun: bool,
+        component: Component,
+        remote: SocketAddr,
+        bytes: Box<[u8]>,
+    ) {
         let datagram = Datagram { leg, is_stun, component, remote, bytes };
         let taken = self.inbox(leg).is_some_and(|inbox| inbox.datagrams.try_send(datagram).is_ok());
         if !taken {

@@ -68,9 +68,10 @@ impl Negotiator {
     /// Runs until it is told to end.
     pub(super) fn run(mut self) {
         loop {
-            let sleep = self.timers.peek().map_or(IDLE, |Reverse((at, _))| {
-                at.saturating_duration_since(Instant::now())
-            });
+            let sleep = self
+                .timers
+                .peek()
+                .map_or(IDLE, |Reverse((at, _))| at.saturating_duration_since(Instant::now()));
             select! {
                 recv(self.orders) -> order => match order {
                     Ok(Order::End) | Err(_) => return,

@@ -75,7 +75,8 @@ impl Drops {
 
     /// As the API shows them: those that there were.
     pub(super) fn shown(&self) -> Vec<v1::DropCount> {
-        let counted = Reason::ALL.iter().map(|reason| (reason, self.0[*reason as usize].load(Ordering::Relaxed)));
+        let counted =
+            Reason::ALL.iter().map(|reason| (reason, self.0[*reason as usize].load(Ordering::Relaxed)));
         let seen = counted.filter(|(_, packets)| *packets > 0);
         seen.map(|(reason, packets)| v1::DropCount {
             reason: reason.name().to_owned(),

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sluice_keying::dtls_srtp::{Cookies, OFFERED, can_be_negotiated};
 use sluice_srtp::Suite;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::mpsc;
 
 use super::gate::{Bounds, Gate};
@@ -89,7 +89,11 @@ impl Drop for Threads {
 fn suites(config: &Config) -> Vec<Suite> {
     let allowed = config.policy.suites.iter().copied();
     let known: Vec<_> = allowed.filter(|suite| can_be_negotiated(*suite)).collect();
-    if known.is_empty() { OFFERED.into_iter().filter(|suite| can_be_negotiated(*suite)).collect() } else { known }
+    if known.is_empty() {
+        OFFERED.into_iter().filter(|suite| can_be_negotiated(*suite)).collect()
+    } else {
+        known
+    }
 }
 
 /// The CPUs that the process may use and no worker is bound to; none: there are no others.

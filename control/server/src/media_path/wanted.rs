@@ -187,7 +187,8 @@ fn credentials(field: &'static str, given: &v1::IceCredentials) -> Result<Creden
     let is_char = |octet: u8| octet.is_ascii_graphic() && octet != b':';
     let fits = |text: &str, least: usize| (least..=256).contains(&text.len()) && text.bytes().all(is_char);
     if !fits(&given.ufrag, 4) || !fits(&given.password, 22) {
-        let message = "is no fragment of 4 to 256 characters and password of 22 to 256 (RFC 8839 section 5.4)";
+        let message =
+            "is no fragment of 4 to 256 characters and password of 22 to 256 (RFC 8839 section 5.4)";
         return Err(ApiError::invalid(field, message, "give letters, digits, + and /"));
     }
     Ok(Credentials { ufrag: given.ufrag.clone(), password: Zeroizing::new(given.password.clone()) })

@@ -89,9 +89,9 @@ impl MediaLeg {
     /// The number of the association that is agreed on: another one if the gateway calls two the same.
     pub(super) fn association(&self, now: Option<&AgreedDtls>) -> u32 {
         let before = self.agreed.as_ref().and_then(|agreed| agreed.dtls.as_ref());
-        let is_another = before.zip(now).is_some_and(|(before, now)| {
-            before.own.tls_id == now.own.tls_id && !now.continues(before)
-        });
+        let is_another = before
+            .zip(now)
+            .is_some_and(|(before, now)| before.own.tls_id == now.own.tls_id && !now.continues(before));
         if is_another { self.association.saturating_add(1) } else { self.association }
     }
 }

@@ -11,8 +11,8 @@ use sluice_proto::v1;
 use zeroize::Zeroize;
 
 use super::apply::{media_leg, offered};
-use super::in_media_path::Told;
 use super::call::{Attestation, Branch, Call, Exchange, Gone, Medium, leg_id, other};
+use super::in_media_path::Told;
 use super::requests::Request;
 use super::{Random, Signalling, policy, present, shown};
 use crate::ApiError;
@@ -287,9 +287,14 @@ impl Signalling {
             LocalOffer::recompose(&offer, &peer.standing, &own, policy, towards, &mut origin, &mut fill);
         let local = composed.map_err(|error| self.refused(session, id, &error))?;
         random.check()?;
-        let told: Vec<_> = local.offered().iter().enumerate().map(|(transport, offered)| {
-            Some(Told::offered(offered.as_ref()?, there(transport), policy.peer(towards)))
-        }).collect();
+        let told: Vec<_> = local
+            .offered()
+            .iter()
+            .enumerate()
+            .map(|(transport, offered)| {
+                Some(Told::offered(offered.as_ref()?, there(transport), policy.peer(towards)))
+            })
+            .collect();
         let mut steps = Vec::with_capacity(sockets.len());
         for (transport, at) in sockets {
             let told = told.get(transport).cloned().flatten().unwrap_or_default();
@@ -312,7 +317,8 @@ impl Signalling {
             new.map(|at| Medium { kind: kinds.get(at).cloned().unwrap_or_default(), ..Medium::default() });
         let media = media.collect();
         let added = added.into_iter().filter_map(|at| Some((at, own.get(at)?.clone()))).collect();
-        let exchange = Exchange { from, offer, local, added, transports_before, answered: None, early: Vec::new() };
+        let exchange =
+            Exchange { from, offer, local, added, transports_before, answered: None, early: Vec::new() };
         Ok(Composed { exchange, media, origin, steps, told, identity })
     }
 

@@ -45,7 +45,8 @@ impl Signalling {
             let branch = call.branch(&id)?;
             let early = Early { from, request: Arc::new(asked.clone()) };
             self.add_to(&place.session, &id, branch, &early).await?;
-            let Some(exchange) = branch.exchange.as_mut().filter(|exchange| exchange.answered.is_none()) else {
+            let Some(exchange) = branch.exchange.as_mut().filter(|exchange| exchange.answered.is_none())
+            else {
                 continue;
             };
             if exchange.early.len() == KEPT {
