@@ -42,6 +42,8 @@ pub struct Association {
     /// What the peer seems to have given up with, and when that is believed.
     alert: Option<(Alert, Instant)>,
     after_cookie: bool,
+    /// Why the last `ClientHello` was not answered.
+    rejected: Option<DtlsError>,
     unproven: Option<Unproven>,
     sent: u64,
     received: u64,
@@ -73,6 +75,9 @@ impl FirstFlight {
 
 /// A handshake that stands still so long after an unprotected alert is over. One that gets on was not the alert's.
 const ALERT_GRACE: Duration = Duration::from_secs(2);
+
+const HANDSHAKE_FAILURE: Alert = Alert(40);
+const PROTOCOL_VERSION: Alert = Alert(70);
 
 impl Association {
     /// Begins one: as a client with a `ClientHello`, as a server by waiting for the peer's.
@@ -109,6 +114,7 @@ impl Association {
             random: None,
             alert: None,
             after_cookie: false,
+            rejected: None,
             unproven: None,
             sent: 0,
             received: 0,
@@ -147,6 +153,9 @@ impl Association {
                 let mut outcome = Outcome::default();
                 engine.receive(now, datagram, &mut outcome);
                 self.received += 1;
+                if self.role == Role::Client && self.received == 1 {
+                    self.events.push_back(Event::Progress(Progress::ServerAnswers));
+                }
                 if !outcome.datagrams.is_empty() || !outcome.steps.is_empty() {
                     self.alert = None;
                 }
@@ -218,7 +227,7 @@ impl Association {
         let alert = self.alert.map(|(alert, _)| alert);
         match (&self.stage, &self.established, &self.certificate) {
             (Stage::Over(state), ..) => state.clone(),
-            (Stage::Awaiting(_), ..) => State::AwaitingClientHello,
+            (Stage::Awaiting(_), ..) => State::AwaitingClientHello { rejected: self.rejected.clone() },
             (_, Some(established), _) if self.released => {
                 State::Established { version: established.version, cipher: established.cipher.clone() }
             }
@@ -262,8 +271,9 @@ impl Association {
     /// Answers a `ClientHello`, in the version that was chosen.
     fn answer(&mut self, now: Instant, collected: Collected) -> Result<(), DtlsError> {
         let Collected { hello, datagrams, sequence } = collected;
-        let settings = self.endpoint.settings();
-        let version = choice::choose(settings, self.endpoint.certificate().kind(), &self.suites, &hello)?;
+        let settings = self.endpoint.settings().clone();
+        let chosen = choice::choose(&settings, self.endpoint.certificate().kind(), &self.suites, &hello);
+        let version = chosen.inspect_err(|error| self.reject(error, sequence))?;
         let cookie = self.after_cookie.then_some(AfterCookie { sequence, random: hello.random });
         let opens = if self.unproven.is_some() { Opens::ServerWithCookie } else { Opens::Server };
         let mut outcome = Outcome::default();
@@ -284,6 +294,14 @@ impl Association {
         self.events.push_back(Event::Progress(Progress::ClientHello(version)));
         self.absorb(now, outcome);
         Ok(())
+    }
+
+    /// Says no to a `ClientHello`, and waits for another: anybody could have sent it.
+    fn reject(&mut self, error: &DtlsError, sequence: u64) {
+        let alert =
+            if matches!(error, DtlsError::NoCommonVersion(_)) { PROTOCOL_VERSION } else { HANDSHAKE_FAILURE };
+        self.rejected = Some(error.clone());
+        self.send(vec![wire::alert_record(sequence, alert)]);
     }
 
     /// Keeps from the library what would disturb it and comes from anybody.

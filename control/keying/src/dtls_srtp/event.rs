@@ -56,7 +56,10 @@ pub enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Nothing came that begins a handshake.
-    AwaitingClientHello,
+    AwaitingClientHello {
+        /// Why the last `ClientHello` was not answered, if one came.
+        rejected: Option<DtlsError>,
+    },
     /// The handshake is under way.
     Handshaking {
         /// The gateway's part.
@@ -100,8 +103,11 @@ impl fmt::Display for Progress {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AwaitingClientHello => {
+            Self::AwaitingClientHello { rejected: None } => {
                 f.write_str("no ClientHello has come from the peer, which is to begin")
+            }
+            Self::AwaitingClientHello { rejected: Some(error) } => {
+                write!(f, "no ClientHello has come that could be answered; of the last one: {error}")
             }
             Self::Handshaking { role: Role::Client, sent, received: 0, .. } => {
                 write!(f, "no answer to the ClientHello yet ({sent} datagrams sent)")

@@ -138,6 +138,16 @@ pub(super) fn handshake_record(
     record
 }
 
+/// A fatal alert that is not protected.
+pub(super) fn alert_record(sequence: u64, alert: Alert) -> Vec<u8> {
+    let mut record = vec![CONTENT_ALERT];
+    record.extend(DTLS_1_2.to_be_bytes());
+    record.extend([0; 2]);
+    record.extend(&sequence.to_be_bytes()[2..]);
+    record.extend([0, 2, 2, alert.0]);
+    record
+}
+
 /// Adds to the sequence numbers of the records of the epoch without keys.
 pub(super) fn move_sequences(datagram: &mut [u8], by: u64) {
     let mut at = 0;

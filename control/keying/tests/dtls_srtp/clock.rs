@@ -17,18 +17,13 @@ fn start() -> (Instant, Duration) {
 }
 
 /// The time of this thread's clock, which stands still.
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     start().0 + AHEAD.get()
 }
 
 /// Sets it forward.
-pub fn advance_to(instant: Instant) {
+pub(crate) fn advance_to(instant: Instant) {
     AHEAD.set(AHEAD.get().max(instant - start().0));
-}
-
-/// Sets it forward by so much.
-pub fn advance(by: Duration) {
-    AHEAD.set(AHEAD.get() + by);
 }
 
 /// What `libssl` is bound to in place of the C library's.

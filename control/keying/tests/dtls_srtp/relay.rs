@@ -1,23 +1,25 @@
 //! Two associations, and a network between them that does what a script says.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_keying::dtls_srtp::{
-    Association, Certificate, Endpoint, Event, HashFunction, Keys, Output, PeerDtls, Role, Settings,
+    Admission, Association, Certificate, Cookies, Endpoint, Event, HashFunction, Keys, Output, PeerDtls,
+    Role, Settings,
 };
 use sluice_srtp::Suite;
 
 use super::clock;
 
-pub const DAY: Duration = Duration::from_secs(24 * 3600);
-pub const ALL: [Suite; 4] =
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const ALL: [Suite; 4] =
     [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 
 /// What happens to a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Delivered,
     Lost,
     Twice,
@@ -26,37 +28,70 @@ pub enum Fate {
 }
 
 /// An endpoint with a certificate of its own.
-pub fn endpoint(settings: Settings) -> Arc<Endpoint> {
+pub(crate) fn endpoint(settings: Settings) -> Arc<Endpoint> {
     Arc::new(Endpoint::new(settings, Arc::new(Certificate::generate(DAY).unwrap())).unwrap())
 }
 
 /// What signalling would say of an endpoint.
-pub fn peer(endpoint: &Endpoint) -> PeerDtls {
+pub(crate) fn peer(endpoint: &Endpoint) -> PeerDtls {
     PeerDtls { fingerprints: vec![endpoint.certificate().fingerprint(HashFunction::Sha256)], tls_id: None }
 }
 
 /// One end.
-pub struct End {
-    pub association: Association,
-    pub events: Vec<Event>,
-    pub timeout: Option<Instant>,
+pub(crate) struct End {
+    pub(crate) association: Association,
+    pub(crate) events: Vec<Event>,
+    pub(crate) timeout: Option<Instant>,
     /// Datagrams that were left alone.
-    pub ignored: usize,
+    pub(crate) ignored: usize,
+    /// What asks the other end first, until it is let in, and what that says.
+    cookies: Option<Cookies>,
+    replies: Vec<Vec<u8>>,
 }
 
 impl End {
-    pub fn new(endpoint: &Arc<Endpoint>, role: Role, suites: &[Suite], peer: Option<&PeerDtls>) -> Self {
+    pub(crate) fn new(
+        endpoint: &Arc<Endpoint>,
+        role: Role,
+        suites: &[Suite],
+        peer: Option<&PeerDtls>,
+    ) -> Self {
         let association = Association::new(endpoint, role, suites, peer, clock::now()).unwrap();
-        Self { association, events: Vec::new(), timeout: None, ignored: 0 }
+        Self {
+            association,
+            events: Vec::new(),
+            timeout: None,
+            ignored: 0,
+            cookies: None,
+            replies: Vec::new(),
+        }
     }
 
-    pub fn take(&mut self, datagram: &[u8]) {
+    /// Has the other end show first that it receives.
+    #[must_use]
+    pub(crate) fn behind(mut self, cookies: Cookies) -> Self {
+        self.cookies = Some(cookies);
+        self
+    }
+
+    pub(crate) fn take(&mut self, datagram: &[u8]) {
+        if let Some(cookies) = &self.cookies {
+            match cookies.admit(clock::now(), SocketAddr::from(([192, 0, 2, 1], 5004)), datagram) {
+                Admission::Admit(first) => {
+                    self.association.admit(clock::now(), first).unwrap();
+                    self.cookies = None;
+                }
+                Admission::Reply(reply) => self.replies.push(reply),
+                Admission::Drop(_) => self.ignored += 1,
+            }
+            return;
+        }
         self.ignored += usize::from(self.association.handle_datagram(clock::now(), datagram).is_err());
     }
 
     /// What it sends.
-    pub fn drain(&mut self) -> Vec<Vec<u8>> {
-        let mut datagrams = Vec::new();
+    pub(crate) fn drain(&mut self) -> Vec<Vec<u8>> {
+        let mut datagrams = std::mem::take(&mut self.replies);
         loop {
             match self.association.poll() {
                 Output::Transmit(datagram) => datagrams.push(datagram),
@@ -69,7 +104,7 @@ impl End {
         }
     }
 
-    pub fn keys(&self) -> Option<&Keys> {
+    pub(crate) fn keys(&self) -> Option<&Keys> {
         self.events.iter().find_map(|event| match event {
             Event::Keys(keys) => Some(&**keys),
             _ => None,
@@ -78,52 +113,69 @@ impl End {
 }
 
 /// Both ends and what is on its way between them.
-pub struct Pair {
-    pub ends: [End; 2],
+pub(crate) struct Pair {
+    pub(crate) ends: [End; 2],
     on_the_way: VecDeque<(Instant, usize, Vec<u8>)>,
     script: VecDeque<Fate>,
     /// Every datagram that was sent, and by whom.
-    pub sent: Vec<(usize, Vec<u8>)>,
+    pub(crate) sent: Vec<(usize, Vec<u8>)>,
 }
 
 impl Pair {
-    pub fn new(ends: [End; 2]) -> Self {
+    pub(crate) fn new(ends: [End; 2]) -> Self {
         Self { ends, on_the_way: VecDeque::new(), script: VecDeque::new(), sent: Vec::new() }
     }
 
     /// A client and a server that know each other.
-    pub fn acquainted(client: &Arc<Endpoint>, server: &Arc<Endpoint>, suites: [&[Suite]; 2]) -> Self {
+    pub(crate) fn acquainted(client: &Arc<Endpoint>, server: &Arc<Endpoint>, suites: [&[Suite]; 2]) -> Self {
         let client_end = End::new(client, Role::Client, suites[0], Some(&peer(server)));
         Self::new([client_end, End::new(server, Role::Server, suites[1], Some(&peer(client)))])
     }
 
     /// What happens to the datagrams to come, one after the other; those after the last are delivered.
     #[must_use]
-    pub fn with_script(mut self, script: impl IntoIterator<Item = Fate>) -> Self {
+    pub(crate) fn with_script(mut self, script: impl IntoIterator<Item = Fate>) -> Self {
         self.script = script.into_iter().collect();
         self
     }
 
     /// Lets time pass until nothing is to happen for a while, or so much has passed.
-    pub fn run(&mut self, at_most: Duration) {
+    pub(crate) fn run(&mut self, at_most: Duration) {
         let end = clock::now() + at_most;
-        loop {
+        while self.next().is_some_and(|next| next <= end) {
+            self.step();
+        }
+    }
+
+    /// When something is to happen.
+    fn next(&mut self) -> Option<Instant> {
+        self.send();
+        let timeouts = self.ends.iter().filter_map(|end| end.timeout);
+        self.on_the_way.iter().map(|(at, ..)| *at).chain(timeouts).min()
+    }
+
+    /// Lets the next thing happen.
+    pub(crate) fn step(&mut self) {
+        let Some(next) = self.next() else { return };
+        clock::advance_to(next);
+        while let Some(at) = self.on_the_way.iter().position(|(at, ..)| *at <= clock::now()) {
+            let (_, to, datagram) = self.on_the_way.remove(at).unwrap();
+            self.ends[to].take(&datagram);
             self.send();
-            let timeouts = self.ends.iter().filter_map(|end| end.timeout);
-            let next = self.on_the_way.iter().map(|(at, ..)| *at).chain(timeouts).min();
-            let Some(next) = next.filter(|next| *next <= end) else { return };
-            clock::advance_to(next);
-            while let Some(at) = self.on_the_way.iter().position(|(at, ..)| *at <= clock::now()) {
-                let (_, to, datagram) = self.on_the_way.remove(at).unwrap();
-                self.ends[to].take(&datagram);
-                self.send();
-            }
-            for end in &mut self.ends {
-                if end.timeout.is_some_and(|at| at <= clock::now()) {
-                    end.association.handle_timeout(clock::now());
-                }
+        }
+        for end in &mut self.ends {
+            if end.timeout.is_some_and(|at| at <= clock::now()) {
+                end.association.handle_timeout(clock::now());
             }
         }
+        self.send();
+    }
+
+    /// Loses what is on its way from one end; the number of flights that this was.
+    pub(crate) fn lose_from(&mut self, from: usize) -> usize {
+        let before = self.on_the_way.len();
+        self.on_the_way.retain(|(_, to, _)| *to == from);
+        usize::from(self.on_the_way.len() < before)
     }
 
     fn send(&mut self) {
@@ -150,7 +202,7 @@ impl Pair {
     }
 
     /// Asserts that both have the keys that belong together, and gives the client's.
-    pub fn assert_keyed(&self) -> &Keys {
+    pub(crate) fn assert_keyed(&self) -> &Keys {
         let [client, server] = &self.ends;
         let states = [&client.association.state(), &server.association.state()];
         let keys = client.keys().zip(server.keys());

@@ -85,8 +85,16 @@ impl Dimpls {
         if matches!(opens, Opens::Client | Opens::HybridClient) {
             dtls.set_active(true);
         }
-        let mut dimpl =
-            Dimpl { dtls, timer: None, over: false, buffer: vec![0; 2048], cipher: None, profile: None };
+        let mut dimpl = Dimpl {
+            dtls,
+            timer: None,
+            over: false,
+            buffer: vec![0; 2048],
+            cipher: None,
+            profile: None,
+            connected: false,
+            established: false,
+        };
         dimpl.advance(now, outcome);
         Box::new(dimpl)
     }
@@ -107,6 +115,8 @@ struct Dimpl {
     cipher: Option<u16>,
     /// What was exported, until the handshake is through.
     profile: Option<(Suite, Zeroizing<Vec<u8>>)>,
+    connected: bool,
+    established: bool,
 }
 
 impl Engine for Dimpl {
@@ -174,12 +184,18 @@ impl Dimpl {
                     self.profile = suite(chosen).map(|suite| (suite, material));
                     self.establish(outcome);
                 }
+                Output::Connected => self.connected = true,
                 Output::CloseNotify => {
                     let _ = self.dtls.close();
                     outcome.steps.push(Step::Closed);
                 }
                 Output::Timeout(at) => {
                     self.timer = Some(at);
+                    if self.connected && !self.established {
+                        // The peer has taken no profile.
+                        self.over = true;
+                        outcome.steps.push(Step::Failed(DtlsError::NoCommonProfile(String::new())));
+                    }
                     break;
                 }
                 Output::BufferTooSmall { .. } => break,
@@ -194,6 +210,7 @@ impl Dimpl {
             outcome.steps.push(Step::Failed(DtlsError::WrongProfile));
             return;
         };
+        self.established = true;
         outcome.steps.push(Step::Established(Box::new(Established {
             version: self.version(),
             cipher: self.cipher.map(cipher_name).unwrap_or_default(),
@@ -230,7 +247,7 @@ impl Dimpl {
             Error::Timeout(TimeoutError::Handshake | TimeoutError::Connect) => {
                 Step::Failed(DtlsError::TimedOut("the peer fell silent"))
             }
-            Error::CertificateError(CertificateError::NoClientCertificateReceived) => {
+            Error::CertificateError(::dimpl::CertificateError::NoClientCertificateReceived) => {
                 Step::Failed(DtlsError::NoPeerCertificate)
             }
             error => {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use openssl::error::ErrorStack;
@@ -46,9 +46,13 @@ pub(in crate::dtls_srtp) struct AfterCookie {
 
 /// Whether OpenSSL has the profile of a suite.
 pub(in crate::dtls_srtp) fn openssl_knows(suite: Suite) -> bool {
-    let Some(name) = profile::openssl_name(suite) else { return false };
-    let context = SslContext::builder(SslMethod::dtls());
-    context.is_ok_and(|mut context| context.set_tlsext_use_srtp(name).is_ok())
+    static KNOWN: OnceLock<Vec<Suite>> = OnceLock::new();
+    let known = |suite: &Suite| {
+        let Some(name) = profile::openssl_name(*suite) else { return false };
+        let context = SslContext::builder(SslMethod::dtls());
+        context.is_ok_and(|mut context| context.set_tlsext_use_srtp(name).is_ok())
+    };
+    KNOWN.get_or_init(|| profile::OFFERED.into_iter().filter(known).collect()).contains(&suite)
 }
 
 impl Openssls {
