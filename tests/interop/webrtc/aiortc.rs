@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::chromium::{incoming, outgoing};
 use crate::peer::tools;
-use crate::{DTLS, PLAIN, PROFILES, SDES, site};
+use crate::{PLAIN, PROFILES, SDES, WEBRTC, site};
 
 /// The policy allows everything: it is the peer that has only one.
 fn suites() -> Vec<&'static str> {
@@ -15,7 +15,7 @@ fn suites() -> Vec<&'static str> {
 fn aiortc_calls_a_phone_under_each_of_its_profiles_and_both_hear() -> Result<()> {
     let tools = tools!();
     for profile in PROFILES {
-        let site = site(&suites(), DTLS, PLAIN)?;
+        let site = site(&suites(), WEBRTC, PLAIN)?;
         let mut aiortc = tools.aiortc(site.peers_namespace(), "aiortc", &["--profile", profile.openssl])?;
         let handshake = outgoing(&site, &mut aiortc, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.openssl && handshake.version == "1.2", "{handshake:?}");
@@ -27,7 +27,7 @@ fn aiortc_calls_a_phone_under_each_of_its_profiles_and_both_hear() -> Result<()>
 fn a_phone_calls_aiortc_under_each_of_its_profiles_and_both_hear() -> Result<()> {
     let tools = tools!();
     for profile in PROFILES {
-        let site = site(&suites(), PLAIN, DTLS)?;
+        let site = site(&suites(), PLAIN, WEBRTC)?;
         let mut aiortc = tools.aiortc(site.peers_namespace(), "aiortc", &["--profile", profile.openssl])?;
         let handshake = incoming(&site, &mut aiortc, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.openssl && handshake.version == "1.2", "{handshake:?}");
@@ -40,7 +40,7 @@ fn aiortc_with_a_certificate_of_rsa_is_heard_whoever_calls_and_whoever_begins_th
     let tools = tools!();
     let suite = PROFILES[2].suite;
     for setup in ["", "dtls_setup = \"active\"\n", "dtls_setup = \"passive\"\n"] {
-        let dtls = format!("{DTLS}{setup}");
+        let dtls = format!("{WEBRTC}{setup}");
         let there = site(&suites(), &dtls, SDES)?;
         let mut aiortc = tools.aiortc(there.peers_namespace(), "aiortc", &["--rsa"])?;
         outgoing(&there, &mut aiortc, suite, true).with_context(|| format!("aiortc calls; {setup}"))?;

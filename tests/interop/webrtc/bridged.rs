@@ -9,13 +9,13 @@ use sluice_proto::v1::CallSide;
 use sluice_tests::signalling::Signalling;
 
 use crate::peer::{Peer, tools};
-use crate::{CALL, DTLS, HEARD, PROFILES, TALK, TONES, connect, expect_dtls, sdp, site};
+use crate::{CALL, HEARD, PROFILES, TALK, TONES, WEBRTC, connect, expect_dtls, sdp, site};
 
 #[test]
 fn two_chromiums_hear_each_other_over_two_legs_with_keys_of_their_own() -> Result<()> {
     let tools = tools!(browser);
     let profile = PROFILES[2];
-    let mut site = site(&[profile.suite], DTLS, DTLS)?;
+    let mut site = site(&[profile.suite], WEBRTC, WEBRTC)?;
     let mut api = Signalling::connect(&site.socket())?;
     let mut caller = tools.chromium(site.peers_namespace(), "caller", &[])?;
     let mut callee = tools.chromium(site.peers_namespace(), "callee", &[])?;
@@ -39,7 +39,7 @@ fn two_chromiums_hear_each_other_over_two_legs_with_keys_of_their_own() -> Resul
 fn chromium_and_aiortc_hear_each_other_each_under_its_own_profile() -> Result<()> {
     let tools = tools!(browser);
     let suites: Vec<_> = PROFILES.iter().rev().map(|profile| profile.suite).collect();
-    let site = site(&suites, DTLS, DTLS)?;
+    let site = site(&suites, WEBRTC, WEBRTC)?;
     let mut api = Signalling::connect(&site.socket())?;
     let mut caller = tools.chromium(site.peers_namespace(), "caller", &[])?;
     let mut callee = tools.aiortc(site.peers_namespace(), "callee", &["--profile", PROFILES[0].openssl])?;
@@ -55,7 +55,7 @@ fn chromium_and_aiortc_hear_each_other_each_under_its_own_profile() -> Result<()
 #[test]
 fn video_with_feedback_flows_between_two_chromiums_on_the_transport_of_audio() -> Result<()> {
     let tools = tools!(browser);
-    let site = site(&[PROFILES[2].suite, PROFILES[0].suite], DTLS, DTLS)?;
+    let site = site(&[PROFILES[2].suite, PROFILES[0].suite], WEBRTC, WEBRTC)?;
     let mut api = Signalling::connect(&site.socket())?;
     let mut caller = tools.chromium(site.peers_namespace(), "caller", &[])?;
     let mut callee = tools.chromium(site.peers_namespace(), "callee", &[])?;

@@ -10,7 +10,7 @@ use sluice_tests::site::Site;
 
 use crate::peer::{Peer, tools};
 use crate::plain::Phone;
-use crate::{CALL, DTLS, HEARD, PLAIN, PROFILES, SDES, TALK, TONES, expect_dtls, site, site_with};
+use crate::{CALL, HEARD, PLAIN, PROFILES, SDES, TALK, TONES, WEBRTC, expect_dtls, site, site_with};
 
 /// The phone's port.
 const PHONE: u16 = 6000;
@@ -19,7 +19,7 @@ const PHONE: u16 = 6000;
 fn chromium_calls_a_phone_with_plain_rtp_under_each_profile_and_both_hear() -> Result<()> {
     let tools = tools!(browser);
     for profile in PROFILES {
-        let site = site(&[profile.suite], DTLS, PLAIN)?;
+        let site = site(&[profile.suite], WEBRTC, PLAIN)?;
         let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
         let handshake = outgoing(&site, &mut chromium, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.chromium, "{handshake:?}");
@@ -31,7 +31,7 @@ fn chromium_calls_a_phone_with_plain_rtp_under_each_profile_and_both_hear() -> R
 fn a_phone_with_plain_rtp_calls_chromium_under_each_profile_and_both_hear() -> Result<()> {
     let tools = tools!(browser);
     for profile in PROFILES {
-        let site = site(&[profile.suite], PLAIN, DTLS)?;
+        let site = site(&[profile.suite], PLAIN, WEBRTC)?;
         let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
         let handshake = incoming(&site, &mut chromium, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.chromium, "{handshake:?}");
@@ -43,11 +43,11 @@ fn a_phone_with_plain_rtp_calls_chromium_under_each_profile_and_both_hear() -> R
 fn chromium_and_a_phone_with_sdes_hear_each_other_whoever_calls() -> Result<()> {
     let tools = tools!(browser);
     let suites = ["AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80"];
-    let there = site(&suites, DTLS, SDES)?;
+    let there = site(&suites, WEBRTC, SDES)?;
     let mut chromium = tools.chromium(there.peers_namespace(), "chromium", &[])?;
     outgoing(&there, &mut chromium, suites[0], true).context("Chromium calls")?;
     drop((chromium, there));
-    let back = site(&suites, SDES, DTLS)?;
+    let back = site(&suites, SDES, WEBRTC)?;
     let mut chromium = tools.chromium(back.peers_namespace(), "chromium", &[])?;
     incoming(&back, &mut chromium, suites[0], true).context("the phone calls").map(drop)
 }
@@ -59,7 +59,7 @@ fn chromium_s_handshake_is_of_the_version_that_the_gateway_has_whoever_begins_it
     for (versions, version) in [("\"1.2\"", "1.2"), ("\"1.3\"", "1.3"), ("\"1.2\", \"1.3\"", "1.3")] {
         for setup in ["active", "passive"] {
             let more = format!("[dtls]\nversions = [{versions}]\n");
-            let side = format!("{DTLS}dtls_setup = \"{setup}\"\n");
+            let side = format!("{WEBRTC}dtls_setup = \"{setup}\"\n");
             let site = site_with(&[profile.suite], &side, PLAIN, &more)?;
             let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
             let of = || format!("versions {versions}, {setup}");
@@ -85,10 +85,11 @@ pub(crate) fn outgoing(
     let mut phone = Phone::new(site, PHONE, TONES[1], sdes)?;
     chromium.open(TONES[0], json!({}))?;
     let offered = api.offer(CALL, "", CallSide::Caller, &chromium.offer()?, None)?;
-    let answered = api.answer(CALL, "", &phone.describe(), false)?;
+    let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
     phone.begin(&offered).with_context(|| offered.clone())?;
     chromium.answer(&answered).with_context(|| answered.clone())?;
-    finish(&mut api, chromium, &mut phone, suite, CallSide::Caller).with_context(|| answered.clone())
+    finish(&mut api, chromium, &mut phone, suite, CallSide::Caller)
+        .with_context(|| format!("{answered}\n{}", site.gateway.log()))
 }
 
 /// A phone calls Chromium; each has to hear the other.
@@ -101,11 +102,12 @@ pub(crate) fn incoming(
     let mut api = Signalling::connect(&site.socket())?;
     let mut phone = Phone::new(site, PHONE, TONES[1], sdes)?;
     chromium.open(TONES[0], json!({}))?;
-    let offered = api.offer(CALL, "", CallSide::Caller, &phone.describe(), None)?;
+    let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(), None)?;
     let answer = chromium.accept(&offered).with_context(|| offered.clone())?;
     let answered = api.answer(CALL, "", &answer, false).with_context(|| answer.clone())?;
     phone.begin(&answered)?;
-    finish(&mut api, chromium, &mut phone, suite, CallSide::Callee).with_context(|| offered.clone())
+    finish(&mut api, chromium, &mut phone, suite, CallSide::Callee)
+        .with_context(|| format!("{offered}\n{}", site.gateway.log()))
 }
 
 fn finish(

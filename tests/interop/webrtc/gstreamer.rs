@@ -34,7 +34,7 @@ fn gstreamer_calls_a_phone_under_each_of_its_profiles_and_both_hear() -> Result<
         let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
         let mut api = Signalling::connect(&site.socket())?;
         let offered = api.offer(CALL, "", CallSide::Caller, &gstreamer.offer()?, None)?;
-        let answered = api.answer(CALL, "", &phone.describe(), false)?;
+        let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
         phone.begin(&offered)?;
         gstreamer.answer(&answered)?;
         finish(&mut api, &mut gstreamer, &mut phone, CallSide::Caller, (suite, name))
@@ -52,7 +52,7 @@ fn a_phone_calls_gstreamer_and_both_hear_whoever_begins_the_handshake() -> Resul
         let Some(mut gstreamer) = start(&site, options)? else { return Ok(()) };
         let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
         let mut api = Signalling::connect(&site.socket())?;
-        let offered = api.offer(CALL, "", CallSide::Caller, &phone.describe(), None)?;
+        let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(), None)?;
         let answered = api.answer(CALL, "", &gstreamer.accept(&offered)?, false)?;
         phone.begin(&answered)?;
         finish(&mut api, &mut gstreamer, &mut phone, CallSide::Callee, (suite, name))

@@ -13,7 +13,7 @@ use sluice_tools::demo::namespace::Namespace;
 
 use crate::peer::{Peer, Tools, tools};
 use crate::plain::Phone;
-use crate::{CALL, DTLS, PLAIN, PROFILES, TONES, sdp, site};
+use crate::{CALL, PLAIN, PROFILES, TONES, WEBRTC, sdp, site};
 
 /// How long nothing must be heard.
 const SILENCE: Duration = Duration::from_millis(2500);
@@ -36,7 +36,7 @@ fn aiortc_whose_certificate_has_another_fingerprint_than_signalled_is_refused_an
 #[test]
 fn chromium_refuses_a_gateway_whose_fingerprint_was_changed_on_the_way_and_that_is_an_event() -> Result<()> {
     let tools = tools!(browser);
-    let site = site(&[PROFILES[0].suite], DTLS, PLAIN)?;
+    let site = site(&[PROFILES[0].suite], WEBRTC, PLAIN)?;
     let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
     let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
     call(&site, &mut chromium, &mut phone, str::to_owned, sdp::forged)?;
@@ -53,7 +53,7 @@ type Start = fn(&Tools, &Namespace, &str, &[&str]) -> Result<Peer>;
 
 /// Fails unless a peer whose fingerprint was changed on the way is refused, and that is an event.
 fn refused(tools: &Tools, start: Start) -> Result<()> {
-    let mut site = site(&[PROFILES[0].suite], DTLS, PLAIN)?;
+    let mut site = site(&[PROFILES[0].suite], WEBRTC, PLAIN)?;
     let mut peer = start(tools, site.peers_namespace(), "peer", &[])?;
     let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
     call(&site, &mut peer, &mut phone, sdp::forged, str::to_owned)?;
@@ -82,7 +82,7 @@ fn call(
     let mut api = Signalling::connect(&site.socket())?;
     peer.open(TONES[0], json!({}))?;
     let offered = api.offer(CALL, "", CallSide::Caller, &to_offer(&peer.offer()?), None)?;
-    let answered = api.answer(CALL, "", &phone.describe(), false)?;
+    let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
     phone.begin(&offered)?;
     peer.answer(&to_answer(&answered))
 }

@@ -15,7 +15,7 @@ use sluice_tools::demo::namespace::Namespace;
 
 use crate::peer::{Peer, Tools, tools};
 use crate::plain::Phone;
-use crate::{CALL, DTLS, HEARD, PLAIN, PROFILES, TALK, TONES, sdp, site};
+use crate::{CALL, HEARD, PLAIN, PROFILES, TALK, TONES, WEBRTC, sdp, site};
 
 const PHONE: u16 = 6000;
 /// Towards the peer, and towards the gateway.
@@ -54,13 +54,13 @@ fn survives_all(tools: &Tools, start: Start, setup: &str) -> Result<()> {
 }
 
 fn survives(tools: &Tools, start: Start, setup: &str, seed: u64) -> Result<[u64; 3]> {
-    let site = site(&[PROFILES[0].suite], &format!("{DTLS}dtls_setup = \"{setup}\"\n"), PLAIN)?;
+    let site = site(&[PROFILES[0].suite], &format!("{WEBRTC}dtls_setup = \"{setup}\"\n"), PLAIN)?;
     let mut api = Signalling::connect(&site.socket())?;
     let mut peer = start(tools, site.peers_namespace(), "peer", &[])?;
     let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
     peer.open(TONES[0], json!({}))?;
     let offered = api.offer(CALL, "", CallSide::Caller, &peer.offer()?, None)?;
-    let answered = api.answer(CALL, "", &phone.describe(), false)?;
+    let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
     phone.begin(&offered)?;
     let way = Way::start(&site, sdp::destination(&answered)?, seed)?;
     peer.answer(&sdp::moved(&answered, way.at))?;

@@ -63,6 +63,8 @@ const PROFILES: [Profile; 3] = [
 
 /// What a side of a call is to be, as the configuration has it.
 const DTLS: &str = "security = \"required\"\nkeyings = [\"dtls-srtp\"]\n";
+/// The same with ICE, which browsers do not go without.
+const WEBRTC: &str = "security = \"required\"\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\n";
 const SDES: &str = "security = \"required\"\nkeyings = [\"sdes\"]\n";
 const PLAIN: &str = "security = \"plain\"\n";
 

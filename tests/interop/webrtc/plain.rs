@@ -49,9 +49,19 @@ impl<'a> Phone<'a> {
         Ok(Self { player: None, listener: None, splices: Vec::new(), site, at, tone, key, directory })
     }
 
-    /// Its offer, or an answer to one: it has nothing to choose.
-    pub(crate) fn describe(&self) -> String {
-        describe(self.at, self.key.as_ref().map(|key| BASE64.encode(&key.material)).as_deref())
+    /// Its offer.
+    pub(crate) fn offer(&self) -> String {
+        self.describe(if self.key.is_some() { "RTP/SAVP" } else { "RTP/AVP" })
+    }
+
+    /// Its answer: of whatever profile is offered (RFC 3264 section 6.1), as it minds no feedback.
+    pub(crate) fn answer(&self, offered: &str) -> Result<String> {
+        let media = offered.lines().find_map(|line| line.strip_prefix("m=audio ")).context("no audio")?;
+        Ok(self.describe(media.split(' ').nth(1).context("no profile")?))
+    }
+
+    fn describe(&self, profile: &str) -> String {
+        describe(self.at, profile, self.key.as_ref().map(|key| BASE64.encode(&key.material)).as_deref())
     }
 
     /// Plays, and listens, as the other side's SDP says.
@@ -94,7 +104,10 @@ impl<'a> Phone<'a> {
             Some(_) => Some(key_of(theirs).context("no crypto line of the suite")?),
         };
         let file = self.directory.path().join("listens.sdp");
-        fs::write(&file, describe(self.port(LISTENS), key))?;
+        fs::write(
+            &file,
+            describe(self.port(LISTENS), if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" }, key),
+        )?;
         let mut command = self.site.peers_namespace().command("ffmpeg");
         command.args(["-nostdin", "-y", "-v", "error", "-protocol_whitelist", "file,udp,rtp,srtp", "-i"]);
         command.arg(file).args(["-c:a", "pcm_s16le", "-ar", "8000", "-ac", "1", "-flush_packets", "1"]);
@@ -129,9 +142,8 @@ impl<'a> Phone<'a> {
     }
 }
 
-fn describe(at: SocketAddr, key: Option<&str>) -> String {
+fn describe(at: SocketAddr, profile: &str, key: Option<&str>) -> String {
     let (address, port) = (at.ip(), at.port());
-    let profile = if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
     let crypto = key.map(|key| format!("a=crypto:1 {SUITE} inline:{key}\r\n")).unwrap_or_default();
     format!(
         "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} {profile} 0\r\n\
