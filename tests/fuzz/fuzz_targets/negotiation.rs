@@ -1,16 +1,23 @@
 //! An offer and an answer, with a line of dashes between them and between further pairs, through the gateway: nothing panics,
-//! what the gateway writes it can read, and a side that must have SRTP never gets anything else.
+//! what the gateway writes it can read, and a side that must have SRTP never gets anything else. Handshakes and checks have
+//! what the peer said of them.
 //!
-//! The first octet chooses the policy.
+//! The first letter chooses the policy. Each text is read as a fragment with candidates as well.
 #![no_main]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use sluice_keying::dtls_srtp::{Fingerprint, HashFunction};
+use sluice_keying::ice::Candidate;
 use sluice_keying::negotiation::{
-    Agreed, LocalAnswer, LocalOffer, Origin, OwnMedia, Protected, RemoteAnswer, RemoteOffer, Standing,
+    Agreed, IceFragment, LocalAnswer, LocalOffer, Origin, OwnAddresses, OwnMedia, Protected, RemoteAnswer,
+    RemoteOffer, Standing,
 };
-use sluice_keying::policy::{BestEffortForm, ForeignKeying, Handling, Policy, Security, Side};
+use sluice_keying::policy::{
+    BestEffortForm, DtlsSetup, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
+};
 use sluice_keying::sdp::{MAX_MEDIA, Sdp};
 
 const BETWEEN: &str = "--\n";
@@ -19,6 +26,7 @@ fuzz_target!(|input: &str| {
     let mut letters = input.chars();
     let policy = policy(letters.next().map_or(0, u32::from));
     let mut texts = letters.as_str().split(BETWEEN);
+    texts.clone().for_each(check_fragment);
     let mut call = Call::default();
     while let Some(offer) = texts.next() {
         call.exchange(&policy, offer, texts.next());
@@ -35,7 +43,13 @@ fn policy(bits: u32) -> Policy {
     (policy.caller.security, policy.callee.security) = (security(0), security(3));
     for peer in [&mut policy.caller, &mut policy.callee] {
         (peer.best_effort, peer.rtcp_mux, peer.bundle) = (form, handling(4), handling(5));
+        peer.ice = [IceUse::WhenOffered, IceUse::Off, IceUse::Lite, IceUse::Full][pick(6, 4) as usize];
+        peer.dtls_setup = [DtlsSetup::Actpass, DtlsSetup::Active, DtlsSetup::Passive][pick(8, 3) as usize];
+        peer.both_keyings = pick(9, 2) == 1;
+        peer.short_rtcp_tags = pick(10, 2) == 1;
     }
+    let dtls_first = vec![Keying::DtlsSrtp, Keying::Sdes, Keying::None];
+    policy.callee.keyings = (pick(11, 2) == 1).then_some(dtls_first);
     policy
 }
 
@@ -83,7 +97,23 @@ impl Call {
 fn own(host: u8, offer: &RemoteOffer) -> Vec<OwnMedia> {
     let at = |port| SocketAddr::from(([198, 51, 100, host], port));
     let port = |n: usize| 1024 + 2 * (n % 30_000) as u16;
-    (0..offer.transports()).map(|n| OwnMedia { rtp: at(port(n)), rtcp: at(port(n) + 1) }).collect()
+    let certificate: Arc<[Fingerprint]> = [Fingerprint::of(HashFunction::Sha256, &[host])].into();
+    let candidate = |component, address| Candidate::host(component, address, u16::MAX);
+    let own = |n| {
+        let mut own = OwnMedia::new(at(port(n)), at(port(n) + 1));
+        own.dtls = Some(Arc::clone(&certificate));
+        let candidates = vec![candidate(1, own.rtp), candidate(2, own.rtcp)];
+        own.ice = Some(Arc::new(OwnAddresses { candidates, selected: vec![(1, at(9))] }));
+        own
+    };
+    (0..offer.transports()).map(own).collect()
+}
+
+fn check_fragment(text: &str) {
+    if let Ok(fragment) = IceFragment::parse(text) {
+        let again = IceFragment::parse(&fragment.write());
+        assert!(again.is_ok_and(|again| again == fragment));
+    }
 }
 
 /// What is written is SDP, if not larger than what is read.
@@ -97,5 +127,7 @@ fn check_agreed(security: Security, agreed: &[Option<Agreed>]) {
         assert_eq!(plain[0], plain[1]);
         assert!(security != Security::Required || !plain[0]);
         assert!(security != Security::Plain || plain[0]);
+        assert!(agreed.dtls.is_none() || agreed.inbound == Protected::InMediaPath);
+        assert!(agreed.dtls.iter().all(|dtls| !dtls.peer.fingerprints.is_empty() && !dtls.suites.is_empty()));
     }
 }

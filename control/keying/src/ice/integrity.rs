@@ -81,3 +81,22 @@ fn authenticated<M: Mac>(mac: M, message: &Message<'_>, offset: usize, tag: usiz
     let length = (offset + ATTRIBUTE_HEADER + tag - MESSAGE_HEADER) as u16;
     mac.chain_update(&octets[..2]).chain_update(length.to_be_bytes()).chain_update(&octets[4..offset])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5769 section 2.2.
+    const RESPONSE: [u8; 80] =
+        *b"\x01\x01\x00\x3c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+        \x80\x22\x00\x0btest vector \x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43\
+        \x00\x08\x00\x14\x2b\x91\xf5\x99\xfd\x9e\x90\xc3\x8c\x74\x89\xf9\x2a\xf9\xba\x53\xf0\x6b\xe7\xd7\
+        \x80\x28\x00\x04\xc0\x7d\x4c\x96";
+
+    #[test]
+    fn the_sample_response_is_of_its_password_and_of_no_other() {
+        let response = super::super::message::parse(&RESPONSE).unwrap();
+        assert_eq!(IntegrityKey::new("VOkJxbRl1RmTxUk/WvJxBt").verify(&response), Some(Algorithm::Sha1));
+        assert_eq!(IntegrityKey::new("VOkJxbRl1RmTxUk/WvJxBT").verify(&response), None);
+    }
+}

@@ -177,9 +177,10 @@ fn end(mut writer: MessageWriteVec) -> Vec<u8> {
 
 /// Whether the last attribute is FINGERPRINT, and right (RFC 8489 section 14.7).
 fn has_right_fingerprint(datagram: &[u8]) -> bool {
-    let Some((before, fingerprint)) = datagram.split_last_chunk::<8>() else { return false };
-    let [t0, t1, l0, l1, tag @ ..] = fingerprint;
-    let kind = AttributeType::new(u16::from_be_bytes([*t0, *t1]));
+    let Some((before, attribute)) = datagram.split_last_chunk::<8>() else { return false };
     // The message ends with it, so that the length in the header is the one to be covered.
-    kind == Fingerprint::TYPE && [*l0, *l1] == [0, 4] && Fingerprint::compute(&[before]) == *tag
+    let is_last = attribute[..4] == [0x80, 0x28, 0, 4];
+    let fingerprint =
+        RawAttribute::from_bytes(attribute).ok().and_then(|raw| Fingerprint::from_raw_ref(&raw).ok());
+    is_last && fingerprint.is_some_and(|stated| *stated.fingerprint() == Fingerprint::compute(&[before]))
 }

@@ -175,7 +175,7 @@ impl Session {
         // the peer has answered elsewhere since, from the address that it moved to.
         if let Some(chosen) = chosen {
             let silent = chosen.unanswered?;
-            let since = valid.filter(|(_, pair)| pair.answered > Some(silent));
+            let since = valid.filter(|(_, pair)| pair.heard.max(pair.answered) > Some(silent));
             let (index, _) = since.max_by_key(|(_, pair)| pair.priority(controlling))?;
             return Some((silent + SILENCE, index));
         }

@@ -45,6 +45,8 @@ pub(super) struct Association {
     pub(super) agreed: AgreedDtls,
     /// Where the peer was last.
     pub(super) remote: Option<SocketAddr>,
+    /// Whether the next one is to be another.
+    pub(super) ended: bool,
 }
 
 /// Where a peer is.
@@ -169,7 +171,7 @@ pub(super) fn association(
     remote: Option<SocketAddr>,
 ) -> Option<Association> {
     let before = || standing.and_then(|standing| standing.dtls.as_ref()?.remote);
-    agreed.map(|agreed| Association { agreed: agreed.clone(), remote: remote.or_else(before) })
+    agreed.map(|agreed| Association { agreed: agreed.clone(), remote: remote.or_else(before), ended: false })
 }
 
 /// The gateway, as it takes part in a handshake.
@@ -184,7 +186,8 @@ impl Own<'_> {
     /// The association that stands, unless its end here has changed (RFC 8842 sections 3.1 and 3.2).
     fn standing<'s>(&self, standing: Option<&'s StandingLine>) -> Option<&'s Association> {
         let standing = standing.filter(|standing| standing.keeps_keys(self.media))?;
-        standing.dtls.as_ref().filter(|since| since.agreed.own.fingerprints == self.fingerprints)
+        let same = |since: &&Association| !since.ended && since.agreed.own.fingerprints == self.fingerprints;
+        standing.dtls.as_ref().filter(same)
     }
 
     /// Who begins where the peer leaves it to the gateway: "setup:active is RECOMMENDED", so that the handshake may
@@ -205,8 +208,8 @@ fn next(standing: Option<&StandingLine>) -> u32 {
     before.map_or(0, |before| before.agreed.association).saturating_add(1)
 }
 
-/// The fingerprints of a line that can be used, in one order; none if it has none at all. "The endpoint MUST select its
-/// preferred hash function" of several, and look at no others (RFC 8122 section 5.1): that is the strongest.
+/// The fingerprints of a line that can be used, in one order, as a set of them is compared with another; none if it has none
+/// at all.
 fn fingerprints(levels: &Levels<'_>) -> Result<Option<Vec<Fingerprint>>, Fault> {
     let mut usable: Vec<Fingerprint> = Vec::new();
     let mut refused = None;
@@ -216,11 +219,10 @@ fn fingerprints(levels: &Levels<'_>) -> Result<Option<Vec<Fingerprint>>, Fault> 
             Err(error) => _ = refused.get_or_insert(error),
         }
     }
-    let Some(strongest) = usable.iter().map(Fingerprint::hash).max() else {
+    if usable.is_empty() {
         return refused.map_or(Ok(None), |error| Err(Fault::Fingerprint { error }));
-    };
-    usable.retain(|fingerprint| fingerprint.hash() == strongest);
-    usable.sort_by(|one, other| one.digest().cmp(other.digest()));
+    }
+    usable.sort_by(|one, other| (one.hash(), one.digest()).cmp(&(other.hash(), other.digest())));
     usable.dedup();
     Ok(Some(usable))
 }

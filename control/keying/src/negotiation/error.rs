@@ -1,6 +1,7 @@
 //! Why an offer or an answer was refused.
 
 use crate::dtls_srtp::FingerprintError;
+use crate::ice::CredentialsError;
 use crate::policy::{Keying, PolicyViolation};
 use crate::sdes::SdesError;
 use crate::sdp::SdpError;
@@ -139,11 +140,8 @@ pub enum Fault {
         got: &'static str,
     },
     /// A user name fragment or password that is none.
-    #[error(
-        "a=ice-ufrag must have 4 to 256 characters, and a=ice-pwd 22 to 256 (RFC 8839 section 5.4): leave both out if \
-         there is no ICE"
-    )]
-    IceCredentials,
+    #[error("{0}: leave both out if there is no ICE")]
+    Ice(#[from] CredentialsError),
     /// A keying that the gateway does not speak.
     #[error(
         "it is keyed by {keying}, which the gateway does not speak: offer a=crypto, or set \

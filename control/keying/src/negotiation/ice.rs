@@ -1,22 +1,14 @@
 //! What offers and answers say of ICE (RFC 8839, RFC 8840).
 
-use std::net::{IpAddr, SocketAddr};
-
-use zeroize::Zeroizing;
+use std::net::SocketAddr;
 
 use super::levels::Levels;
-use super::names::random_name;
 use super::{Fault, OwnAddresses};
-use crate::ice::{AgreedIce, Candidate, CandidateKind, Credentials, OwnIce, PeerIce};
-use crate::sdp::{self, Attribute, Media, SdpError};
+use crate::ice::{AgreedIce, Candidate, Credentials, CredentialsError, MAX_PEER_CANDIDATES, OwnIce, PeerIce};
+use crate::sdp::{Attribute, Media, SdpError};
 
-/// Most candidates of a media line that are looked at.
+/// Most candidates of a media line that are looked at, those of no use among them.
 const MOST_CANDIDATES: usize = 128;
-/// Letters of the gateway's user name fragments: 48 random bits, of which there are to be "at least 24", and so many that
-/// those of one shared port differ.
-const UFRAG: usize = 8;
-/// Letters of its passwords: 144 random bits, of which there are to be "at least 128" (RFC 8445 section 5.3).
-const PASSWORD: usize = 24;
 /// Components (RFC 8839 section 5.1).
 const RTP: u16 = 1;
 const RTCP: u16 = 2;
@@ -43,9 +35,9 @@ impl Said {
         if levels.first("ice-mismatch").is_some() {
             return Ok(None);
         }
-        let credentials = credentials(ufrag.text(), password.text()).ok_or(Fault::IceCredentials)?;
-        let candidates: Vec<Candidate> =
-            levels.all("candidate").take(MOST_CANDIDATES).filter_map(candidate).collect();
+        let credentials = credentials(ufrag.text(), password.text())?;
+        let candidates = levels.all("candidate").take(MOST_CANDIDATES).filter_map(candidate);
+        let candidates: Vec<Candidate> = candidates.take(MAX_PEER_CANDIDATES).collect();
         let mut options = levels.all("ice-options").flat_map(|options| options.text().split(' '));
         let more = options.any(|option| option == "trickle") && levels.first("end-of-candidates").is_none();
         let among = |component, address: Option<SocketAddr>| {
@@ -67,10 +59,7 @@ pub(super) fn own(
     with_rtcp: bool,
     random: &mut dyn FnMut(&mut [u8]),
 ) -> OwnIce {
-    let fresh = || Credentials {
-        ufrag: random_name(UFRAG, random),
-        password: Zeroizing::new(random_name(PASSWORD, random)),
-    };
+    let fresh = || Credentials::generate(random);
     let credentials = standing.map_or_else(fresh, |standing| standing.credentials.clone());
     let candidates = addresses.candidates.iter().filter(|candidate| with_rtcp || candidate.component == RTP);
     OwnIce { credentials, candidates: candidates.cloned().collect(), lite }
@@ -129,54 +118,22 @@ pub(super) fn write(media: &mut Media, own: &OwnIce, selected: &[(u16, SocketAdd
     media.push_attribute("ice-options", Some("ice2 trickle"))
 }
 
-/// Reads a candidate; none if it is of no use: not over UDP, a host's name, or of a kind that is not known, which are
-/// passed over (RFC 8839 section 5.1).
+/// Reads a candidate; none if it is of no use: not over UDP, of a host's name, of a kind or component that is not known, which
+/// are passed over (RFC 8839 section 5.1), or no candidate at all.
 pub(super) fn candidate(attribute: Attribute<'_>) -> Option<Candidate> {
-    let read = sdp::Candidate::read(attribute).ok()?;
-    let kind = match read.kind {
-        "host" => CandidateKind::Host,
-        "srflx" => CandidateKind::ServerReflexive,
-        "prflx" => CandidateKind::PeerReflexive,
-        "relay" => CandidateKind::Relayed,
-        _ => return None,
-    };
-    let ip: IpAddr = read.address.parse().ok()?;
-    let reachable = !ip.is_unspecified() && !ip.is_multicast() && read.port != 0;
-    let known = read.transport.eq_ignore_ascii_case("UDP") && matches!(read.component, RTP | RTCP);
-    let short = (1..=32).contains(&read.foundation.len());
-    (reachable && known && short).then(|| Candidate {
-        foundation: read.foundation.to_owned(),
-        component: read.component,
-        priority: read.priority,
-        address: SocketAddr::new(ip, read.port),
-        kind,
-        related: None,
-        extensions: Vec::new(),
-    })
+    let read: Candidate = attribute.text().parse().ok()?;
+    let ip = read.address.ip();
+    let reachable = !ip.is_unspecified() && !ip.is_multicast() && read.address.port() != 0;
+    (reachable && matches!(read.component, RTP | RTCP)).then_some(read)
 }
 
-/// A candidate as `a=candidate` has it. The related address is one that hides what is behind it (RFC 8839 section 5.1).
+/// A candidate as the value of `a=candidate`.
 pub(super) fn candidate_text(candidate: &Candidate) -> String {
-    let Candidate { foundation, component, priority, address, kind, .. } = candidate;
-    let (kind, related) = match kind {
-        CandidateKind::Host => ("host", false),
-        CandidateKind::ServerReflexive => ("srflx", true),
-        CandidateKind::PeerReflexive => ("prflx", true),
-        CandidateKind::Relayed => ("relay", true),
-    };
-    let related = match address.ip() {
-        _ if !related => "",
-        IpAddr::V4(_) => " raddr 0.0.0.0 rport 9",
-        IpAddr::V6(_) => " raddr :: rport 9",
-    };
-    format!("{foundation} {component} UDP {priority} {} {} typ {kind}{related}", address.ip(), address.port())
+    let line = candidate.to_string();
+    line.strip_prefix("candidate:").map_or(line.clone(), str::to_owned)
 }
 
-/// Peers write other characters than RFC 8839 section 5.4 has too; a colon would end the fragment in a check.
-pub(super) fn credentials(ufrag: &str, password: &str) -> Option<Credentials> {
-    let (ufrag, password) = (ufrag.trim(), password.trim());
-    let is_char = |octet: u8| octet.is_ascii_graphic() && octet != b':';
-    let fits = |text: &str, least: usize| (least..=256).contains(&text.len()) && text.bytes().all(is_char);
-    (fits(ufrag, 4) && fits(password, 22))
-        .then(|| Credentials { ufrag: ufrag.to_owned(), password: Zeroizing::new(password.to_owned()) })
+/// What `a=ice-ufrag` and `a=ice-pwd` say.
+pub(super) fn credentials(ufrag: &str, password: &str) -> Result<Credentials, CredentialsError> {
+    Credentials::new(ufrag.trim(), password.trim())
 }

@@ -10,10 +10,9 @@ use super::remote_answer::{AnsweredLine, Joined, join};
 use super::standing::StandingLine;
 use super::transports::mux_passes;
 use super::{
-    Agreed, Choice, Fault, NegotiationError, Origin, OwnAddresses, OwnMedia, Protected, RemoteAnswer,
-    RemoteMedia, RemoteOffer, Standing, Treatment, capabilities, formats, ice, keys, local_offer, rewrite,
+    Agreed, Choice, Fault, NegotiationError, Origin, OwnMedia, Protected, RemoteAnswer, RemoteMedia,
+    RemoteOffer, Standing, Treatment, capabilities, formats, ice, keys, local_offer, rewrite,
 };
-use crate::ice::AgreedIce;
 use crate::policy::{Keying, Policy, Side};
 use crate::sdes::CryptoLine;
 use crate::sdp::{Media, RtpProfile, Sdp};
@@ -103,7 +102,7 @@ struct Line {
 }
 
 /// What went wrong: with the gateway's own, or with the line.
-enum Failed {
+pub(super) enum Failed {
     Own(NegotiationError),
     Line(Fault),
 }
@@ -114,14 +113,14 @@ impl<F: Into<Fault>> From<F> for Failed {
     }
 }
 
-struct Composer<'a> {
-    offer: &'a RemoteOffer,
-    answer: &'a RemoteAnswer,
-    own: &'a [OwnMedia],
-    policy: &'a Policy,
-    side: Side,
-    address: Option<IpAddr>,
-    random: &'a mut dyn FnMut(&mut [u8]),
+pub(super) struct Composer<'a> {
+    pub(super) offer: &'a RemoteOffer,
+    pub(super) answer: &'a RemoteAnswer,
+    pub(super) own: &'a [OwnMedia],
+    pub(super) policy: &'a Policy,
+    pub(super) side: Side,
+    pub(super) address: Option<IpAddr>,
+    pub(super) random: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Composer<'_> {
@@ -235,45 +234,6 @@ impl Composer<'_> {
         })
     }
 
-    /// What is answered of a handshake, and whether the gateway names it.
-    fn handshake(
-        &mut self,
-        said: &dtls::Said,
-        transport: usize,
-        place: Place,
-        standing: Option<&StandingLine>,
-    ) -> Result<(dtls::Answered, bool), Failed> {
-        let media = &self.own[transport];
-        let missing = || Failed::Own(NegotiationError::NoCertificate { transport });
-        let own = dtls::Own {
-            media,
-            fingerprints: media.dtls.as_deref().ok_or_else(missing)?,
-            policy: self.policy.peer(self.side),
-            suites: self.policy.dtls_suites().collect(),
-        };
-        Ok((dtls::answer(said, place, standing, &own, self.random), said.peer.tls_id.is_some()))
-    }
-
-    /// What is agreed on for checks: what was said before goes on unless the peer begins anew, which it does with other
-    /// credentials (RFC 8839 section 4.4.2.1).
-    fn checks(
-        &mut self,
-        said: &ice::Said,
-        addresses: &OwnAddresses,
-        standing: Option<&StandingLine>,
-        own: &OwnMedia,
-        rtcp_mux: bool,
-    ) -> AgreedIce {
-        let standing = standing.filter(|standing| standing.active).and_then(|standing| standing.ice.as_ref());
-        let lite = self.policy.peer(self.side).ice.is_lite();
-        let goes_on =
-            |before: &&AgreedIce| before.own.lite == lite && before.peer.credentials == said.peer.credentials;
-        let before = standing.filter(goes_on).map(|before| &before.own);
-        let with_rtcp = !rtcp_mux && own.rtp != own.rtcp;
-        let own = ice::own(before, addresses, lite, with_rtcp, self.random);
-        ice::agree(own, said.peer.clone(), false, standing)
-    }
-
     /// A line with port 0, under the protocol and formats that it was offered with.
     fn refused(&self, line: usize, read: &RemoteMedia) -> Result<Line, Failed> {
         let offered = &self.offer.sdp.media()[line];
@@ -305,7 +265,7 @@ impl Composer<'_> {
             lines.iter().find(named).is_some_and(|line| line.accepted && line.agreed.is_none())
         };
         rewrite::prune_groups(&mut sdp, |mids| mids.iter().all(|mid| around(mid)))?;
-        for group in self.groups(lines)? {
+        for group in self.groups(|line| lines[line].agreed.is_some())? {
             sdp.session_mut().push_attribute("group", Some(&group))?;
         }
         let is_lite = |line: &Line| {
@@ -316,25 +276,6 @@ impl Composer<'_> {
             sdp.session_mut().set_attribute("ice-lite", None)?;
         }
         Ok(sdp)
-    }
-
-    /// BUNDLE groups of the offer that pass, with the lines that are accepted: "the answerer MUST NOT include a bundled
-    /// "m=" section that it rejects" (RFC 8843 section 7.3).
-    fn groups(&self, lines: &[Line]) -> Result<Vec<String>, NegotiationError> {
-        let mut groups = Vec::new();
-        for bundle in self.offer.sdp.bundles()? {
-            let passes = |line: &&usize| {
-                let taken = lines[**line].agreed.is_some();
-                taken && self.offer.media.get(**line).is_some_and(|media| media.grouped)
-            };
-            let mids =
-                bundle.media.iter().filter(passes).filter_map(|line| self.offer.media[*line].mid.as_deref());
-            let mids: Vec<_> = mids.collect();
-            if !mids.is_empty() {
-                groups.push(format!("BUNDLE {}", mids.join(" ")));
-            }
-        }
-        Ok(groups)
     }
 
     fn by_transport(&self, lines: &[Line]) -> Vec<Option<Agreed>> {

@@ -1,5 +1,6 @@
 //! The offer that the gateway makes to one peer from another's.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,13 +11,13 @@ use super::slots::{self, Slot};
 use super::standing::StandingLine;
 use super::transports::{bundle_passes, mux_passes};
 use super::{
-    Direction, NegotiationError, Offered, OfferedDtls, Origin, OwnAddresses, OwnMedia, RemoteMedia,
-    RemoteOffer, Standing, Treatment, dtls, ice, keys, rewrite,
+    Direction, NegotiationError, Offered, OfferedDtls, Origin, OwnMedia, RemoteMedia, RemoteOffer, Standing,
+    Treatment, rewrite,
 };
 use crate::ice::OwnIce;
-use crate::policy::{BestEffortForm, IceUse, Keying, Policy, Side};
+use crate::policy::{BestEffortForm, Keying, Policy, Side};
 use crate::sdes::CryptoLine;
-use crate::sdp::{Media, RtpProfile, Sdp, Secured};
+use crate::sdp::{Media, Sdp, Secured};
 
 /// An offer to a peer: its SDP, and what the answer is held against.
 #[derive(Clone)]
@@ -103,8 +104,9 @@ impl LocalOffer {
         let dual = ways == Ways::Both && policy.peer(side).best_effort == BestEffortForm::DualLines;
         let slots = slots::lay_out(offer, since, dual);
         let address = first_address(offer, own);
+        let (capability, said) = (1, HashMap::new());
         let mut composer =
-            Composer { offer, since, own, policy, side, ways, slots, address, capability: 1, random };
+            Composer { offer, since, own, policy, side, ways, slots, address, capability, said, random };
         let lines = (0..composer.slots.len()).map(|at| composer.line(at)).collect::<Result<Vec<_>, _>>()?;
         let mut sdp = composer.description(&lines)?;
         let text = origin.sign(&mut sdp, address)?;
@@ -154,18 +156,20 @@ pub(super) fn first_address(offer: &RemoteOffer, own: &[OwnMedia]) -> Option<IpA
     first.and_then(|transport| own.get(transport)).map(|own| own.rtp.ip())
 }
 
-struct Composer<'a> {
-    offer: &'a RemoteOffer,
-    since: &'a Standing,
-    own: &'a [OwnMedia],
-    policy: &'a Policy,
-    side: Side,
-    ways: Ways,
-    slots: Vec<Slot>,
-    address: Option<IpAddr>,
+pub(super) struct Composer<'a> {
+    pub(super) offer: &'a RemoteOffer,
+    pub(super) since: &'a Standing,
+    pub(super) own: &'a [OwnMedia],
+    pub(super) policy: &'a Policy,
+    pub(super) side: Side,
+    pub(super) ways: Ways,
+    pub(super) slots: Vec<Slot>,
+    pub(super) address: Option<IpAddr>,
     /// The capability number that comes next: no two of a description are the same (RFC 5939 section 3.4.1).
-    capability: u32,
-    random: &'a mut dyn FnMut(&mut [u8]),
+    pub(super) capability: u32,
+    /// What checks were told, by transport.
+    pub(super) said: HashMap<usize, OwnIce>,
+    pub(super) random: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Composer<'_> {
@@ -224,11 +228,11 @@ impl Composer<'_> {
         let mut media = self.offer.sdp.media()[source].clone();
         let keyings = match form {
             Form::Plain => None,
-            _ => Some(self.keyings(at, own).ok_or(NegotiationError::NoCertificate { transport })?),
+            _ => Some(self.keyings(at, own).ok_or_else(|| self.no_keying(transport))?),
         };
         let addresses = own.ice.as_deref().filter(|_| self.offers_ice(at));
-        // With either of them RTP and RTCP are to share a port: that is one handshake, and half of the checks (RFC 5763
-        // section 6.5; RFC 8834 section 4.5).
+        // With either of them RTP and RTCP are to share a port: that is one handshake, and half of the checks (RFC 5764
+        // section 3).
         let muxes = addresses.is_some() || keyings.is_some_and(|keyings| keyings.has(Keying::DtlsSrtp));
         let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp || muxes;
         let feedback = media.profile().is_some_and(|profile| profile.feedback);
@@ -260,108 +264,6 @@ impl Composer<'_> {
             line.bundle(self.since.line(at).is_some_and(|standing| standing.active))?;
         }
         Ok(line)
-    }
-
-    /// By which keyings SRTP is offered: by the one that was agreed on, as long as the policy has it. None: it would be by
-    /// a handshake, and there is no certificate.
-    fn keyings(&self, at: usize, own: &OwnMedia) -> Option<Keyings> {
-        let usable = Keyings::of(self.policy, self.side, own.dtls.is_some())?;
-        let stands = |keying| match keying {
-            Keying::DtlsSrtp => own.dtls.is_some() && self.policy.refuses_dtls(self.side).is_none(),
-            _ => self.policy.refuses_keying(self.side, keying).is_none(),
-        };
-        let agreed = self.since.line(at).filter(|standing| standing.active);
-        let agreed = agreed.and_then(|standing| match (&standing.peer, &standing.dtls) {
-            (Some(_), _) => Some(Keying::Sdes),
-            (None, Some(_)) => Some(Keying::DtlsSrtp),
-            (None, None) => None,
-        });
-        Some(agreed.filter(|keying| stands(*keying)).map_or(usable, Keyings::only))
-    }
-
-    /// The secure profile: the one that was agreed on, as some endpoints have RTP/SAVP(F) with fingerprints.
-    fn secured(&self, at: usize, keyings: Option<Keyings>) -> Secured {
-        let secured = keyings.map_or(Secured::Plain, Keyings::secured);
-        let agreed = self.since.line(at).filter(|standing| standing.active && standing.dtls.is_some());
-        match agreed.and_then(|standing| standing.profile) {
-            Some(profile) if secured == Secured::DtlsSrtp && profile.secured == Secured::Srtp => {
-                Secured::Srtp
-            }
-            _ => secured,
-        }
-    }
-
-    /// Whether ICE is offered: the policy has it so, or the peer takes part already.
-    fn offers_ice(&self, at: usize) -> bool {
-        let standing =
-            || self.since.line(at).is_some_and(|standing| standing.active && standing.ice.is_some());
-        let policy = self.policy.peer(self.side).ice;
-        policy.is_offered() || (policy != IceUse::Off && standing())
-    }
-
-    /// Puts what keys the line in.
-    fn key(&mut self, line: &mut LocalLine, form: Form, feedback: bool) -> Result<(), NegotiationError> {
-        let Some(keyings) = line.keyings else {
-            line.media.remove_attributes("crypto");
-            return Ok(());
-        };
-        // A configuration has one of them: each has a profile of its own.
-        let capabilities = matches!(form, Form::Capabilities { .. });
-        let keyings = if capabilities { Keyings::only(keyings.first) } else { keyings };
-        line.keyings = Some(keyings);
-        if keyings.has(Keying::Sdes) {
-            let standing = line.since.as_ref().zip(line.own.as_ref());
-            let standing = standing.filter(|(standing, own)| standing.keeps_keys(own));
-            let standing = standing.map_or(&[][..], |(standing, _)| &standing.keys);
-            line.keys = keys::offered(standing, self.policy, self.policy.peer(self.side), self.random)?;
-        }
-        if keyings.has(Keying::DtlsSrtp) {
-            line.dtls = self.handshake(line);
-        }
-        let values: Vec<_> = line.keys.iter().map(CryptoLine::value).collect();
-        let crypto = values.iter().map(|value| ("crypto", value.as_str()));
-        let handshake = line.dtls.as_ref().map(|dtls| rewrite::handshake(&dtls.own, dtls.setup, true));
-        let handshake = handshake.iter().flatten().map(|(name, value)| (*name, value.as_str()));
-        let attributes: Vec<_> = crypto.chain(handshake).collect();
-        if !capabilities {
-            return Ok(rewrite::put_keying(&mut line.media, &attributes)?);
-        }
-        let first = self.capability;
-        self.capability += attributes.len() as u32;
-        line.role = Role::Gateway(Form::Capabilities { first });
-        let whole = keyings.first == Keying::DtlsSrtp;
-        line.capabilities = if whole { attributes.len() } else { 0 };
-        let secure = RtpProfile::new(keyings.secured(), feedback);
-        put_configuration(&mut line.media, first, secure, &attributes, whole)
-    }
-
-    /// What is offered of a handshake.
-    fn handshake(&mut self, line: &LocalLine) -> Option<OfferedDtls> {
-        let media = line.own.as_ref()?;
-        let own = dtls::Own {
-            media,
-            fingerprints: media.dtls.as_deref()?,
-            policy: self.policy.peer(self.side),
-            suites: self.policy.dtls_suites().collect(),
-        };
-        Some(dtls::offer(line.since.as_deref(), &own, self.random))
-    }
-
-    /// Puts in what checks are told.
-    fn check(&mut self, line: &mut LocalLine, addresses: &OwnAddresses) -> Result<(), NegotiationError> {
-        let lite = self.policy.peer(self.side).ice.is_lite();
-        let since = line.since.as_ref().zip(line.own.as_ref());
-        let since = since.filter(|(standing, own)| standing.keeps_keys(own));
-        let since = since.and_then(|(standing, _)| standing.ice.as_ref());
-        let since = since.filter(|since| ice::goes_on(&since.own, addresses, lite));
-        let apart = line.own.as_ref().is_some_and(|own| own.rtp != own.rtcp);
-        let with_rtcp = apart && since.is_none_or(|since| ice::has_rtcp(&since.own));
-        let own = ice::own(since.map(|since| &since.own), addresses, lite, with_rtcp, self.random);
-        let controls = since.is_some_and(|since| since.controlling);
-        let selected = if controls { addresses.selected.as_slice() } else { &[] };
-        ice::write(&mut line.media, &own, selected)?;
-        line.ice = Some(own);
-        Ok(())
     }
 
     fn around(&self, source: usize) -> Result<LocalLine, NegotiationError> {
@@ -415,28 +317,6 @@ impl Composer<'_> {
         }
         Ok(sdp)
     }
-}
-
-/// Puts a potential configuration in, whose attributes are alternatives, or taken as a whole (RFC 5939 section 3.5.1).
-fn put_configuration(
-    media: &mut Media,
-    first: u32,
-    secure: RtpProfile,
-    attributes: &[(&str, &str)],
-    whole: bool,
-) -> Result<(), NegotiationError> {
-    // Transport capabilities have numbers of their own, which need not follow one another (RFC 5939 section 3.4.2).
-    let transport = format!("{first} {secure}");
-    let capability =
-        |(number, (name, value)): (u32, &(&str, &str))| Zeroizing::new(format!("{number} {name}:{value}"));
-    let capabilities: Vec<_> = (first..).zip(attributes).map(capability).collect();
-    let numbers: Vec<_> = (first..).take(attributes.len()).map(|number| number.to_string()).collect();
-    let numbers = numbers.join(if whole { "," } else { "|" });
-    let configuration = format!("{CONFIGURATION} t={first} a={numbers}");
-    let mut lines = vec![("tcap", transport.as_str())];
-    lines.extend(capabilities.iter().map(|capability| ("acap", capability.as_str())));
-    lines.push(("pcfg", &configuration));
-    Ok(rewrite::put_keying(media, &lines)?)
 }
 
 impl LocalLine {

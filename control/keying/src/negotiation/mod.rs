@@ -13,6 +13,7 @@
 
 mod address;
 mod agreed;
+mod answered_keys;
 mod capabilities;
 mod choice;
 mod configuration;
@@ -20,24 +21,28 @@ mod dtls;
 mod error;
 mod form;
 mod formats;
+mod fragment;
 mod ice;
 mod keys;
 mod levels;
 mod local_answer;
 mod local_offer;
 mod names;
+mod offered_keys;
 mod origin;
 mod remote_answer;
 mod remote_offer;
 mod rewrite;
 mod slots;
 mod standing;
+mod taken;
 mod transports;
 mod twins;
 
 pub use agreed::{Agreed, Direction, NegotiatedKey, Offered, OfferedDtls, OwnAddresses, OwnMedia, Protected};
 pub use choice::Choice;
 pub use error::{Fault, NegotiationError};
+pub use fragment::{FragmentError, FragmentLine, IceFragment, MAX_FRAGMENT, parse_candidate};
 pub use local_answer::LocalAnswer;
 pub use local_offer::LocalOffer;
 pub use origin::Origin;

@@ -1,9 +1,8 @@
-//! Random text, as names and passwords in descriptions are.
+//! Random text, as names in descriptions are.
 
 use zeroize::Zeroizing;
 
-/// Letters of which each has six bits: those of `ice-char` (RFC 8839 section 5.4), which are all of `tls-id-char` too
-/// (RFC 8842 section 4).
+/// Letters of which each has six bits, all of `tls-id-char` (RFC 8842 section 4).
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Text of so many letters with six random bits each.

@@ -62,10 +62,7 @@ impl Standing {
             line.keys.clear();
             line.peer = None;
             line.ice = None;
-            // The next association has the next number.
-            if let Some(dtls) = &mut line.dtls {
-                dtls.agreed.own.fingerprints.clear();
-            }
+            line.dtls.iter_mut().for_each(|dtls| dtls.ended = true);
         }
         rekeyed
     }

@@ -94,7 +94,7 @@ fn a_policy_that_contradicts_itself_is_refused() {
     let early = "lowest_robustness = \"passive-signaling-passive-media\"\nearly_media.mode = \"plain\"";
     assert_eq!(wrong(early), PolicyError::EarlyMediaBelowFloor { side: Side::Caller, floor });
     assert_eq!(
-        wrong("lowest_robustness = \"active-signaling-active-media\""),
+        wrong("keyings = [\"sdes\", \"none\"]\nlowest_robustness = \"active-signaling-active-media\""),
         PolicyError::FloorOutOfReach {
             side: Side::Caller,
             floor: RobustnessClass::ActiveSignalingActiveMedia,
@@ -146,10 +146,79 @@ fn approved_suites_encrypt_and_are_of_aes() {
 
 #[test]
 fn a_keying_is_refused_by_name() {
-    let violation = Policy::default().refuses_keying(Keying::Zrtp).unwrap();
+    let mut policy = Policy::default();
+    let violation = policy.refuses_keying(Side::Caller, Keying::Zrtp).unwrap();
     assert_eq!(violation.rule, Rule::Keyings);
-    assert!(violation.reason.contains("zrtp") && violation.reason.contains("sdes, none"), "{violation}");
-    assert_eq!(Policy::default().refuses_keying(Keying::Sdes), None);
+    assert!(
+        violation.reason.contains("zrtp") && violation.reason.contains("sdes, dtls-srtp, none"),
+        "{violation}"
+    );
+    assert_eq!(policy.refuses_keying(Side::Caller, Keying::Sdes), None);
+    assert_eq!(policy.refuses_keying(Side::Caller, Keying::DtlsSrtp), None);
+    policy.callee.keyings = Some(vec![Keying::DtlsSrtp, Keying::None]);
+    let violation = policy.refuses_keying(Side::Callee, Keying::Sdes).unwrap();
+    assert_eq!(violation.rule.to_string(), "policy.callee.keyings");
+    assert_eq!(policy.refuses_keying(Side::Caller, Keying::Sdes), None);
+}
+
+#[test]
+fn a_keying_that_is_always_below_the_lowest_class_is_refused() {
+    let policy =
+        Policy { lowest_robustness: RobustnessClass::ActiveSignalingActiveMedia, ..Policy::default() };
+    assert_eq!(policy.check(), Ok(()), "DTLS-SRTP reaches it");
+    let violation = policy.refuses_keying(Side::Caller, Keying::Sdes).unwrap();
+    assert_eq!(violation.rule, Rule::LowestRobustness);
+    assert_eq!(policy.refuses_keys(Side::Caller), None);
+    let only = Policy { keyings: vec![Keying::Sdes], ..policy };
+    assert_eq!(only.refuses_keys(Side::Caller).unwrap().rule, Rule::LowestRobustness);
+}
+
+#[test]
+fn handshakes_agree_on_suites_that_have_profiles() {
+    let mut policy = Policy { suites: Suite::ALL.to_vec(), ..Policy::default() };
+    assert!(policy.dtls_suites().all(Suite::encrypts));
+    assert_eq!(policy.dtls_suites().count(), 6);
+    assert_eq!(policy.refuses_dtls(Side::Caller), None);
+    policy.suites = vec![Suite::AesCm256HmacSha1_80];
+    assert_eq!(policy.refuses_dtls(Side::Caller).unwrap().rule, Rule::Suites);
+    policy = Policy { suites: vec![Suite::AesCm256HmacSha1_80], fips_only: true, ..policy };
+    assert_eq!(policy.refuses_dtls(Side::Caller).unwrap().rule, Rule::FipsOnly);
+}
+
+#[test]
+fn a_sides_own_keyings_are_held_against_its_other_rules() {
+    let wrong = |text: &str| toml::from_str::<Policy>(text).unwrap().check().unwrap_err();
+    assert_eq!(wrong("callee.keyings = []"), PolicyError::NoPeerKeyings(Side::Callee));
+    assert_eq!(
+        wrong("callee.keyings = [\"sdes\", \"sdes\"]"),
+        PolicyError::RepeatedPeerKeying { side: Side::Callee, keying: Keying::Sdes }
+    );
+    assert_eq!(
+        wrong("[callee]\nkeyings = [\"sdes\"]\nboth_keyings = true"),
+        PolicyError::NotBothKeyings(Side::Callee)
+    );
+    assert_eq!(
+        wrong("[callee]\nkeyings = [\"sdes\"]\nsecurity = \"best-effort\""),
+        PolicyError::PlainWithoutKeying { side: Side::Callee, security: Security::BestEffort }
+    );
+    let webrtc = "[callee]\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\ndtls_setup = \"passive\"";
+    let policy = toml::from_str::<Policy>(webrtc).unwrap();
+    assert_eq!(policy.check(), Ok(()));
+    let session = PolicyOverrides { keyings: Some(vec![Keying::Sdes]), ..PolicyOverrides::default() };
+    assert_eq!(policy.with(&session).unwrap().keyings_of(Side::Callee), [Keying::Sdes]);
+}
+
+#[test]
+fn short_tags_are_those_of_the_suites_that_have_them() {
+    let peer = PeerPolicy { short_rtcp_tags: true, ..PeerPolicy::default() };
+    for suite in Suite::ALL {
+        let Protected::Srtp(mut keys) = agreed(Keying::Sdes, suite).inbound else { unreachable!() };
+        peer.adapt(&mut keys[0]);
+        let short = suite.name().ends_with("_32");
+        assert_eq!(keys[0].options.short_rtcp_tags, short, "{suite}");
+        PeerPolicy::default().adapt(&mut keys[0]);
+        assert_eq!(keys[0].options.short_rtcp_tags, short, "{suite}");
+    }
 }
 
 #[test]
@@ -226,7 +295,9 @@ fn a_sessions_lowest_class_is_that_of_both_sides_unless_it_says_otherwise() {
 
 #[test]
 fn a_session_cannot_have_a_policy_that_contradicts_itself() {
-    let session = toml::from_str("lowest_robustness = \"active-signaling-active-media-detect\"").unwrap();
+    let session =
+        toml::from_str("keyings = [\"sdes\"]\nlowest_robustness = \"active-signaling-active-media-detect\"")
+            .unwrap();
     assert!(matches!(Policy::default().with(&session), Err(PolicyError::FloorOutOfReach { .. })));
     let session = toml::from_str("callee.mki_length = 200").unwrap();
     assert!(matches!(Policy::default().with(&session), Err(PolicyError::MkiLength { .. })));

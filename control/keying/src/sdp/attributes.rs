@@ -264,7 +264,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub(crate) fn read(attribute: Attribute<'a>) -> Result<Self, SdpError> {
+    fn read(attribute: Attribute<'a>) -> Result<Self, SdpError> {
         let mut fields = fields(attribute.text());
         let mut read = || {
             let candidate = Self {

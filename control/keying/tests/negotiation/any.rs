@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_keying::negotiation::{Agreed, NegotiatedKey, Protected, RemoteOffer, Treatment};
-use sluice_keying::policy::{BestEffortForm, ForeignKeying, Handling, Policy, Security, Side};
+use sluice_keying::policy::{
+    BestEffortForm, DtlsSetup, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
+};
 use sluice_keying::sdes::CryptoLine;
 use sluice_keying::sdp::{Media, Sdp, Secured};
 use sluice_srtp::Suite;
@@ -26,7 +28,7 @@ const PROTOCOLS: [&str; 8] = [
     "TCP/TLS/MSRP",
 ];
 /// What else media lines have, fitting or not.
-const ATTRIBUTES: [&str; 34] = [
+const ATTRIBUTES: [&str; 50] = [
     "sendonly",
     "recvonly",
     "inactive",
@@ -45,7 +47,26 @@ const ATTRIBUTES: [&str; 34] = [
     "rtpmap:97 opus/48000/2",
     "rtpmap:96 H264/90000",
     "fingerprint:sha-1 AA:BB",
+    "fingerprint:sha-256 \
+     D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F",
+    "fingerprint:sha-256 \
+     00:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F",
     "setup:actpass",
+    "setup:active",
+    "setup:passive",
+    "setup:holdconn",
+    "tls-id:abc3de65cddef001be82",
+    "tls-id:abc3de65cddef001be83",
+    "ice-ufrag:efgh",
+    "ice-pwd:0123456789012345678901",
+    "ice-pwd:0123456789012345678902",
+    "ice-options:trickle",
+    "ice-mismatch",
+    "end-of-candidates",
+    "candidate:1 1 UDP 1 192.0.2.10 4000 typ host",
+    "acap:1 fingerprint:sha-256 \
+     D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F",
+    "tcap:1 UDP/TLS/RTP/SAVP UDP/TLS/RTP/SAVPF",
     "zrtp-hash:1.10 AABB",
     "key-mgmt:mikey AAAA",
     "ice-ufrag:abcd",
@@ -62,6 +83,11 @@ const ATTRIBUTES: [&str; 34] = [
     "x-unknown:1",
     "label:1",
 ];
+
+/// What makes every line one that may be keyed by a handshake behind checks.
+const AT_SESSION: &str = "a=fingerprint:sha-256 \
+    D2:FA:0E:C3:22:59:5E:14:95:69:92:3D:13:B4:84:24:2C:C2:A2:C0:3E:FD:34:8E:5E:EA:6F:AF:52:CE:E6:0F\r\na=ice-lite\r\n\
+    a=ice-ufrag:wxyz\r\na=ice-pwd:0123456789012345678903\r\na=group:BUNDLE a b c\r\n";
 
 fn key() -> impl Strategy<Value = String> {
     let suites = select(vec![CM80, CM32, GCM128, GCM256, "F8_128_HMAC_SHA1_80", "UNKNOWN"]);
@@ -96,6 +122,7 @@ fn description() -> impl Strategy<Value = String> {
         1 => Just("a=sendonly\r\n"),
         1 => Just("a=tcap:1 RTP/SAVP\r\na=group:LS a c\r\n"),
         1 => Just("a=fingerprint:sha-1 AA:BB\r\n"),
+        2 => Just(AT_SESSION),
     ];
     (address, session, vec(media(), 0..4)).prop_map(|(address, session, media)| {
         let media: Vec<_> = media.iter().map(|(m, attributes)| (m.as_str(), attributes.clone())).collect();
@@ -113,11 +140,19 @@ fn policy() -> impl Strategy<Value = Policy> {
         vec![Suite::AesCm128HmacSha1_32],
         vec![Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm],
     ]);
-    ((security(), security()), (form(), form()), foreign, any::<bool>(), any::<bool>(), suites).prop_map(
-        |(security, form, foreign, mux, bundle, suites)| {
+    let ice = || select(vec![IceUse::WhenOffered, IceUse::Off, IceUse::Lite, IceUse::Full]);
+    let setup = || select(vec![DtlsSetup::Actpass, DtlsSetup::Active, DtlsSetup::Passive]);
+    let media_path = (ice(), ice(), setup(), setup(), any::<bool>(), any::<bool>());
+    let passes = (any::<bool>(), any::<bool>());
+    ((security(), security()), (form(), form()), foreign, passes, suites, media_path).prop_map(
+        |(security, form, foreign, (mux, bundle), suites, (a_ice, b_ice, a_setup, b_setup, both, dtls))| {
             let mut policy = Policy { foreign_keying: foreign, suites, ..Policy::default() };
             (policy.caller.security, policy.callee.security) = security;
             (policy.caller.best_effort, policy.callee.best_effort) = form;
+            (policy.caller.ice, policy.callee.ice) = (a_ice, b_ice);
+            (policy.caller.dtls_setup, policy.callee.dtls_setup) = (a_setup, b_setup);
+            (policy.caller.both_keyings, policy.callee.both_keyings) = (both, both);
+            policy.callee.keyings = dtls.then(|| vec![Keying::DtlsSrtp, Keying::Sdes, Keying::None]);
             let handling = |pass| if pass { Handling::Pass } else { Handling::Terminate };
             for peer in [&mut policy.caller, &mut policy.callee] {
                 (peer.rtcp_mux, peer.bundle) = (handling(mux), handling(bundle));
@@ -139,9 +174,10 @@ enum Answer {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
+    let peer = || prop_oneof![2 => Just(Peer::Dtls), 3 => select(Peer::ALL.to_vec())];
     prop_oneof![
-        3 => select(Peer::ALL.to_vec()).prop_map(Answer::By),
-        2 => (select(Peer::ALL.to_vec()), attribute()).prop_map(|(peer, attribute)| Answer::With(peer, attribute)),
+        3 => peer().prop_map(Answer::By),
+        2 => (peer(), attribute()).prop_map(|(peer, attribute)| Answer::With(peer, attribute)),
         1 => description().prop_map(Answer::Any),
     ]
 }
@@ -164,7 +200,7 @@ proptest! {
         policy in policy(),
         steps in vec((any::<bool>(), description(), answer()), 1..4),
     ) {
-        let mut call = Call::with(policy);
+        let mut call = Call::with(policy).in_media_path();
         for (callee, text, answer) in steps {
             let from = if callee { Side::Callee } else { Side::Caller };
             let Ok((offer, local)) = call.offer(from, &text) else { continue };
@@ -193,20 +229,17 @@ fn check_offered(policy: &Policy, side: Side, text: &str) {
     let mut keys = HashSet::new();
     let gateway = if index(side) == 0 { "198.51.100.1" } else { "203.0.113.1" };
     for (line, media) in offered.media().iter().enumerate() {
-        let Some(profile) = media.profile().filter(|profile| profile.secured != Secured::DtlsSrtp) else {
-            continue;
-        };
+        let Some(profile) = media.profile() else { continue };
         if media.port() == 0
             || offered.connection(line).is_none_or(|connection| connection.address != gateway)
         {
             continue;
         }
         let security = policy.peer(side).security;
-        assert!(security != Security::Required || profile.secured == Secured::Srtp, "{text}");
-        assert!(
-            security != Security::Plain || (profile.secured == Secured::Plain && !media.has("crypto")),
-            "{text}"
-        );
+        let keyed = media.has("crypto") || media.has("fingerprint");
+        assert!(security != Security::Required || profile.secured != Secured::Plain, "{text}");
+        assert!(security != Security::Plain || (profile.secured == Secured::Plain && !keyed), "{text}");
+        assert!(profile.secured != Secured::DtlsSrtp || !media.has("crypto"), "{text}");
         for line in crypto_lines(media) {
             assert!(line.suite().is_some_and(|suite| policy.suites.contains(&suite)), "{text}");
             assert!(keys.insert(line.value().split_once("inline:").expect("a key").1.to_owned()), "{text}");
@@ -225,7 +258,8 @@ fn check_reread(text: &str) {
             for (written, read) in written.media().iter().zip(read.media()) {
                 let unused = matches!(read.treatment, Treatment::Unused);
                 assert!(written.has("bundle-only") || unused == (written.port() == 0), "{text}");
-                assert!(!matches!(read.treatment, Treatment::Refused(_)) || !written.has("crypto"), "{text}");
+                let keyed = written.has("crypto") || written.has("fingerprint");
+                assert!(!matches!(read.treatment, Treatment::Refused(_)) || !keyed, "{text}");
             }
         }
         // Only a line that goes by the gateway can have what it would not take itself.
@@ -242,6 +276,17 @@ fn check_policy(policy: &Policy, side: Side, agreed: &Agreed) {
         Security::Required => assert!(is_srtp(agreed)),
         Security::Plain => assert!(!is_srtp(agreed)),
         Security::BestEffort => {}
+    }
+    let dtls = [&agreed.inbound, &agreed.outbound].map(|protected| *protected == Protected::InMediaPath);
+    assert_eq!(dtls, [agreed.keying == Keying::DtlsSrtp; 2]);
+    assert!(agreed.dtls.is_none() || dtls[0]);
+    if let Some(dtls) = &agreed.dtls {
+        assert!(!dtls.peer.fingerprints.is_empty() && dtls.own.fingerprints.len() == 1);
+        assert!(!dtls.suites.is_empty() && dtls.suites.iter().all(|suite| policy.suites.contains(suite)));
+    }
+    if let Some(ice) = &agreed.ice {
+        assert!(policy.peer(side).ice != IceUse::Off && ice.own.lite == policy.peer(side).ice.is_lite());
+        assert!(ice.own.lite || !ice.peer.lite || ice.controlling);
     }
     for key in keys(&agreed.inbound).chain(keys(&agreed.outbound)) {
         assert!(policy.suites.contains(&key.suite), "{:?}", key.suite);

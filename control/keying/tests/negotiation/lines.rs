@@ -1,7 +1,7 @@
 //! What is done to each line on its way, and what is left as it is.
 
 use sluice_keying::negotiation::{OwnMedia, Treatment};
-use sluice_keying::policy::{ForeignKeying, Handling, Security, Side};
+use sluice_keying::policy::{ForeignKeying, Handling, Keying, Security, Side};
 
 use super::support::{CM80, Call, Peer, attributes, audio, crypto, lines, sdp};
 
@@ -93,7 +93,7 @@ fn rtcp_mux_ends_or_passes_as_the_policy_says() {
 fn a_gateway_with_one_port_offers_rtcp_mux() {
     let mut call = Call::new(Security::Plain, Security::Plain);
     let rtp = call.own[1][0].rtp;
-    call.own[1][0] = OwnMedia { rtp, rtcp: rtp };
+    call.own[1][0] = OwnMedia::new(rtp, rtp);
     let (_, local) = call.offer(Side::Caller, &audio("RTP/AVP", &[])).expect("an offer");
     assert_eq!(lines(local.sdp(), "a=rtcp"), ["a=rtcp-mux", "a=rtcp:20000"]);
 }
@@ -133,6 +133,7 @@ fn what_is_not_rtp_goes_by_the_gateway_or_is_refused() {
     let treated = |foreign| {
         let mut call = Call::new(Security::Plain, Security::Plain);
         call.policy.foreign_keying = foreign;
+        call.policy.keyings = vec![Keying::Sdes, Keying::None];
         let (offer, local) = call.offer(Side::Caller, &mixed()).expect("an offer");
         let around = offer.media().iter().map(|media| media.treatment == Treatment::Around);
         (around.collect::<Vec<_>>(), offer.refusals().count(), local.sdp().to_owned())
@@ -181,6 +182,7 @@ fn a_line_that_goes_by_the_gateway_is_answered_as_it_is() {
     );
     let mut call = Call::new(Security::Required, Security::Required);
     call.policy.foreign_keying = ForeignKeying::Pass;
+    call.policy.keyings = vec![Keying::Sdes, Keying::None];
     let (offer, local) = call.offer(Side::Caller, &text).expect("an offer");
     assert_eq!(offer.transports(), 1);
     let around = "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 192.0.2.10\r\na=setup:actpass\r\n\

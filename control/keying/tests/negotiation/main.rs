@@ -1,8 +1,13 @@
 //! Negotiations between two peers through the gateway, as SDP in and SDP out.
 
 mod any;
+mod bundles;
+mod dtls;
+mod dtls_reoffers;
 mod forms;
+mod ice;
 mod lines;
+mod media_path_peers;
 mod peers;
 mod refusals;
 mod reoffers;

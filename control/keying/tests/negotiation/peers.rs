@@ -1,7 +1,7 @@
 //! Descriptions in the manner of known endpoints, written from what they are known to send.
 
 use sluice_keying::negotiation::{Direction, Treatment};
-use sluice_keying::policy::{BestEffortForm, ForeignKeying, Security, Side};
+use sluice_keying::policy::{BestEffortForm, ForeignKeying, Keying, Security, Side};
 use sluice_srtp::Suite;
 
 use super::support::{Call, Peer, lines};
@@ -118,9 +118,10 @@ fn pjsip_on_hold_with_aes_256() {
 #[test]
 fn chromium_is_refused_by_its_keying_or_goes_by_the_gateway() {
     let mut call = Call::new(Security::Required, Security::Required);
+    call.policy.keyings = vec![Keying::Sdes];
     let error = call.offer(Side::Caller, CHROMIUM).expect_err("DTLS-SRTP");
     let told = error.to_string();
-    assert!(told.starts_with("media line 0 (audio): it is keyed by dtls-srtp"), "{told}");
+    assert!(told.starts_with("media line 0 (audio): policy.keyings refuses it: dtls-srtp"), "{told}");
     call.policy.foreign_keying = ForeignKeying::Pass;
     let (offer, local) = call.offer(Side::Caller, CHROMIUM).expect("it passes");
     assert!(offer.media().iter().all(|media| media.treatment == Treatment::Around));

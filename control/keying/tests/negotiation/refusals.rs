@@ -44,7 +44,12 @@ fn an_offer_is_refused_with_line_rule_and_remedy() {
             &strict,
             "caller.security",
         ),
-        (audio("UDP/TLS/RTP/SAVP", &["fingerprint:sha-1 AA"]), &strict, "keyed by dtls-srtp"),
+        (
+            audio("UDP/TLS/RTP/SAVP", &["fingerprint:sha-1 AA"]),
+            &strict,
+            "hash function is not one of sha-256",
+        ),
+        (audio("UDP/TLS/RTP/SAVP", &["setup:actpass"]), &strict, "without a=fingerprint"),
         (audio("RTP/SAVP", &["key-mgmt:mikey AAAA"]), &strict, "keyed by mikey"),
         (key(CM80).replace("4000", "4000/2"), &strict, "it has 2 ports"),
         (
@@ -112,6 +117,7 @@ fn contradictory_lines_are_refused() {
 fn keyings_that_are_not_the_gateways_are_refused_by_rule() {
     let mut policy = policy(Security::BestEffort);
     policy.foreign_keying = ForeignKeying::Refuse;
+    policy.keyings = vec![Keying::Sdes, Keying::None];
     for attribute in ["fingerprint:sha-1 AA", "key-mgmt:mikey AAAA", "zrtp-hash:1.10 AA"] {
         let error = offer(&audio("RTP/AVP", &[attribute]), &policy);
         assert_eq!(error.policy().map(|violation| violation.rule), Some(Rule::ForeignKeying), "{error}");

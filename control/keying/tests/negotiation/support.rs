@@ -1,12 +1,15 @@
 //! A gateway between a caller and a callee, and peers that answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use sluice_keying::dtls_srtp::{Fingerprint, HashFunction};
+use sluice_keying::ice::Candidate;
 use sluice_keying::negotiation::{
-    Agreed, LocalAnswer, LocalOffer, NegotiationError, Origin, OwnMedia, Protected, RemoteAnswer,
-    RemoteOffer, Standing,
+    Agreed, LocalAnswer, LocalOffer, NegotiationError, Origin, OwnAddresses, OwnMedia, Protected,
+    RemoteAnswer, RemoteOffer, Standing,
 };
 use sluice_keying::policy::{BestEffortForm, Policy, Security, Side};
 use sluice_keying::sdes::CryptoLine;
@@ -81,7 +84,7 @@ impl Call {
         let mut random = |octets: &mut [u8]| octets.fill(9);
         let own = |address: &str, from: u16| {
             let at = |port| SocketAddr::new(address.parse().expect("an address"), port);
-            (0..1024).map(|n| OwnMedia { rtp: at(from + 2 * n), rtcp: at(from + 2 * n + 1) }).collect()
+            (0..1024).map(|n| OwnMedia::new(at(from + 2 * n), at(from + 2 * n + 1))).collect()
         };
         Self {
             policy,
@@ -90,6 +93,19 @@ impl Call {
             own: [own("198.51.100.1", 10_000), own("203.0.113.1", 20_000)],
             counter: 0,
         }
+    }
+
+    /// The same with a certificate for each side, and candidates.
+    pub(crate) fn in_media_path(mut self) -> Self {
+        for (side, own) in self.own.iter_mut().enumerate() {
+            let certificate: Arc<[Fingerprint]> = [certificate(b'A' + side as u8)].into();
+            for media in own {
+                let candidates = vec![candidate(1, media.rtp), candidate(2, media.rtcp)];
+                media.dtls = Some(Arc::clone(&certificate));
+                media.ice = Some(Arc::new(OwnAddresses { candidates, selected: Vec::new() }));
+            }
+        }
+        self
     }
 
     /// An offer from a side: what was read, and what the other side gets.
@@ -171,7 +187,7 @@ impl Exchange {
 }
 
 pub(crate) fn is_srtp(agreed: &Agreed) -> bool {
-    let srtp = [&agreed.inbound, &agreed.outbound].map(|one| matches!(one, Protected::Srtp(_)));
+    let srtp = [&agreed.inbound, &agreed.outbound].map(|one| *one != Protected::Plain);
     assert_eq!(srtp[0], srtp[1], "both directions are protected, or neither is");
     srtp[0]
 }
@@ -188,6 +204,21 @@ pub(crate) fn other(side: Side) -> Side {
         Side::Caller => Side::Callee,
         Side::Callee => Side::Caller,
     }
+}
+
+/// The fingerprint of a certificate, by a letter.
+pub(crate) fn certificate(letter: u8) -> Fingerprint {
+    Fingerprint::of(HashFunction::Sha256, &[letter])
+}
+
+/// A host's candidate.
+pub(crate) fn candidate(component: u16, address: SocketAddr) -> Candidate {
+    Candidate::host(component, address, u16::MAX)
+}
+
+/// What was agreed on a transport.
+pub(crate) fn at(agreed: &[Option<Agreed>], transport: usize) -> &Agreed {
+    agreed[transport].as_ref().expect("agreed on")
 }
 
 /// Octets that are never the same twice.
@@ -210,6 +241,8 @@ pub(crate) enum Peer {
     Osrtp,
     /// The same as `Sdes`, and RFC 5939.
     Capabilities,
+    /// SRTP by a handshake wherever there is a fingerprint, and ICE; RTP under other plain profiles.
+    Dtls,
 }
 
 impl Peer {
@@ -253,10 +286,16 @@ impl Peer {
             let acfg = format!("acfg:1 t={number} a={attribute}");
             return Some((proto.parse().ok()?, vec![crypto(value), acfg]));
         }
+        if self == Self::Dtls && line.has("fingerprint") {
+            let ice = ["ice-ufrag:peer", "ice-pwd:0123456789012345678901", "ice-options:trickle"];
+            let dtls = [format!("fingerprint:{}", certificate(b'q')), "setup:active".to_owned()];
+            let ice = ice.iter().filter(|_| line.has("ice-ufrag")).map(|text| (*text).to_owned());
+            return Some((profile, dtls.into_iter().chain(ice).collect()));
+        }
         match profile.secured {
             Secured::Plain if self == Self::Osrtp => Some((profile, first.into_iter().collect())),
             Secured::Plain => Some((profile, Vec::new())),
-            Secured::Srtp if self != Self::Plain => Some((profile, vec![first?])),
+            Secured::Srtp if !matches!(self, Self::Plain | Self::Dtls) => Some((profile, vec![first?])),
             _ => None,
         }
     }

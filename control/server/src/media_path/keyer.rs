@@ -65,7 +65,7 @@ pub(super) struct Keyer {
     last_flight: Option<Instant>,
     /// When it is to be woken.
     pub(super) wake: Option<Instant>,
-    /// When it will be, as the heap of timers has it.
+    /// When it will be at first, as the heap of timers has it.
     pub(super) armed: Option<Instant>,
 }
 
@@ -387,7 +387,10 @@ impl Keyer {
     /// An association begins, and counts as half open already.
     fn begin(&mut self, role: Role, remote: SocketAddr, shared: &mut Shared, now: Instant) -> Which {
         let which = self.place();
-        let Some(dtls) = self.wanted.dtls.clone() else { return which };
+        let Some(dtls) = self.wanted.dtls.clone() else {
+            shared.gate.ended();
+            return which;
+        };
         if let Some(mut stale) = self.slot(which).take() {
             self.end(&mut stale, shared, now);
         }
@@ -438,20 +441,15 @@ impl Keyer {
 
     /// The gateway begins, if it is to and can.
     fn begin_own(&mut self, shared: &mut Shared, now: Instant) {
+        let place = self.place();
+        // What was refused another try does not change; what failed may be tried again when its time has come.
+        let is_due = self.retry.take_if(|at| *at <= now).is_some();
+        if is_due && self.line(place).is_some_and(|line| line.has_failed()) {
+            *self.slot(place) = None;
+        }
         let Some(dtls) = &self.wanted.dtls else { return };
         let Some(remote) = self.destination() else { return };
-        if dtls.role != Role::Client || dtls.peer.is_none() || self.retry.is_some_and(|at| at > now) {
-            return;
-        }
-        let place = self.place();
-        let has = self.line(place);
-        let free = match has {
-            None => true,
-            // It was refused, which another try does not change; or it failed, and its time has come.
-            Some(line) => line.has_failed() && self.retry.is_some(),
-        };
-        if free {
-            self.retry = None;
+        if dtls.role == Role::Client && dtls.peer.is_some() && self.line(place).is_none() {
             shared.gate.begin_own();
             let which = self.begin(Role::Client, remote, shared, now);
             self.drain(which, shared, now);

@@ -23,6 +23,8 @@ use crate::gateway::Gateway;
 
 /// Longest sleep of a thread that awaits nothing.
 const IDLE: Duration = Duration::from_secs(60);
+/// Timers are no finer.
+const TICK: Duration = Duration::from_millis(1);
 /// Datagrams that are taken before timers are looked at.
 const BATCH: usize = 32;
 
@@ -150,8 +152,8 @@ impl Negotiator {
             }
             self.timers.pop();
             let Some(keyer) = self.keyers.get_mut(&leg) else { continue };
-            // Another entry stands for what it wants now.
-            if keyer.wake == Some(at) {
+            // An earlier entry may stand for what it wants now.
+            if keyer.armed == Some(at) {
                 keyer.armed = None;
                 keyer.expire(&mut self.shared, now);
                 self.perform(leg);
@@ -162,10 +164,14 @@ impl Negotiator {
     /// Does what the keyer of a leg wants, and has it woken when it wants to be.
     fn perform(&mut self, leg: LegId) {
         if let Some(keyer) = self.keyers.get_mut(&leg)
-            && let Some(at) = keyer.wake.filter(|at| keyer.armed != Some(*at))
+            && let Some(wake) = keyer.wake
         {
-            keyer.armed = Some(at);
-            self.timers.push(Reverse((at, leg)));
+            // However often a machine asks for what is past, others have their turn.
+            let at = wake.max(Instant::now() + TICK);
+            if keyer.armed.is_none_or(|armed| at < armed) {
+                keyer.armed = Some(at);
+                self.timers.push(Reverse((at, leg)));
+            }
         }
         if self.shared.actions.is_empty() {
             return;

@@ -390,7 +390,11 @@ fn sentence(kind: &Kind) -> String {
         | Kind::AssociationClosed(_) => media_path::sentence(kind).unwrap_or_default(),
         Kind::CallChanged(e) => super::calls::changed(e),
         Kind::Negotiated(e) => {
-            let suite = if e.suite.is_empty() { "plain RTP" } else { &e.suite };
+            let suite = match (e.suite.as_str(), e.keying()) {
+                ("", v1::Keying::DtlsSrtp) => "the suite that a handshake chooses",
+                ("", _) => "plain RTP",
+                (suite, _) => suite,
+            };
             let (keying, class) = (super::calls::keying(e.keying()), super::calls::class(e.robustness()));
             format!("agreed on {suite}, keying {keying}, robustness {class}")
         }
