@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use sluice_proto::v1::CallSide;
+use sluice_proto::v1::event::Kind;
+use sluice_proto::v1::{CallSide, Event};
+use sluice_tests::START;
 use sluice_tests::signalling::Signalling;
 use sluice_tests::site::Site;
 use sluice_tools::demo::namespace::Namespace;
@@ -66,6 +68,9 @@ fn survives(tools: &Tools, start: Start, setup: &str, seed: u64) -> Result<[u64;
     peer.answer(&sdp::moved(&answered, way.at))?;
     let of = || format!("{setup}, seed {seed}: {:?}\n{}", way.counts(), site.gateway.log());
     peer.expect_connected().with_context(of)?;
+    // Of the two ends one is done first: that whose last flight may be lost.
+    let done = |event: &Event| matches!(event.kind, Some(Kind::KeysNegotiated(_)));
+    site.gateway.wait_for_event(START, done).with_context(of)?;
     thread::sleep(TALK);
     phone.expect_heard(TONES[0], HEARD).with_context(of)?;
     peer.expect_heard(TONES[1], HEARD).with_context(of)?;

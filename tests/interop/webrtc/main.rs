@@ -21,7 +21,7 @@ mod sdp;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sluice_proto::v1::CallSide;
+use sluice_proto::v1::{CallSide, DtlsState};
 use sluice_tests::signalling::Signalling;
 use sluice_tests::site::Site;
 
@@ -91,14 +91,12 @@ fn connect(api: &mut Signalling, caller: &mut Peer, callee: &mut Peer) -> Result
     callee.expect_connected().with_context(|| format!("the callee, with the offer\n{offered}"))
 }
 
-/// Fails unless a leg's keys came by DTLS-SRTP and are for this suite.
+/// Fails unless a leg's keys came by a handshake and are for this suite.
 fn expect_dtls(api: &mut Signalling, suite: &str, side: CallSide) -> Result<()> {
-    let call = api.call(CALL)?;
-    let media =
-        call.branches.first().and_then(|branch| branch.media.first()).context("a call without media")?;
-    let leg = if side == CallSide::Caller { &media.caller } else { &media.callee };
-    let leg = leg.as_ref().context("no leg")?;
-    ensure!(leg.suite == suite, "{suite} was to be agreed: {leg:?}");
-    ensure!(leg.keying() == sluice_proto::v1::Keying::DtlsSrtp, "{leg:?}");
+    let leg = if side == CallSide::Caller { "main.caller.0" } else { "main.callee.0" };
+    let leg = api.leg(CALL, leg)?;
+    let path = leg.media_path.as_ref().context("no handshake")?;
+    ensure!(path.dtls_state() == DtlsState::Established && path.explanation.is_empty(), "{path:?}");
+    ensure!(path.profile == suite && path.forward_secret, "{path:?}");
     Ok(())
 }

@@ -49,19 +49,28 @@ impl<'a> Phone<'a> {
         Ok(Self { player: None, listener: None, splices: Vec::new(), site, at, tone, key, directory })
     }
 
-    /// Its offer.
-    pub(crate) fn offer(&self) -> String {
-        self.describe(if self.key.is_some() { "RTP/SAVP" } else { "RTP/AVP" })
+    /// Its offer; `feedback` after RFC 4585 is what it says only.
+    pub(crate) fn offer(&self, feedback: bool) -> String {
+        let profile = self.profile();
+        self.describe(&if feedback { format!("{profile}F") } else { profile.to_owned() }, "1")
     }
 
     /// Its answer: of whatever profile is offered (RFC 3264 section 6.1), as it minds no feedback.
     pub(crate) fn answer(&self, offered: &str) -> Result<String> {
         let media = offered.lines().find_map(|line| line.strip_prefix("m=audio ")).context("no audio")?;
-        Ok(self.describe(media.split(' ').nth(1).context("no profile")?))
+        let profile = media.split(' ').nth(1).context("no profile")?;
+        let tag = crypto(offered).and_then(|line| line.split(' ').next());
+        Ok(self.describe(profile, tag.unwrap_or("1")))
     }
 
-    fn describe(&self, profile: &str) -> String {
-        describe(self.at, profile, self.key.as_ref().map(|key| BASE64.encode(&key.material)).as_deref())
+    fn describe(&self, profile: &str, tag: &str) -> String {
+        let key = self.key.as_ref().map(|key| BASE64.encode(&key.material));
+        describe(self.at, profile, key.as_deref().map(|key| (tag, key)))
+    }
+
+    /// Without feedback.
+    fn profile(&self) -> &'static str {
+        if self.key.is_some() { "RTP/SAVP" } else { "RTP/AVP" }
     }
 
     /// Plays, and listens, as the other side's SDP says.
@@ -101,13 +110,10 @@ impl<'a> Phone<'a> {
     fn listen(&self, theirs: &str) -> Result<Process> {
         let key = match &self.key {
             None => None,
-            Some(_) => Some(key_of(theirs).context("no crypto line of the suite")?),
+            Some(_) => Some(("1", key_of(theirs).context("no crypto line of the suite")?)),
         };
         let file = self.directory.path().join("listens.sdp");
-        fs::write(
-            &file,
-            describe(self.port(LISTENS), if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" }, key),
-        )?;
+        fs::write(&file, describe(self.port(LISTENS), self.profile(), key))?;
         let mut command = self.site.peers_namespace().command("ffmpeg");
         command.args(["-nostdin", "-y", "-v", "error", "-protocol_whitelist", "file,udp,rtp,srtp", "-i"]);
         command.arg(file).args(["-c:a", "pcm_s16le", "-ar", "8000", "-ac", "1", "-flush_packets", "1"]);
@@ -120,7 +126,7 @@ impl<'a> Phone<'a> {
     fn play(&self) -> Result<Process> {
         let mut command = self.site.peers_namespace().command("ffmpeg");
         // At a quarter of full scale, as the others play.
-        let tone = format!("sine=frequency={}:sample_rate=8000", self.tone);
+        let tone = format!("sine=frequency={}:sample_rate=8000:samples_per_frame=160", self.tone);
         command.args(["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", &tone, "-af", "volume=2"]);
         command.args(["-c:a", "pcm_mulaw", "-f", "rtp"]);
         let mut scheme = "rtp";
@@ -142,20 +148,25 @@ impl<'a> Phone<'a> {
     }
 }
 
-fn describe(at: SocketAddr, profile: &str, key: Option<&str>) -> String {
+/// Says `a=sendrecv`, which is understood (RFC 8866 section 6.7.1): aiortc sends nothing without it.
+fn describe(at: SocketAddr, profile: &str, crypto: Option<(&str, &str)>) -> String {
     let (address, port) = (at.ip(), at.port());
-    let crypto = key.map(|key| format!("a=crypto:1 {SUITE} inline:{key}\r\n")).unwrap_or_default();
+    let line = |(tag, key)| format!("a=crypto:{tag} {SUITE} inline:{key}\r\n");
+    let crypto = crypto.map(line).unwrap_or_default();
     format!(
         "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio {port} {profile} 0\r\n\
-         a=rtpmap:0 PCMU/8000\r\n{crypto}"
+         a=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n{crypto}"
     )
 }
 
 /// The key of the first crypto line of the suite.
 fn key_of(sdp: &str) -> Option<&str> {
-    let lines = sdp::attributes(sdp, "crypto");
-    let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(SUITE))?;
-    line.split("inline:").nth(1)?.split(['|', ' ']).next()
+    crypto(sdp)?.split("inline:").nth(1)?.split(['|', ' ']).next()
+}
+
+/// The first crypto line of the suite.
+fn crypto(sdp: &str) -> Option<&str> {
+    sdp::attributes(sdp, "crypto").into_iter().find(|line| line.split(' ').nth(1) == Some(SUITE))
 }
 
 /// A socket that a sender and a receiver share: what `plays` sends to it goes on to `to`, everything else to `listens`.

@@ -35,7 +35,8 @@ class RsaCertificate(aiortc.RTCCertificate):
 
 class Tone(aiortc.MediaStreamTrack):
     kind = "audio"
-    RATE, SAMPLES = 48000, 960
+    # As a phone: what is resampled for PCMU has a first frame that aiortc cannot send, and stays silent.
+    RATE, SAMPLES = 8000, 160
 
     def __init__(self, frequency):
         super().__init__()
