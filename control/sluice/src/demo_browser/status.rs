@@ -63,7 +63,8 @@ pub(super) fn of(call: &v1::Call, legs: &[v1::Leg], statistics: &[v1::LegStatist
 fn describe(leg: &v1::Leg, statistics: Option<&v1::LegStatistics>) -> Leg {
     let config = leg.config.clone().unwrap_or_default();
     let counters = statistics.cloned().unwrap_or_default();
-    let media_path = leg.media_path.as_ref();
+    // A leg without either has nothing to tell.
+    let media_path = leg.media_path.as_ref().filter(|path| path.dtls_state != 0 || path.ice_state != 0);
     let profile = media_path.map(|path| path.profile.clone()).filter(|profile| !profile.is_empty());
     Leg {
         id: leg.id.clone(),
