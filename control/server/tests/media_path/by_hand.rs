@@ -181,8 +181,12 @@ async fn a_peer_that_moves_is_followed_once_a_check_from_there_has_passed() {
         }
         alice.move_on(UFRAG, PASSWORD);
         alice.until("another way", Peer::is_connected);
-        bob.send_to(&rtp(2, 0xb, 100), to_bob_leg).unwrap();
-        assert_eq!(alice.receive(), rtp(2, 0xb, 100));
+        // The gateway follows a nomination of an address that seems worse once the peer stays with it.
+        let arrived = (2..100).find(|sequence| {
+            bob.send_to(&rtp(*sequence, 0xb, 100), to_bob_leg).unwrap();
+            !alice.hears_nothing()
+        });
+        assert_eq!(alice.receive(), rtp(arrived.expect("media at the new address"), 0xb, 100));
     });
     let here = alice.address().to_string();
     let found = bed.event(|kind| match kind {
