@@ -23,22 +23,35 @@ pub(super) enum Calls {
     Answer(Answer),
     /// The pending offer was refused.
     Reject {
+        /// The call's session.
         session: String,
         #[command(flatten)]
         branch: Branch,
     },
     /// Fork: prints the SDP for another callee.
     Branch {
+        /// The call's session.
         session: String,
         /// The new branch.
         branch: String,
     },
     /// Go on with one branch, and drop the others.
-    Select { session: String, branch: String },
+    Select {
+        /// The call's session.
+        session: String,
+        /// The branch.
+        branch: String,
+    },
     /// Drop a branch.
-    Drop { session: String, branch: String },
+    Drop {
+        /// The call's session.
+        session: String,
+        /// The branch.
+        branch: String,
+    },
     /// Replace a branch by a new one: prints the SDP for the new target.
     Retarget {
+        /// The call's session.
         session: String,
         /// The new branch.
         new_branch: String,
@@ -63,9 +76,15 @@ pub(super) enum Calls {
         more: Candidates,
     },
     /// End a call, and its session.
-    End { session: String },
+    End {
+        /// The call's session.
+        session: String,
+    },
     /// Show one call: each media line, how it is keyed, and what that resists.
-    Show { session: String },
+    Show {
+        /// The call's session.
+        session: String,
+    },
     /// List all calls.
     List,
 }
@@ -79,6 +98,7 @@ pub(super) struct Branch {
 
 #[derive(Args)]
 pub(super) struct Offer {
+    /// The call's session.
     session: String,
     /// The SDP; standard input if absent.
     file: Option<PathBuf>,
@@ -102,6 +122,7 @@ pub(super) struct Offer {
 
 #[derive(Args)]
 pub(super) struct Answer {
+    /// The call's session.
     session: String,
     /// The SDP; standard input if absent.
     file: Option<PathBuf>,
