@@ -47,7 +47,8 @@ pub fn run(options: &Options, executable: &Path) -> Result<()> {
             anyhow::bail!("the gateway ended:\n{}", gateway.log());
         }
     }
-    gateway.stop()
+    // Dropped, the gateway is ended in order.
+    Ok(())
 }
 
 fn start_gateway(executable: &Path, directory: &Path, media: IpAddr) -> Result<Gateway> {
