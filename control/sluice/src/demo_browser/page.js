@@ -123,7 +123,9 @@ function wire(side, leg) {
   element(`wire-${side}`).className = `wire ${secure ? "secure" : open ? "plain" : ""}`;
   const why = leg?.media_path?.explanation;
   element(`${side}-label`).textContent = secure ? leg.suite : open ? "plain RTP" : why || "no keys yet";
-  element(`${side}-count`).textContent = leg ? `${leg.received_rtp} → ← ${leg.sent_rtp}` : "";
+  // From left to right is what Sluice receives of the browser, and what it sends to the echo.
+  const [there, back] = side === "caller" ? [leg?.received_rtp, leg?.sent_rtp] : [leg?.sent_rtp, leg?.received_rtp];
+  element(`${side}-count`).textContent = leg ? `${there} → ← ${back}` : "";
 }
 
 function facts(legs) {
