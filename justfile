@@ -70,7 +70,7 @@ unit:
     #!/usr/bin/env bash
     set -euo pipefail
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --workspace --exclude sluice-tests
+        cargo nextest run --workspace -E 'not package(sluice-tests)'
         cargo test --workspace --doc --quiet
     else
         cargo test --workspace --exclude sluice-tests --no-fail-fast
@@ -108,9 +108,9 @@ vectors:
 netns *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
-    # The tests start the real binary; Cargo knows binaries of a test's own package only.
-    cargo build -p sluice
-    cargo build -p sluice-mixer-client --example mixer
+    # The tests start the real binary; Cargo knows binaries of a test's own package only. The whole workspace is asked
+    # for everywhere: a part of it has other features of its dependencies, which are built anew for that.
+    cargo test --workspace --no-run
     # Cargo within a test has another environment than here, and would build it all anew.
     SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
     SLUICE_MIXER=$(realpath "${CARGO_TARGET_DIR:-target}/debug/examples/mixer")
@@ -119,19 +119,19 @@ netns *ARGS:
         echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw netns" >&2
     fi
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run -p sluice-tests {{ARGS}}
+        cargo nextest run --workspace -E 'package(sluice-tests)' {{ARGS}}
     else
-        cargo test -p sluice-tests --no-fail-fast -- --test-threads=1 {{ARGS}}
+        cargo test --workspace --no-fail-fast --test 'netns_*' --test suite_mixer --test guest -- --test-threads=1 {{ARGS}}
     fi
 
 # Floods, forgeries, garbage and storms of RTCP for SLUICE_SOAK_SECONDS (600), with an eye on memory and books (root).
 soak:
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo build -p sluice
+    cargo test --workspace --no-run
     SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
     export SLUICE_BIN SLUICE_SOAK_SECONDS="${SLUICE_SOAK_SECONDS:-600}"
-    cargo test -p sluice-tests --test netns_overload -- --nocapture memory_stays_flat
+    cargo test --workspace --test netns_overload -- --nocapture memory_stays_flat
 
 # Rebuild the XDP program with its own toolchain and compare it with the committed object.
 ebpf:
@@ -172,8 +172,8 @@ bench-wire *ARGS:
 
 # Calls that one core sets up, and keys that it installs, beside rtpengine (root): --quick, --json FILE, --record.
 bench-signalling *ARGS:
-    cargo build --quiet --release -p sluice
-    cargo run --quiet --release -p sluice-bench --bin bench-signalling -- {{ARGS}}
+    cargo build --quiet --release -p sluice -p sluice-bench --bin sluice --bin bench-signalling
+    "${CARGO_TARGET_DIR:-target}/release/bench-signalling" {{ARGS}}
 
 # Whether time tells of tags or payloads: dudect's t-test on every kernel. By hand, on a quiet machine.
 constant-time *ARGS:

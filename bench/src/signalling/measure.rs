@@ -50,9 +50,9 @@ pub struct Options {
     /// Desks that set up one call after the other.
     #[arg(long, default_value_t = 16)]
     pub desks: usize,
-    /// Calls a second, where it is not as many as it takes.
-    #[arg(long, default_value_t = 5000.0)]
-    pub rate: f64,
+    /// Calls a second, where it is not as many as it takes; default: half of those.
+    #[arg(long)]
+    pub rate: Option<f64>,
     /// Calls that stand all the while.
     #[arg(long, default_value_t = 1000)]
     pub standing: u64,
@@ -73,7 +73,8 @@ impl Options {
         }
         ensure!((1..=1000).contains(&self.desks), "--desks {}: 1 to 1000", self.desks);
         ensure!((1..=1000).contains(&self.runs()), "--runs {}: 1 to 1000", self.runs());
-        ensure!(self.rate >= 1.0 && self.rate <= 1e6, "--rate {}: 1 to 1,000,000", self.rate);
+        let possible = self.rate.is_none_or(|rate| (1.0..=1e6).contains(&rate));
+        ensure!(possible, "--rate {}: 1 to 1,000,000", self.rate.unwrap_or_default());
         ensure!(self.standing <= 4000, "--standing {}: at most 4000", self.standing);
         let seconds = self.time().as_secs_f64();
         ensure!(seconds > 0.0 && seconds <= 3600.0, "--seconds {seconds}: more than 0 and at most 3600");
@@ -175,8 +176,9 @@ impl Run<'_> {
             let connections = channels.iter().cycle().take(self.options.desks);
             let desks: Vec<_> = connections.map(|channel| Sluice::new(channel.clone())).collect();
             for kind in self.options.kinds() {
-                self.as_many_as_it_takes(&subject, *kind, || Ok(desks.clone())).await?;
-                self.due(&subject, *kind, &desks).await?;
+                let most = self.as_many_as_it_takes(&subject, *kind, || Ok(desks.clone())).await?;
+                let rate = self.options.rate.unwrap_or(most / 2.0);
+                self.due(&subject, *kind, &desks, rate).await?;
             }
         }
         if self.options.wants("keys") {
@@ -198,12 +200,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The rate of the best run.
     async fn as_many_as_it_takes<D: Desk + 'static>(
         &mut self,
         subject: &Subject,
         kind: Kind,
         desks: impl Fn() -> Result<Vec<D>>,
-    ) -> Result<()> {
+    ) -> Result<f64> {
         let standing = stand(&mut desks()?, kind, self.options.standing).await?;
         as_fast_as_it_goes(desks()?, kind, &NUMBERS, WARM_UP).await?;
         let mut runs = Vec::new();
@@ -217,12 +220,12 @@ impl Run<'_> {
         let best = runs.into_iter().max_by(|(a, _), (b, _)| rate(a).total_cmp(&rate(b)));
         let (outcome, cpu) = best.context("no run")?;
         self.note(subject, kind, (Some(self.options.desks), None), (&outcome, cpu, median));
-        Ok(())
+        Ok(rate(&outcome))
     }
 
-    async fn due(&mut self, subject: &Subject, kind: Kind, desks: &[Sluice]) -> Result<()> {
+    async fn due(&mut self, subject: &Subject, kind: Kind, desks: &[Sluice], offered: f64) -> Result<()> {
         let standing = stand(&mut desks.to_vec(), kind, self.options.standing).await?;
-        let load = (self.options.rate, self.options.time());
+        let load = (offered, self.options.time());
         let mut runs = Vec::new();
         for _ in 0..self.options.runs() {
             let before = cpu_time(subject.process)?;
@@ -236,7 +239,7 @@ impl Run<'_> {
         let p99 = |outcome: &Outcome| outcome.times[3].value_at_quantile(0.99);
         let best = runs.into_iter().min_by_key(|(outcome, _)| p99(outcome));
         if let Some((outcome, cpu)) = best {
-            self.note(subject, kind, (None, Some(self.options.rate)), (&outcome, cpu, median));
+            self.note(subject, kind, (None, Some(offered)), (&outcome, cpu, median));
         }
         Ok(())
     }

@@ -62,6 +62,12 @@ impl fmt::Debug for v1::TapKey {
     }
 }
 
+impl fmt::Debug for v1::IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -69,6 +75,13 @@ mod tests {
         let sdp = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0".to_owned();
         let text = format!("{:?}", super::v1::ProcessOfferRequest { sdp, ..Default::default() });
         assert!(text.contains("50 bytes") && !text.contains("c2VjcmV0"), "{text}");
+    }
+
+    #[test]
+    fn passwords_of_checks_are_not_printed() {
+        let own = super::v1::IceCredentials { ufrag: "abcd".into(), password: "c2VjcmV0".into() };
+        let text = format!("{:?}", super::v1::IceConfig { own: Some(own), ..Default::default() });
+        assert!(text.contains("abcd") && !text.contains("c2VjcmV0"), "{text}");
     }
 
     #[test]

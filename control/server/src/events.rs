@@ -22,6 +22,7 @@ pub(crate) fn pump(gateway: &Arc<Gateway>, events: &EventReceiver) {
 fn handle(gateway: &Gateway, event: Event) {
     let (leg, kind) = match event {
         Event::FirstMedia { leg, ssrc, path, .. } => {
+            gateway.media_path.first_media(leg);
             (Some(leg), Kind::FirstMedia(v1::FirstMedia { ssrc, path: path_name(path).to_owned() }))
         }
         Event::StreamStarted { leg, ssrc, .. } => {
@@ -80,6 +81,10 @@ fn handle(gateway: &Gateway, event: Event) {
         }
         Event::Negotiation { leg, component, remote, verdict, bytes } => {
             let answered = verdict == Verdict::Stun && answer(gateway, leg, component, remote, &bytes);
+            if !answered && is_negotiated(gateway, leg, verdict) {
+                let is_stun = verdict == Verdict::Stun;
+                return gateway.media_path.take(leg, is_stun, component, remote, bytes);
+            }
             let Some(untold) = gateway.directory.tell_negotiation(leg) else { return };
             let negotiation = v1::Negotiation {
                 protocol: protocol(verdict).to_owned(),
@@ -112,7 +117,8 @@ fn handle(gateway: &Gateway, event: Event) {
     publish(gateway, leg, kind);
 }
 
-fn publish(gateway: &Gateway, leg: Option<LegId>, kind: Kind) {
+/// Tells watchers of something that happened to a leg, or to the daemon.
+pub(crate) fn publish(gateway: &Gateway, leg: Option<LegId>, kind: Kind) {
     let (session, leg) = match leg {
         None => Default::default(),
         Some(number) => match gateway.directory.leg(number) {
@@ -132,6 +138,16 @@ fn publish(gateway: &Gateway, leg: Option<LegId>, kind: Kind) {
 pub(crate) fn unix_nanoseconds() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whether a datagram is for the leg's handshake or checks.
+fn is_negotiated(gateway: &Gateway, leg: LegId, verdict: Verdict) -> bool {
+    let what = gateway.directory.what_it_negotiates(leg);
+    match verdict {
+        Verdict::Stun => what.ice,
+        Verdict::Dtls => what.dtls,
+        _ => false,
+    }
 }
 
 /// Answers a STUN Binding request; whether it was one.

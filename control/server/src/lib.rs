@@ -16,6 +16,7 @@ mod gateway;
 mod health;
 mod incoming;
 mod listen;
+mod media_path;
 mod ports;
 mod recording;
 mod rings;
@@ -47,6 +48,7 @@ use crate::access::{Guard, Rules};
 use crate::audit::Audit;
 use crate::gateway::Gateway;
 use crate::listen::{Lock, SocketFile};
+use crate::media_path::MediaPath;
 use crate::service::Service;
 use crate::signalling::{Identities, Signalling};
 
@@ -111,6 +113,9 @@ pub enum StartError {
     /// A file of `[identity]`.
     #[error("cannot verify or sign identities: {0}; see [identity]")]
     Identity(String),
+    /// Handshakes in the media path.
+    #[error("cannot make DTLS handshakes: {0}; see [dtls]")]
+    MediaPath(String),
     /// The audit log.
     #[error("cannot open the audit log {path}: {source}; see [audit]")]
     Audit {
@@ -145,11 +150,13 @@ struct Running {
     gateway: Arc<Gateway>,
     signalling: Arc<Signalling>,
     pump: Option<std::thread::JoinHandle<()>>,
+    negotiators: Option<media_path::Threads>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.gateway.end_watches();
+        self.negotiators.take();
         self.gateway.shutdown();
         if let Some(pump) = self.pump.take() {
             // It ends with the engine; had it panicked, that is in the log.
@@ -178,10 +185,14 @@ impl Server {
             None => None,
         };
         let identities = Identities::open(&config.identity).map_err(StartError::Identity)?;
+        let media_path = MediaPath::open(&config).map_err(StartError::MediaPath)?;
         let (engine, events) = Engine::start(config.engine())?;
-        let gateway = Arc::new(Gateway::new(engine, config, audit));
+        let gateway = Arc::new(Gateway::new(engine, config, audit, media_path));
         let signalling = Arc::new(Signalling::new(Arc::clone(&gateway), identities));
-        let mut running = Running { gateway: Arc::clone(&gateway), signalling, pump: None };
+        let mut running =
+            Running { gateway: Arc::clone(&gateway), signalling, pump: None, negotiators: None };
+        let negotiators = media_path::Threads::start(&gateway).map_err(StartError::Thread)?;
+        running.negotiators = Some(negotiators);
         let pump = std::thread::Builder::new().name("sluice-events".into());
         let pump = pump.spawn(move || events::pump(&gateway, &events)).map_err(StartError::Thread)?;
         running.pump = Some(pump);

@@ -147,6 +147,11 @@ impl Sluice for Service {
         answer(legs.map(|legs| v1::ListLegsResponse { legs }))
     }
 
+    async fn add_candidates(&self, request: Request<v1::AddCandidatesRequest>) -> Answer<v1::Leg> {
+        let v1::AddCandidatesRequest { session, leg, candidates, end } = request.into_inner();
+        answer(self.0.add_candidates(&session, &leg, &candidates, end).await)
+    }
+
     async fn delete_leg(&self, request: Request<v1::DeleteLegRequest>) -> Answer<v1::DeleteLegResponse> {
         let v1::DeleteLegRequest { session, leg } = request.into_inner();
         let gateway = Arc::clone(&self.0);

@@ -98,6 +98,8 @@ reasons! {
     NotSelected = "not_selected",
     /// The egress leg has no remote address yet.
     NoRemote = "no_remote",
+    /// The egress leg's peer does not consent to media any more (RFC 7675), or has closed its association.
+    NoConsent = "no_consent",
     /// The egress leg's peer is a local application that is not there.
     NoApplication = "no_application",
     /// The egress leg sends SRTP, but has no outbound key yet.

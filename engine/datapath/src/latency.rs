@@ -26,7 +26,7 @@ impl Histogram {
     /// Counts one value. Only the histogram's one writer may call this: the addition is a load and a
     /// store, so that it costs no more than a plain addition.
     #[inline]
-    pub(crate) fn record(&self, nanoseconds: u64) {
+    pub fn record(&self, nanoseconds: u64) {
         let bucket = &self.buckets[bucket_of(nanoseconds)];
         bucket.store(bucket.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

@@ -85,6 +85,8 @@ pub(crate) struct Leg {
     pub(crate) outbound: Protection,
     pub(crate) latching: Latching,
     pub(crate) dscp: u8,
+    /// Nothing is sent but negotiations.
+    pub(crate) silent: bool,
     /// Changes whenever the streams' bindings to routes must be looked at anew.
     pub(crate) version: u32,
     /// Streams that are sent to this leg under another SSRC than their source's.
@@ -167,6 +169,7 @@ impl Leg {
             outbound: setup.outbound,
             latching: setup.latching,
             dscp: setup.dscp,
+            silent: false,
             version: 1,
             rewrites: 0,
             rtp: Transport::new(canonical(setup.local), policy, setup.remote.map(canonical)),

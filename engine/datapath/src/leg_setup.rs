@@ -142,6 +142,9 @@ pub struct LegUpdate {
     pub window: Option<ReplayWindow>,
     /// How many SSRCs the peer may send at once; streams beyond that stay until they are idle.
     pub max_streams: Option<u16>,
+    /// Whether no media is sent, as to a peer that does not consent to it any more (RFC 7675). Datagrams of negotiations
+    /// are, since they are what may bring the consent back; and what the peer sends is received.
+    pub silent: Option<bool>,
 }
 
 impl LegUpdate {
@@ -159,6 +162,7 @@ impl LegUpdate {
             rtcp_mux: None,
             window: None,
             max_streams: None,
+            silent: None,
         }
     }
 }

@@ -31,6 +31,8 @@ struct Slot {
 struct State {
     result: Option<Result<(), CommandError>>,
     waker: Option<Waker>,
+    /// Somebody blocks: a condition variable costs a system call for each answer, waited for or not.
+    blocks: bool,
 }
 
 impl Slot {
@@ -45,9 +47,11 @@ impl Slot {
             return;
         }
         state.result = Some(result);
-        let waker = state.waker.take();
+        let (waker, blocks) = (state.waker.take(), state.blocks);
         drop(state);
-        self.done.notify_all();
+        if blocks {
+            self.done.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -88,6 +92,7 @@ impl Ticket {
         }
         let deadline = Instant::now() + timeout;
         let mut state = self.slot.lock();
+        state.blocks = true;
         while state.result.is_none() {
             let left = deadline.checked_duration_since(Instant::now())?;
             let waited = self.slot.done.wait_timeout(state, left);

@@ -74,10 +74,10 @@ mod tests {
     fn every_random_octet_counts_and_what_is_made_is_taken() {
         let mut seed = 0_u8;
         let mut random = |octets: &mut [u8]| {
-            octets.iter_mut().for_each(|octet| {
+            for octet in octets {
                 *octet = seed;
                 seed = seed.wrapping_add(37);
-            });
+            }
         };
         let first = Credentials::generate(&mut random);
         let second = Credentials::generate(&mut random);

@@ -80,6 +80,6 @@ mod tests {
         assert_eq!((0..100).filter(|_| bucket.take(start)).count(), 5);
         let taken = (0..10_000).filter(|ms| bucket.take(start + Duration::from_millis(*ms))).count();
         assert!((49..=50).contains(&taken), "{taken}");
-        assert_eq!((0..100).filter(|_| bucket.take(start + Duration::from_secs(3600))).count(), 5);
+        assert_eq!((0..100).filter(|_| bucket.take(start + Duration::from_hours(1))).count(), 5);
     }
 }

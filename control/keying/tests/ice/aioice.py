@@ -31,7 +31,12 @@ async def main() -> None:
     for number in range(60):
         data = b"\x80 number %d" % number
         await connection.send(data)
-        echoed += await asyncio.wait_for(connection.recv(), 5) == data
+        try:
+            echoed += await asyncio.wait_for(connection.recv(), 1) == data
+        except TimeoutError:
+            # It nominates with its first check, and sends before the other side has had its own check answered.
+            if number > 1:
+                raise
         await asyncio.sleep(0.1)
     say(echoed=echoed, controlling=connection.ice_controlling)
     await connection.close()

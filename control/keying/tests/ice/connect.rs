@@ -128,7 +128,7 @@ fn checks_that_come_before_the_answer_are_answered_and_count_once_it_is_there() 
             [Event::Checked { component: 1, remote }],
             "and nothing is sent there yet"
         );
-        assert_eq!(network.ends[0].agent.selected(1).is_some(), true, "the browser has its responses");
+        assert!(network.ends[0].agent.selected(1).is_some(), "the browser has its responses");
         assert_eq!(network.ends[1].agent.state(), State::NoPeer);
         let browser = PeerIce { candidates: Vec::new(), ..network.ends[0].peer_ice() };
         network.ends[1].agent.set_peer(&browser, network.now);

@@ -27,7 +27,7 @@ fn consent_is_asked_for_about_every_five_seconds_and_at_times_that_differ() {
         network.ends[1].sent[before..].iter().filter(|(_, sent)| sent.bytes[0] == 0).collect();
     let gaps: Vec<Duration> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     assert!((49..=75).contains(&gaps.len()), "{}", gaps.len());
-    let bounds = Duration::from_millis(4000)..=Duration::from_millis(6000);
+    let bounds = SECOND * 4..=SECOND * 6;
     assert!(gaps.iter().all(|gap| bounds.contains(gap)), "{gaps:?}");
     let mut different = gaps.clone();
     different.sort_unstable();

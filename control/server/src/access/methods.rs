@@ -25,6 +25,7 @@ const TABLE: &[(&str, Roles)] = &[
     ("sluice.v1.Sluice/CreateLeg", SIGNALLING),
     ("sluice.v1.Sluice/CreateLegs", SIGNALLING),
     ("sluice.v1.Sluice/UpdateLeg", SIGNALLING),
+    ("sluice.v1.Sluice/AddCandidates", SIGNALLING),
     ("sluice.v1.Sluice/DeleteLeg", SIGNALLING),
     ("sluice.v1.Sluice/CreateRoute", SIGNALLING),
     ("sluice.v1.Sluice/CreateRoutes", SIGNALLING),

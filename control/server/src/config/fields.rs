@@ -172,7 +172,7 @@ impl From<LatchingMode> for Latching {
 }
 
 /// An address that media can be received on: not the wildcard, not multicast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MediaAddress(pub IpAddr);
 
 impl<'de> Deserialize<'de> for MediaAddress {

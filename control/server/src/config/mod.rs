@@ -3,6 +3,7 @@
 mod access;
 mod fields;
 mod identity;
+mod media_path;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use fields::{
 };
 
 pub use identity::{IdentityConfig, Signing};
+pub use media_path::{Dtls, DtlsVersion, Ice};
 
 /// Where the API listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
@@ -69,6 +71,10 @@ pub struct Config {
     pub policy: Policy,
     /// Whose signatures of identities count, and the gateway's own.
     pub identity: IdentityConfig,
+    /// Handshakes in the media path.
+    pub dtls: Dtls,
+    /// Connectivity checks.
+    pub ice: Ice,
     /// Bounds of what may be created.
     pub limits: LimitsConfig,
     /// Timers and thresholds.
@@ -393,6 +399,9 @@ impl Config {
             let problem = format!("interface {:?} is configured twice; keep one of them", twice.name);
             return Err(invalid(problem));
         }
+        if let Some(problem) = config.dtls.problem() {
+            return Err(invalid(problem.to_owned()));
+        }
         config.policy.check().map_err(|error| invalid(error.to_string()))?;
         Ok(config)
     }
@@ -497,6 +506,9 @@ mod tests {
             ("[api.tcp]\naddress = \"127.0.0.1:1\"", "line 1", "certificate"),
             ("[api]\nsocket_roles = [\"root\"]", "line 2", "read-only"),
             ("[limits]\ndeadline_seconds = 0", "line 2", "1 to 3600"),
+            ("[dtls]\nversions = [\"1.1\"]", "line 2", "1.2"),
+            ("[dtls]\nthreads = 0", "line 2", "1 to 64"),
+            ("[ice]\nexternal = { \"10.0.0.1\" = \"here\" }", "line 2", "no IP address"),
             ("[audit]\nfile = \"audit\"", "line 2", "absolute"),
             ("[media", "line 1", ""),
         ] {
@@ -517,6 +529,12 @@ mod tests {
             let problem = problem(text);
             assert!(problem.contains(reason), "{text}\n→ {problem}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_an_error() {
+        assert!(problem("[dtls]\ncertificate = \"/a.pem\"").contains("dtls.key"));
+        assert!(problem("[dtls]\nversions = []").contains("dtls.versions"));
     }
 
     #[test]

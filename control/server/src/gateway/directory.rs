@@ -22,11 +22,28 @@ pub(crate) struct LegNames {
     /// The peer's address as the worker learnt it, and how often signalling had moved it by then.
     learnt: Option<(SocketAddr, u64)>,
     negotiation: Told,
+    /// What of it is the leg's own business in the media path.
+    negotiates: Negotiates,
+}
+
+/// What a leg negotiates in its media path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Negotiates {
+    pub(crate) dtls: bool,
+    pub(crate) ice: bool,
 }
 
 impl LegNames {
     pub(super) fn new(session: String, leg: String, worker: usize) -> Self {
-        Self { session, leg, worker, signalled: 0, learnt: None, negotiation: Told::default() }
+        Self {
+            session,
+            leg,
+            worker,
+            signalled: 0,
+            learnt: None,
+            negotiation: Told::default(),
+            negotiates: Negotiates::default(),
+        }
     }
 
     /// The address that the worker learnt, unless signalling moved the peer since.
@@ -72,6 +89,16 @@ pub(crate) struct Directory(RwLock<Names>);
 impl Directory {
     pub(crate) fn leg(&self, leg: LegId) -> Option<LegNames> {
         self.read(|names| names.legs.get(&leg).map(|(names, _)| names.clone()))
+    }
+
+    /// The worker that has a leg.
+    pub(crate) fn worker(&self, leg: LegId) -> Option<usize> {
+        self.read(|names| Some(names.legs.get(&leg)?.0.worker))
+    }
+
+    /// What a leg negotiates in its media path.
+    pub(crate) fn what_it_negotiates(&self, leg: LegId) -> Negotiates {
+        self.read(|names| names.legs.get(&leg).map(|(names, _)| names.negotiates)).unwrap_or_default()
     }
 
     /// Where a leg's peer was heard to be, unless signalling moved it since.
@@ -131,6 +158,39 @@ impl Directory {
         self.write(|all| {
             if let Some((names, _)) = all.legs.get_mut(&leg) {
                 names.worker = worker;
+            }
+        });
+    }
+
+    /// What a leg negotiates in its media path; whether it did nothing of that before.
+    pub(super) fn negotiates(&self, leg: LegId, what: Negotiates) -> bool {
+        let mut is_new = false;
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                is_new = std::mem::replace(&mut names.negotiates, what) == Negotiates::default();
+            }
+        });
+        is_new
+    }
+
+    /// A leg negotiates nothing any more; whether it did.
+    pub(super) fn negotiates_no_more(&self, leg: LegId) -> bool {
+        let mut did = false;
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                did = std::mem::take(&mut names.negotiates) != Negotiates::default();
+            }
+        });
+        did
+    }
+
+    /// The worker was told where the peer is, by who found it in the media path.
+    pub(crate) fn found(&self, leg: LegId, remote: SocketAddr) {
+        self.write(|all| {
+            if let Some((names, _)) = all.legs.get_mut(&leg) {
+                // For the worker it is as if signalling had said it.
+                names.signalled += 1;
+                names.learnt = Some((remote, names.signalled));
             }
         });
     }

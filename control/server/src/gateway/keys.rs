@@ -390,6 +390,17 @@ impl Gateway {
         Ok((number, key, self.send(worker, command).await?))
     }
 
+    /// The suite of what each leg of a session receives, by the newest key.
+    pub(crate) async fn inbound_suites(&self, session: &str) -> HashMap<String, String> {
+        let mut state = self.state.lock().await;
+        let Ok(session) = state.session(session) else { return HashMap::new() };
+        let suite = |(id, leg): (&String, &Leg)| {
+            let key = leg.keys.iter().rev().find(|key| key.direction == Direction::Inbound)?;
+            Some((id.clone(), key.suite.name().to_owned()))
+        };
+        session.legs.iter().filter_map(suite).collect()
+    }
+
     pub(crate) async fn list_keys(&self, session: &str, leg: &str) -> Result<Vec<v1::LegKeys>, ApiError> {
         let mut state = self.state.lock().await;
         let session = state.session(session)?;

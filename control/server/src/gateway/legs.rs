@@ -12,10 +12,12 @@ use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
+use super::negotiated::{Shown, without_secrets};
 use super::robustness::class_shown;
 use super::state::{Leg, Route, State};
 use super::{Gateway, Reserved, path_name, shared};
 use crate::error::check_id;
+use crate::media_path::Wanted as InMediaPath;
 use crate::ports::{Sockets, bind_exactly};
 use crate::{ApiError, Config};
 
@@ -64,12 +66,22 @@ impl Gateway {
             results.push(done.and_then(|()| self.created(&mut state, &session, &leg)));
             self.legs_changed(&state, &session);
         }
-        results
+        drop(state);
+        let mut told = Vec::with_capacity(results.len());
+        for result in results {
+            told.push(match result {
+                Ok(shown) => Ok(shown.told().await),
+                Err(error) => Err(error),
+            });
+        }
+        told
     }
 
     async fn begin_leg(&self, state: &mut State, request: &v1::CreateLegRequest) -> Result<Begun, ApiError> {
         check_id("leg", &request.leg)?;
-        let config = request.config.clone().unwrap_or_default();
+        let mut config = request.config.clone().unwrap_or_default();
+        check_media_path(&config)?;
+        share_by_fragment(&mut config);
         let worker = state.session(&request.session)?.worker;
         if let Some(existing) = state.session(&request.session)?.legs.get(&request.leg) {
             return match difference(&existing.config, &config) {
@@ -90,10 +102,11 @@ impl Gateway {
             (None, Some(port)) => bind_exactly(SocketAddr::new(wanted.address, port), config.rtcp_mux)?,
             (None, None) => state.ports.allocate(wanted.address, config.rtcp_mux)?,
         };
-        let number = state.leg_number();
-        let leg = open_leg(number, config, addresses(&sockets)?);
+        let at = addresses(&sockets)?;
+        let negotiates = self.wanted_in_media_path(&mut config, [at.0, at.1])?;
+        let leg = open_leg(state.leg_number(), config, at);
         let setup = wanted.setup(&leg, sockets);
-        self.launch_leg(state, request, leg, setup, worker).await
+        self.launch_leg(state, request, leg, setup, (worker, negotiates)).await
     }
 
     /// Gives the command of a leg on sockets that are bound already; `None`: it was there before.
@@ -104,7 +117,7 @@ impl Gateway {
         at: Reserved,
     ) -> Result<Option<Ticket>, ApiError> {
         check_id("leg", &request.leg)?;
-        let config = request.config.clone().unwrap_or_default();
+        let mut config = request.config.clone().unwrap_or_default();
         let session = state.session(&request.session)?;
         let worker = session.worker;
         if let Some(existing) = session.legs.get(&request.leg) {
@@ -112,10 +125,10 @@ impl Gateway {
             return field.map_or(Ok(None), |field| Err(ApiError::exists("leg", &request.leg, field)));
         }
         let wanted = Wanted::read(&config, &self.config)?;
-        let number = state.leg_number();
-        let leg = open_leg(number, config, (at.rtp, at.rtcp));
+        let negotiates = self.wanted_in_media_path(&mut config, [at.rtp, at.rtcp])?;
+        let leg = open_leg(state.leg_number(), config, (at.rtp, at.rtcp));
         let setup = wanted.setup(&leg, at.sockets);
-        match self.launch_leg(state, request, leg, setup, worker).await? {
+        match self.launch_leg(state, request, leg, setup, (worker, negotiates)).await? {
             Begun::Sent(ticket) => Ok(Some(ticket)),
             Begun::Same => Ok(None),
         }
@@ -128,7 +141,7 @@ impl Gateway {
         request: &v1::CreateLegRequest,
         leg: Leg,
         setup: LegSetup,
-        worker: usize,
+        (worker, negotiates): (usize, Option<InMediaPath>),
     ) -> Result<Begun, ApiError> {
         let number = leg.number;
         // Events may come before the answer does.
@@ -142,6 +155,9 @@ impl Gateway {
         };
         state.session(&request.session)?.legs.insert(request.leg.clone(), leg);
         state.count_legs(worker, 1);
+        if negotiates.is_some() {
+            self.set_media_path(number, negotiates);
+        }
         Ok(Begun::Sent(ticket))
     }
 
@@ -164,6 +180,7 @@ impl Gateway {
         let Ok(found) = state.session(session) else { return };
         let worker = found.worker;
         if let Some(leg) = found.legs.remove(id) {
+            self.stop_media_path(leg.number);
             self.directory.remove_leg(leg.number);
             state.count_legs(worker, -1);
             state.ports.freed();
@@ -171,7 +188,8 @@ impl Gateway {
     }
 
     pub(crate) async fn get_leg(&self, session: &str, leg: &str) -> Result<v1::Leg, ApiError> {
-        self.shown(&mut *self.state.lock().await, session, leg)
+        let shown = self.shown(&mut *self.state.lock().await, session, leg)?;
+        Ok(shown.told().await)
     }
 
     pub(crate) async fn list_legs(&self, session: &str) -> Result<Vec<v1::Leg>, ApiError> {
@@ -187,7 +205,12 @@ impl Gateway {
                 legs.push(self.shown(&mut state, &session, &id)?);
             }
         }
-        Ok(legs)
+        drop(state);
+        let mut told = Vec::with_capacity(legs.len());
+        for shown in legs {
+            told.push(shown.told().await);
+        }
+        Ok(told)
     }
 
     pub(crate) async fn delete_leg(&self, session: &str, id: &str) -> Result<bool, ApiError> {
@@ -202,23 +225,24 @@ impl Gateway {
     }
 
     /// A leg as its creator sees it.
-    fn created(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
-        let shown = self.shown(state, session, id)?;
+    fn created(&self, state: &mut State, session: &str, id: &str) -> Result<Shown, ApiError> {
+        let mut shown = self.shown(state, session, id)?;
         let ring = state.session(session)?.leg("leg", id)?.ring.as_ref();
-        Ok(v1::Leg { ring_token: ring.map(|ring| ring.token.clone()).unwrap_or_default(), ..shown })
+        shown.leg.ring_token = ring.map(|ring| ring.token.clone()).unwrap_or_default();
+        Ok(shown)
     }
 
-    pub(super) fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<v1::Leg, ApiError> {
+    pub(super) fn shown(&self, state: &mut State, session: &str, id: &str) -> Result<Shown, ApiError> {
         let leg = state.session(session)?.leg("leg", id)?;
         let robustness = super::robustness::of_leg(&leg.config, &leg.keys);
         let learnt = self.directory.leg(leg.number).and_then(|names| names.learnt());
         let address =
             |address: SocketAddr| if leg.ring.is_some() { String::new() } else { address.to_string() };
         let remote_in_use = learnt.map_or_else(|| leg.config.remote.clone(), |remote| remote.to_string());
-        Ok(v1::Leg {
+        let shown = v1::Leg {
             session: session.to_owned(),
             id: id.to_owned(),
-            config: Some(leg.config.clone()),
+            config: Some(without_secrets(&leg.config)),
             local_rtp: address(leg.local_rtp),
             local_rtcp: address(if leg.config.rtcp_mux { leg.local_rtp } else { leg.local_rtcp }),
             ring_token: String::new(),
@@ -226,7 +250,9 @@ impl Gateway {
             keys: leg.keys.iter().map(super::state::Key::shown).collect(),
             robustness: class_shown(robustness).into(),
             robustness_explanation: robustness.explain().to_owned(),
-        })
+            media_path: None,
+        };
+        Ok(Shown::new(self, leg.number, shown))
     }
 
     /// The path of a leg's newest media, as the API names it.
@@ -275,8 +301,44 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
         ("keying", a.keying == b.keying),
         ("attestation", a.attestation == b.attestation),
         ("early_media", a.early_media == b.early_media),
+        ("dtls", same_dtls(a.dtls.as_ref(), b.dtls.as_ref())),
+        ("ice", a.ice == b.ice),
     ];
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+}
+
+/// Whether a handshake is the same; which certificate the gateway shows need not be said.
+fn same_dtls(there: Option<&v1::DtlsConfig>, wanted: Option<&v1::DtlsConfig>) -> bool {
+    let (Some(there), Some(wanted)) = (there, wanted) else { return there == wanted };
+    let mut said = wanted.clone();
+    if said.own_fingerprint.is_empty() {
+        said.own_fingerprint.clone_from(&there.own_fingerprint);
+    }
+    *there == said
+}
+
+/// Refuses what a leg cannot be that somebody makes by hand.
+pub(super) fn check_media_path(config: &v1::LegConfig) -> Result<(), ApiError> {
+    if (config.dtls.is_some() || config.ice.is_some()) && config.ring {
+        let message = "a local application's ring has no handshake and no checks";
+        return Err(ApiError::invalid("ring", message, "leave dtls and ice out"));
+    }
+    if config.dtls.is_some() && !config.rtcp_mux {
+        // RFC 5764 section 4.1 has two handshakes then, with keys of their own.
+        let message = "is needed with dtls: one handshake brings the keys of RTP and RTCP";
+        return Err(ApiError::invalid("rtcp_mux", message, "set rtcp_mux, and have the peer take it"));
+    }
+    Ok(())
+}
+
+/// On a shared port connectivity checks find the leg by its own fragment.
+fn share_by_fragment(config: &mut v1::LegConfig) {
+    if let Some(own) = config.ice.as_ref().and_then(|ice| ice.own.as_ref())
+        && config.shared_port
+        && config.ice_ufrag.is_empty()
+    {
+        config.ice_ufrag.clone_from(&own.ufrag);
+    }
 }
 
 /// A leg's configuration, checked.
@@ -303,10 +365,14 @@ impl Wanted {
             address,
             port,
             sharing: shared::sharing(config, port.is_some())?,
-            remotes: Remotes::read(config, address)?,
+            remotes: if config.ice.is_some() {
+                Remotes { rtp: None, rtcp: None }
+            } else {
+                Remotes::read(config, address)?
+            },
             inbound: protection("inbound", config.inbound())?,
             outbound: protection("outbound", config.outbound())?,
-            latching: latching(config.latching(), defaults),
+            latching: engine_latching(config, defaults),
             payload_types: payload_types(&config.payload_types)?,
             window: window(config.replay_window, defaults)?,
             max_streams: max_streams(config)?,
@@ -402,6 +468,11 @@ fn remote(field: &'static str, text: &str, local: IpAddr) -> Result<Option<Socke
         return Err(ApiError::invalid(field, message, remedy));
     }
     Ok(Some(address))
+}
+
+/// Where checks find the peer, nothing but them moves it; authentic media may come by any of its addresses.
+pub(super) fn engine_latching(config: &v1::LegConfig, defaults: &Config) -> Latching {
+    if config.ice.is_some() { Latching::Never } else { latching(config.latching(), defaults) }
 }
 
 pub(super) fn latching(latching: v1::Latching, defaults: &Config) -> Latching {

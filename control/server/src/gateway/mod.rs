@@ -8,6 +8,7 @@ mod derivation;
 mod directory;
 mod keys;
 mod legs;
+mod negotiated;
 mod options;
 mod positions;
 mod rings;
@@ -31,13 +32,15 @@ use tokio::sync::{Mutex, broadcast};
 
 pub(crate) use self::change::{Change, Reserved, Step};
 pub(crate) use self::derivation::Installs;
-pub(crate) use self::directory::Directory;
+pub(crate) use self::directory::{Directory, Negotiates};
+pub(crate) use self::negotiated::Given;
 pub(crate) use self::rings::Taken;
 use self::sending::Fingerprint;
 use self::sending::SendingKeys;
 use self::state::State;
 pub(crate) use self::taps::GoneTap;
 use crate::audit::Audit;
+use crate::media_path::MediaPath;
 use crate::recording::Recording;
 use crate::signalling::Calls;
 use crate::{ApiError, Config};
@@ -56,6 +59,7 @@ pub(crate) struct Gateway {
     pub(crate) calls: Calls,
     pub(crate) directory: Arc<Directory>,
     pub(crate) recording: Recording,
+    pub(crate) media_path: MediaPath,
     events: broadcast::Sender<Option<v1::Event>>,
     sending: SendingKeys,
     /// Master keys that session keys were derived of.
@@ -66,7 +70,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// An empty gateway over a running engine.
-    pub(crate) fn new(engine: Engine, config: Config, audit: Arc<Audit>) -> Self {
+    pub(crate) fn new(engine: Engine, config: Config, audit: Arc<Audit>, media_path: MediaPath) -> Self {
         let state = State::new(engine.workers(), config.media.ports);
         Self {
             engine: RwLock::new(Some(engine)),
@@ -75,6 +79,7 @@ impl Gateway {
             calls: Calls::default(),
             directory: Arc::default(),
             recording: Recording::new(),
+            media_path,
             events: broadcast::channel(EVENT_BACKLOG).0,
             sending: SendingKeys::new(),
             keys_derived: AtomicU64::default(),
@@ -179,6 +184,10 @@ impl Gateway {
             workers: workers.collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
             memory_bytes: report.memory,
+            dtls_fingerprints: match self.media_path.certificates.newest() {
+                Ok(identity) => identity.fingerprints().iter().map(ToString::to_string).collect(),
+                Err(_) => Vec::new(),
+            },
         })
     }
 

@@ -90,7 +90,7 @@ impl Gateway {
         let setup = LegSetup { payload_types, max_streams, ..setup };
         let ring = Some(Ring::new()?);
         let leg = Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring };
-        self.launch_leg(state, request, leg, setup, worker).await
+        self.launch_leg(state, request, leg, setup, (worker, None)).await
     }
 
     /// Makes a ring for an application that may have it: for the application to map, and for [`Self::attach_ring`].

@@ -214,7 +214,8 @@ mod tests {
         let config = Config::parse(Path::new("test.toml"), text).unwrap();
         let mut engine = config.engine();
         engine.limits = Limits { commands: 1, legs: 100, ..engine.limits };
-        Gateway::new(Engine::start(engine).unwrap().0, config, Arc::default())
+        let media_path = crate::media_path::MediaPath::open(&config).unwrap();
+        Gateway::new(Engine::start(engine).unwrap().0, config, Arc::default(), media_path)
     }
 
     #[tokio::test]

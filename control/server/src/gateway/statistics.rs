@@ -58,6 +58,7 @@ impl Gateway {
             xdp: xdp.collect(),
             keys_derived: self.keys_derived.load(Ordering::Relaxed),
             calls: self.calls.len() as u64,
+            media_path: Some(self.media_path.statistics()),
         })
     }
 }

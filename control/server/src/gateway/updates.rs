@@ -3,9 +3,13 @@
 use sluice_datapath::{Command, Direction, LegUpdate, Signalled, Ticket};
 use sluice_proto::v1;
 
-use super::legs::{Remotes, dscp, early_media, latching, max_streams, payload_types, protection, window};
+use super::legs::{
+    Remotes, check_media_path, dscp, early_media, engine_latching, max_streams, payload_types, protection,
+    window,
+};
 use super::state::{Leg, State};
 use super::{Gateway, rings};
+use crate::media_path::Wanted as InMediaPath;
 use crate::{ApiError, Config};
 
 /// A leg as it is to be once the engine has done what it was told.
@@ -15,16 +19,23 @@ pub(super) struct Updated {
     moved: bool,
     /// Whether what is received, and what is sent, becomes plain.
     becomes_plain: [bool; 2],
+    /// What it negotiates in the media path, if that may be another thing now.
+    negotiates: Option<Option<InMediaPath>>,
 }
 
 impl Gateway {
     pub(crate) async fn update_leg(&self, request: v1::UpdateLegRequest) -> Result<v1::Leg, ApiError> {
         let mut state = self.state.lock().await;
         let (session, leg) = (request.session.clone(), request.leg.clone());
+        if request.dtls.is_some() || request.ice.is_some() {
+            check_media_path(&changed(&state.session(&session)?.leg("leg", &leg)?.config, &request))?;
+        }
         let (updated, ticket) = self.begin_leg_update(&mut state, request).await?;
         ticket.await?;
         self.leg_updated(&mut state, &session, &leg, updated)?;
-        self.shown(&mut state, &session, &leg)
+        let shown = self.shown(&mut state, &session, &leg)?;
+        drop(state);
+        Ok(shown.told().await)
     }
 
     /// Gives the command of an update.
@@ -40,9 +51,15 @@ impl Gateway {
         if leg.ring.is_some() {
             rings::check_update(&request)?;
         }
-        let config = changed(&leg.config, &request);
+        let mut config = changed(&leg.config, &request);
+        let at = [local, leg.local_rtcp];
+        let negotiates = match self.wanted_in_media_path(&mut config, at)? {
+            None if leg.config.dtls.is_none() && leg.config.ice.is_none() => None,
+            wanted => Some(wanted),
+        };
         let Remotes { rtp, rtcp } = Remotes::read(&config, local.ip())?;
-        let moved = request.remote.is_some() || request.remote_rtcp.is_some();
+        // Checks find where the peer is, and nothing else does.
+        let moved = (request.remote.is_some() || request.remote_rtcp.is_some()) && config.ice.is_none();
         if moved && rtp.is_none() {
             let remedy = "give the address, or leave the field out";
             return Err(ApiError::invalid("remote", "cannot be taken back", remedy));
@@ -54,7 +71,7 @@ impl Gateway {
         let ticket = self.send(worker, Command::UpdateLeg(update)).await?;
         let becomes_plain =
             [request.inbound, request.outbound].map(|now| now == Some(v1::Protection::Plain.into()));
-        Ok((Updated { config, moved, becomes_plain }, ticket))
+        Ok((Updated { config, moved, becomes_plain, negotiates }, ticket))
     }
 
     /// The engine has done it: the state says so.
@@ -71,6 +88,9 @@ impl Gateway {
         }
         self.forget_plain(leg, updated.becomes_plain);
         leg.config = updated.config;
+        if let Some(wanted) = updated.negotiates {
+            self.set_media_path(leg.number, wanted);
+        }
         self.legs_changed(state, session);
         Ok(())
     }
@@ -137,6 +157,8 @@ fn changed(before: &v1::LegConfig, request: &v1::UpdateLegRequest) -> v1::LegCon
         max_streams: request.max_streams.unwrap_or(before.max_streams),
         keying: request.keying.unwrap_or(before.keying),
         attestation: request.attestation.or(before.attestation),
+        dtls: request.dtls.clone().or_else(|| before.dtls.clone()).filter(|_| !request.without_dtls),
+        ice: request.ice.clone().or_else(|| before.ice.clone()).filter(|_| !request.without_ice),
         ..before.clone()
     }
 }
@@ -161,7 +183,8 @@ fn update(
         inbound: told("inbound", request.inbound)?,
         outbound: told("outbound", request.outbound)?,
         early_media: request.early_media.as_ref().map(early_media).transpose()?,
-        latching: request.latching.is_some().then(|| latching(config.latching(), defaults)),
+        latching: (request.latching.is_some() || request.ice.is_some() || request.without_ice)
+            .then(|| engine_latching(config, defaults)),
         rtcp_mux: request.rtcp_mux,
         window: request.replay_window.map(|_| window),
         max_streams: request.max_streams.map(|_| max_streams),

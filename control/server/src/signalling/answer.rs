@@ -116,12 +116,14 @@ impl Signalling {
         let change =
             if asked.provisional && is_early { v1::CallChange::Progress } else { v1::CallChange::Answered };
         let Plan { replacing, keys, .. } = plan;
-        let answer = branch.answered(agreement, &asked.sdp, keys);
+        let early = branch.exchange.as_mut().map(|exchange| std::mem::take(&mut exchange.early));
+        let answer = branch.answered(agreement, &asked.sdp, keys, &policy);
         self.tell(session, id, change, "");
         for (leg, negotiated) in negotiated {
             self.publish(session, &leg, Kind::Negotiated(negotiated));
         }
         self.gateway.retire_older(replacing).await;
+        self.add_early(session, id, branch, early.unwrap_or_default()).await;
         Ok(answer)
     }
 
@@ -167,8 +169,8 @@ impl Signalling {
         }
         let added: Vec<_> = by_transport
             .iter()
-            .map(|socket| socket.as_ref().map(|socket| OwnMedia::new(socket.rtp, socket.rtcp)))
-            .collect();
+            .map(|socket| socket.as_ref().map(|at| self.own_media(at, policy.peer(from))).transpose())
+            .collect::<Result<_, _>>()?;
         let own = |transport: usize| {
             let added = added.get(transport).cloned().flatten();
             there(transport).map(|leg| leg.own.clone()).or(added).unwrap_or(NOWHERE)
@@ -213,6 +215,7 @@ impl Branch {
         agreement: Agreement,
         got: &str,
         keys: u32,
+        policy: &Policy,
     ) -> (String, Option<v1::SignedIdentity>) {
         let Agreement { from, answer, remote, origin, added, agreed, attestations, identity, .. } = agreement;
         self.keys = keys;
@@ -223,7 +226,7 @@ impl Branch {
         }
         let [caller, callee] = agreed;
         for (medium, (caller, callee)) in self.media.iter_mut().zip(caller.into_iter().zip(callee)) {
-            medium.agree(caller, callee);
+            medium.agree(caller, callee, policy);
         }
         for (side, attestation) in Side::BOTH.into_iter().zip(attestations) {
             self.peer_mut(side).attestation = attestation;

@@ -10,6 +10,7 @@ use sluice_keying::robustness::of_agreed;
 use sluice_proto::v1;
 
 use super::call::{Attestation, Branch, MediaLeg, leg_id, other, route_id};
+use super::in_media_path::Told;
 use super::policy;
 use crate::gateway::robustness::{attested_shown, keying_shown};
 use crate::gateway::{Reserved, Step};
@@ -67,8 +68,8 @@ impl Outcome<'_> {
         let id = leg_id(self.branch_id, side, transport);
         let there = self.branch.media.get(transport).and_then(|medium| medium.leg(side));
         let before = there.and_then(|leg| leg.agreed.as_ref());
-        if there.is_some() {
-            self.update(plan, &id, side, before, agreed);
+        if let Some(leg) = there {
+            self.update(plan, &id, side, leg, agreed);
         } else if let Some(at) = socket {
             let config = Box::new(self.config(side, agreed));
             plan.steps.push(Step::Leg { id: id.clone(), config, at });
@@ -84,9 +85,11 @@ impl Outcome<'_> {
 
     /// A leg as it is made when all is known of it.
     fn config(&self, side: Side, agreed: &Agreed) -> v1::LegConfig {
+        let Told { dtls, ice } = Told::agreed(agreed, None, self.policy.peer(side));
         v1::LegConfig {
-            remote: text(agreed.remote),
+            remote: text(agreed.remote.filter(|_| ice.is_none())),
             remote_rtcp: text(rtcp_remote(agreed)),
+            early_media: dtls.is_some().then(|| early_media(self.policy, false)),
             inbound: protection(&agreed.inbound).into(),
             outbound: protection(&agreed.outbound).into(),
             latching: self.latching.into(),
@@ -95,15 +98,21 @@ impl Outcome<'_> {
             max_streams: max_streams(agreed),
             keying: keying_shown(agreed.keying).into(),
             attestation: Some(attested_shown(self.attested(side))),
+            dtls,
+            ice,
             ..Default::default()
         }
     }
 
     /// A leg that is there becomes what was agreed; what stays is not said.
-    fn update(&self, plan: &mut Plan, id: &str, side: Side, before: Option<&Agreed>, now: &Agreed) {
+    fn update(&self, plan: &mut Plan, id: &str, side: Side, leg: &MediaLeg, now: &Agreed) {
+        let before = leg.agreed.as_ref();
         let changed = |same: fn(&Agreed, &Agreed) -> bool| before.is_none_or(|before| !same(before, now));
-        let moved = changed(|a, b| a.remote == b.remote && rtcp_remote(a) == rtcp_remote(b));
-        let remote = now.remote.filter(|_| moved);
+        let checked = |agreed: &Agreed| agreed.ice.is_some();
+        let moved = changed(|a, b| a.remote == b.remote && rtcp_remote(a) == rtcp_remote(b))
+            || before.is_some_and(checked);
+        // Where there are checks, they find where the peer is.
+        let remote = now.remote.filter(|_| moved && !checked(now));
         // As it was made, if nothing was agreed yet: see `offered`.
         let was = |of: fn(&Agreed) -> &Protected| {
             before.map_or(v1::Protection::Srtp, |before| protection(of(before)))
@@ -114,7 +123,7 @@ impl Outcome<'_> {
         let inbound: Option<i32> = becomes(|agreed| &agreed.inbound);
         let attested = self.attested(side);
         let same_attested = before.is_some() && attested == self.branch.peer(side).attestation.attested();
-        let request = v1::UpdateLegRequest {
+        let mut request = v1::UpdateLegRequest {
             remote: remote.map(|remote| remote.to_string()),
             remote_rtcp: remote.map(|_| text(rtcp_remote(now))),
             payload_types: changed(|a, b| a.payload_types == b.payload_types).then(|| v1::PayloadTypes {
@@ -132,6 +141,7 @@ impl Outcome<'_> {
             attestation: (!same_attested).then(|| attested_shown(attested)),
             ..self.request(id)
         };
+        Told::agreed(now, Some(leg), self.policy.peer(side)).changes(&leg.told, &mut request);
         if request == self.request(id) {
             return;
         }
@@ -164,7 +174,7 @@ impl Outcome<'_> {
             // The newest is tried first.
             new.reverse();
         }
-        let replaces = matches!(before, Some(Protected::Srtp(_)));
+        let replaces = matches!(before, Some(Protected::Srtp(_) | Protected::InMediaPath));
         let last = new.len().saturating_sub(1);
         for (at, key) in new.into_iter().enumerate() {
             plan.keys += 1;
@@ -286,20 +296,30 @@ impl Plan {
 
 /// A leg towards who is offered something, as it is made before it is known what is agreed. It takes media as its policy
 /// says of early media.
-pub(super) fn offered(policy: &Policy, latching: v1::Latching) -> v1::LegConfig {
+pub(super) fn offered(policy: &Policy, latching: v1::Latching, told: Told) -> v1::LegConfig {
+    v1::LegConfig {
+        inbound: v1::Protection::Srtp.into(),
+        outbound: v1::Protection::Srtp.into(),
+        latching: latching.into(),
+        early_media: Some(early_media(policy, true)),
+        dtls: told.dtls,
+        ice: told.ice,
+        ..Default::default()
+    }
+}
+
+/// What becomes of media before the first key. Once it is agreed that a handshake brings that, nothing is let through plain.
+fn early_media(policy: &Policy, may_be_plain: bool) -> v1::EarlyMedia {
     let early = &policy.early_media;
     let (packets, milliseconds) = match early.mode {
         EarlyMediaMode::Hold => (early.packets.into(), early.milliseconds.into()),
         EarlyMediaMode::Plain | EarlyMediaMode::Drop => (0, 0),
     };
-    let mode = policy::early_media_mode(early.mode).into();
-    v1::LegConfig {
-        inbound: v1::Protection::Srtp.into(),
-        outbound: v1::Protection::Srtp.into(),
-        latching: latching.into(),
-        early_media: Some(v1::EarlyMedia { mode, packets, milliseconds }),
-        ..Default::default()
-    }
+    let mode = match early.mode {
+        EarlyMediaMode::Plain if !may_be_plain => EarlyMediaMode::Drop,
+        mode => mode,
+    };
+    v1::EarlyMedia { mode: policy::early_media_mode(mode).into(), packets, milliseconds }
 }
 
 /// The suite of what the peer sends.
@@ -311,18 +331,19 @@ pub(super) fn suite(agreed: &Agreed) -> String {
 }
 
 /// What a new leg of a branch is known by.
-pub(super) const fn media_leg(own: OwnMedia) -> MediaLeg {
-    MediaLeg { own, agreed: None }
+pub(super) fn media_leg(own: OwnMedia) -> MediaLeg {
+    MediaLeg { own, agreed: None, told: Told::default(), association: 0 }
 }
 
 /// Whether media goes from one peer to another: the one sends, and the other receives and has an address.
 fn flows(from: &Agreed, to: &Agreed) -> bool {
-    from.direction.sends() && to.direction.receives() && to.remote.is_some()
+    let has_address = to.remote.is_some() || to.ice.is_some();
+    from.direction.sends() && to.direction.receives() && has_address
 }
 
 /// The remote address of RTCP as a leg takes it: only without rtcp-mux, and beside one of RTP.
 fn rtcp_remote(agreed: &Agreed) -> Option<std::net::SocketAddr> {
-    agreed.remote_rtcp.filter(|_| !agreed.rtcp_mux && agreed.remote.is_some())
+    agreed.remote_rtcp.filter(|_| !agreed.rtcp_mux && agreed.remote.is_some() && agreed.ice.is_none())
 }
 
 fn text(address: Option<std::net::SocketAddr>) -> String {

@@ -10,8 +10,10 @@ use sluice_keying::robustness::{Attested, IdentityBinding, RobustnessClass, of_a
 use sluice_proto::v1;
 use zeroize::Zeroizing;
 
+use super::in_media_path::Told;
 use super::requests::Requests;
 use super::timers::Timer;
+use super::trickle::Early;
 use crate::ApiError;
 
 /// Branches that went and are remembered, so that who speaks of them late is told why.
@@ -102,6 +104,10 @@ pub(super) struct MediaLeg {
     pub(super) own: OwnMedia,
     /// What is in force; none: nothing yet.
     pub(super) agreed: Option<Agreed>,
+    /// What it was told of its handshake and its checks.
+    pub(super) told: Told,
+    /// Tells associations apart that the gateway calls the same.
+    pub(super) association: u32,
 }
 
 /// An offer and what became of it.
@@ -116,6 +122,8 @@ pub(super) struct Exchange {
     /// How many transports there were before.
     pub(super) transports_before: usize,
     pub(super) answered: Option<Answered>,
+    /// Candidates that came before the answer.
+    pub(super) early: Vec<Early>,
 }
 
 /// An answer that was taken.
@@ -303,11 +311,13 @@ impl Attestation {
 
 impl Medium {
     /// What was agreed with both peers is in force. What was not with both goes, once no other answer can follow.
-    pub(super) fn agree(&mut self, caller: Option<Agreed>, callee: Option<Agreed>) {
+    pub(super) fn agree(&mut self, caller: Option<Agreed>, callee: Option<Agreed>, policy: &Policy) {
         match (caller, callee) {
             (Some(caller), Some(callee)) => {
-                for (leg, agreed) in self.legs.iter_mut().zip([caller, callee]) {
+                for ((leg, agreed), side) in self.legs.iter_mut().zip([caller, callee]).zip(Side::BOTH) {
                     if let Some(leg) = leg {
+                        leg.told = Told::agreed(&agreed, Some(leg), policy.peer(side));
+                        leg.association = leg.association(agreed.dtls.as_ref());
                         leg.agreed = Some(agreed);
                     }
                 }

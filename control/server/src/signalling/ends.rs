@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use sluice_keying::policy::Side;
+use sluice_keying::policy::{Policy, Side};
 use sluice_proto::v1;
 
 use super::call::{Branch, Call, Gone, leg_id, other};
+use super::in_media_path::Told;
 use super::registry::Place;
 use super::requests::Request;
 use super::timers::{Due, Timer};
 use super::{Signalling, present, shown};
 use crate::ApiError;
+use crate::gateway::{Change, Step};
 
 impl Signalling {
     /// The branch that the call goes on with; the others go.
@@ -81,12 +83,13 @@ impl Signalling {
             return Ok(answer);
         }
         let id = call.branch_id(&asked.branch)?;
+        let policy = Arc::clone(&call.policy);
         let branch = call.branch(&id)?;
         match branch.state {
             // A refusal after provisional answers ends the branch all the same.
             v1::BranchState::Offered => self.reject_branch(&place.session, call, &id).await?,
             _ if branch.pending().is_some() => {
-                self.roll_back(&place.session, &id, branch).await?;
+                self.roll_back(&place.session, &id, branch, &policy).await?;
                 self.tell(&place.session, &id, v1::CallChange::Rejected, "what was agreed before goes on");
             }
             v1::BranchState::Provisional => self.reject_branch(&place.session, call, &id).await?,
@@ -134,6 +137,7 @@ impl Signalling {
             }
             return Ok(());
         }
+        let policy = Arc::clone(&call.policy);
         let Ok(branch) = call.branch(&due.branch) else { return Ok(()) };
         if branch.timer != Some(timer) {
             return Ok(());
@@ -141,7 +145,7 @@ impl Signalling {
         branch.timer = None;
         let reason = "no answer came in time";
         if branch.state == v1::BranchState::Answered {
-            self.roll_back(&due.session, &due.branch, branch).await?;
+            self.roll_back(&due.session, &due.branch, branch, &policy).await?;
             self.tell(&due.session, &due.branch, v1::CallChange::Rejected, reason);
             return Ok(());
         }
@@ -182,12 +186,19 @@ impl Signalling {
     }
 
     /// The pending re-offer is as if it had never been; what was agreed before goes on.
-    async fn roll_back(&self, session: &str, id: &str, branch: &mut Branch) -> Result<(), ApiError> {
+    async fn roll_back(
+        &self,
+        session: &str,
+        id: &str,
+        branch: &mut Branch,
+        policy: &Policy,
+    ) -> Result<(), ApiError> {
         let Some(exchange) = &branch.exchange else { return Ok(()) };
         let towards = other(exchange.from);
         let added: Vec<_> = exchange.added.iter().map(|(transport, _)| *transport).collect();
         let legs = added.iter().map(|transport| leg_id(id, towards, *transport)).collect();
         self.gateway.remove_legs(session, &legs).await?;
+        self.take_back(session, id, branch, towards, policy).await?;
         let Some(exchange) = branch.exchange.take() else { return Ok(()) };
         branch.media.truncate(exchange.transports_before);
         for transport in added {
@@ -199,6 +210,34 @@ impl Signalling {
             self.disarm(&mut branch.timer);
         }
         Ok(())
+    }
+
+    /// Legs are told again of their handshake and checks what was agreed before.
+    async fn take_back(
+        &self,
+        session: &str,
+        id: &str,
+        branch: &mut Branch,
+        towards: Side,
+        policy: &Policy,
+    ) -> Result<(), ApiError> {
+        let mut steps = Vec::new();
+        for (transport, medium) in branch.media.iter_mut().enumerate() {
+            let Some(leg) = medium.slot(towards) else { continue };
+            let Some(agreed) = &leg.agreed else { continue };
+            let before = Told::agreed(agreed, Some(leg), policy.peer(towards));
+            let leg_id = leg_id(id, towards, transport);
+            let mut request =
+                v1::UpdateLegRequest { session: session.to_owned(), leg: leg_id, ..Default::default() };
+            if before.changes(&leg.told, &mut request) {
+                steps.push(Step::UpdateLeg(Box::new(request)));
+                leg.told = before;
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await
     }
 
     /// The branch has its final answer: it has no time limit any more, and what was refused goes.

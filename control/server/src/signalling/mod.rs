@@ -16,6 +16,7 @@ mod apply;
 mod attest;
 mod call;
 mod ends;
+mod in_media_path;
 mod offer;
 mod policy;
 mod refusal;
@@ -24,6 +25,7 @@ mod requests;
 mod service;
 mod shown;
 mod timers;
+mod trickle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +34,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use tokio::sync::MutexGuard;
+use zeroize::Zeroizing;
 
 use self::call::Call;
 use self::registry::Place;
@@ -107,14 +110,40 @@ fn present<'a>(place: &Place, call: &'a mut MutexGuard<'_, Option<Call>>) -> Res
     call.as_mut().filter(|_| !place.has_left()).ok_or_else(|| no_call(&place.session))
 }
 
-/// Random octets of the system. Should it give none, which it says at the end, what was made with them must not be used.
-#[derive(Default)]
+/// Random octets of the system, for one request. Should it give none, which it says at the end, what was made with them
+/// must not be used.
 struct Random {
+    /// Taken at once, since each of the many small requests would be a system call. Each octet is given once.
+    stock: Zeroizing<[u8; STOCK]>,
+    given: usize,
     failed: bool,
+}
+
+/// Octets that an offer of four crypto lines takes, and more.
+const STOCK: usize = 256;
+
+impl Default for Random {
+    fn default() -> Self {
+        Self { stock: Zeroizing::new([0; STOCK]), given: STOCK, failed: false }
+    }
 }
 
 impl Random {
     fn fill(&mut self, octets: &mut [u8]) {
+        if octets.len() > STOCK {
+            return self.take(octets);
+        }
+        if octets.len() > STOCK - self.given {
+            let mut stock = Zeroizing::new([0; STOCK]);
+            self.take(&mut *stock);
+            (self.stock, self.given) = (stock, 0);
+        }
+        let end = self.given + octets.len();
+        octets.copy_from_slice(&self.stock[self.given..end]);
+        self.given = end;
+    }
+
+    fn take(&mut self, octets: &mut [u8]) {
         let mut filled = 0;
         while filled < octets.len() {
             match getrandom(&mut octets[filled..], GetRandomFlags::empty()) {

@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 
 use super::apply::{media_leg, offered};
 use super::call::{Attestation, Branch, Call, Exchange, Gone, Medium, leg_id, other};
+use super::in_media_path::Told;
 use super::requests::Request;
 use super::{Random, Signalling, policy, present, shown};
 use crate::ApiError;
@@ -34,6 +35,8 @@ struct Composed {
     media: Vec<Medium>,
     origin: Origin,
     steps: Vec<Step>,
+    /// What legs towards the other side are told, by transport.
+    told: Vec<Option<Told>>,
     identity: Option<v1::SignedIdentity>,
 }
 
@@ -266,14 +269,13 @@ impl Signalling {
         let address = self.local_address(policy.peer(towards), None)?;
         let mut reserved = self.gateway.reserve(&vec![(address, false); added.len()]).await?.into_iter();
         let mut own = Vec::with_capacity(transports);
-        let mut steps = Vec::with_capacity(added.len());
+        let mut sockets = Vec::with_capacity(added.len());
         for transport in 0..transports {
             if let Some(leg) = there(transport) {
                 own.push(leg.own.clone());
             } else if let Some(at) = wanted(&transport).then(|| reserved.next()).flatten() {
-                own.push(OwnMedia::new(at.rtp, at.rtcp));
-                let config = Box::new(offered(policy, latching));
-                steps.push(Step::Leg { id: leg_id(id, towards, transport), config, at });
+                own.push(self.own_media(&at, policy.peer(towards))?);
+                sockets.push((transport, at));
             } else {
                 own.push(NOWHERE);
             }
@@ -285,6 +287,28 @@ impl Signalling {
             LocalOffer::recompose(&offer, &peer.standing, &own, policy, towards, &mut origin, &mut fill);
         let local = composed.map_err(|error| self.refused(session, id, &error))?;
         random.check()?;
+        let told: Vec<_> = local
+            .offered()
+            .iter()
+            .enumerate()
+            .map(|(transport, offered)| {
+                Some(Told::offered(offered.as_ref()?, there(transport), policy.peer(towards)))
+            })
+            .collect();
+        let mut steps = Vec::with_capacity(sockets.len());
+        for (transport, at) in sockets {
+            let told = told.get(transport).cloned().flatten().unwrap_or_default();
+            let config = Box::new(offered(policy, latching, told));
+            steps.push(Step::Leg { id: leg_id(id, towards, transport), config, at });
+        }
+        for (transport, told) in told.iter().enumerate() {
+            let (Some(told), Some(leg)) = (told, there(transport)) else { continue };
+            let (session, leg_id) = (session.to_owned(), leg_id(id, towards, transport));
+            let mut request = v1::UpdateLegRequest { session, leg: leg_id, ..Default::default() };
+            if told.changes(&leg.told, &mut request) {
+                steps.push(Step::UpdateLeg(Box::new(request)));
+            }
+        }
         let identity = self.signed(sign, local.sdp())?;
         let transports_before = branch.media.len();
         let kinds = kinds(&offer);
@@ -293,8 +317,9 @@ impl Signalling {
             new.map(|at| Medium { kind: kinds.get(at).cloned().unwrap_or_default(), ..Medium::default() });
         let media = media.collect();
         let added = added.into_iter().filter_map(|at| Some((at, own.get(at)?.clone()))).collect();
-        let exchange = Exchange { from, offer, local, added, transports_before, answered: None };
-        Ok(Composed { exchange, media, origin, steps, identity })
+        let exchange =
+            Exchange { from, offer, local, added, transports_before, answered: None, early: Vec::new() };
+        Ok(Composed { exchange, media, origin, steps, told, identity })
     }
 
     /// The local address of legs towards a side: the policy's, else a configured one, of the peer's family if that is
@@ -333,13 +358,18 @@ struct Offering<'a> {
 impl Branch {
     /// The other side is offered it; the SDP, and a signature if there is one.
     fn offered(&mut self, composed: Composed) -> (String, Option<v1::SignedIdentity>) {
-        let Composed { exchange, media, origin, identity, .. } = composed;
+        let Composed { exchange, media, origin, told, identity, .. } = composed;
         let towards = other(exchange.from);
         self.refusals = exchange.offer.refusals().map(ToString::to_string).collect();
         self.media.extend(media);
         for (transport, own) in &exchange.added {
             if let Some(medium) = self.media.get_mut(*transport) {
                 *medium.slot(towards) = Some(media_leg(own.clone()));
+            }
+        }
+        for (medium, told) in self.media.iter_mut().zip(told) {
+            if let (Some(leg), Some(told)) = (medium.slot(towards), told) {
+                leg.told = told;
             }
         }
         let peer = self.peer_mut(towards);

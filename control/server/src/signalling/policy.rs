@@ -1,8 +1,8 @@
 //! A session's policy: from the API's fields to [`PolicyOverrides`], and what holds back to the API's fields.
 
 use sluice_keying::policy::{
-    BestEffortForm, EarlyMedia, EarlyMediaMode, ForeignKeying, Handling, PeerOverrides, PeerPolicy, Policy,
-    PolicyOverrides, RocOnRekey, Security,
+    BestEffortForm, DtlsSetup, EarlyMedia, EarlyMediaMode, ForeignKeying, Handling, IceUse, Keying,
+    PeerOverrides, PeerPolicy, Policy, PolicyOverrides, RocOnRekey, Security,
 };
 use sluice_keying::robustness::RobustnessClass;
 use sluice_proto::v1;
@@ -57,11 +57,9 @@ pub(super) fn shown(policy: &Policy, latching: v1::Latching) -> v1::SessionPolic
 
 fn overrides(base: &Policy, own: &v1::SessionPolicy) -> Result<PolicyOverrides, ApiError> {
     let suites = own.suites.iter().map(|name| name.parse::<Suite>()).collect::<Result<Vec<_>, _>>()?;
-    let keyings = own.keyings().map(|keying| keying_from(keying).ok_or_else(|| unknown("keyings")));
-    let keyings = keyings.collect::<Result<Vec<_>, _>>()?;
     Ok(PolicyOverrides {
         suites: (!suites.is_empty()).then_some(suites),
-        keyings: (!keyings.is_empty()).then_some(keyings),
+        keyings: keyings(own.keyings())?,
         lowest_robustness: class("lowest_robustness", own.lowest_robustness)?,
         fips_only: own.fips_only,
         caller: peer(own.caller.as_ref())?,
@@ -112,8 +110,30 @@ fn peer(own: Option<&v1::PeerPolicy>) -> Result<PeerOverrides, ApiError> {
         mki_length: number("mki_length", own.mki_length)?,
         lifetime: number("lifetime", own.lifetime)?,
         lowest_robustness: class("lowest_robustness", own.lowest_robustness)?,
-        ..PeerOverrides::default()
+        keyings: keyings(own.keyings())?,
+        both_keyings: own.both_keyings,
+        ice: match known("ice", own.ice)? {
+            v1::IceUse::Unspecified => None,
+            v1::IceUse::WhenOffered => Some(IceUse::WhenOffered),
+            v1::IceUse::Off => Some(IceUse::Off),
+            v1::IceUse::Lite => Some(IceUse::Lite),
+            v1::IceUse::Full => Some(IceUse::Full),
+        },
+        dtls_setup: match known("dtls_setup", own.dtls_setup)? {
+            v1::DtlsSetup::Unspecified => None,
+            v1::DtlsSetup::Actpass => Some(DtlsSetup::Actpass),
+            v1::DtlsSetup::Active => Some(DtlsSetup::Active),
+            v1::DtlsSetup::Passive => Some(DtlsSetup::Passive),
+        },
+        short_rtcp_tags: own.short_rtcp_tags,
     })
+}
+
+/// None: it is not said.
+fn keyings(named: impl Iterator<Item = v1::Keying>) -> Result<Option<Vec<Keying>>, ApiError> {
+    let known = named.map(|keying| keying_from(keying).ok_or_else(|| unknown("keyings")));
+    let known = known.collect::<Result<Vec<_>, _>>()?;
+    Ok((!known.is_empty()).then_some(known))
 }
 
 fn peer_shown(peer: &PeerPolicy) -> v1::PeerPolicy {
@@ -143,6 +163,27 @@ fn peer_shown(peer: &PeerPolicy) -> v1::PeerPolicy {
             .lowest_robustness
             .map_or(v1::RobustnessClass::Unspecified, class_shown)
             .into(),
+        keyings: peer
+            .keyings
+            .iter()
+            .flatten()
+            .map(|keying| keying_shown(*keying).into())
+            .collect(),
+        both_keyings: Some(peer.both_keyings),
+        ice: match peer.ice {
+            IceUse::WhenOffered => v1::IceUse::WhenOffered,
+            IceUse::Off => v1::IceUse::Off,
+            IceUse::Lite => v1::IceUse::Lite,
+            IceUse::Full => v1::IceUse::Full,
+        }
+        .into(),
+        dtls_setup: match peer.dtls_setup {
+            DtlsSetup::Actpass => v1::DtlsSetup::Actpass,
+            DtlsSetup::Active => v1::DtlsSetup::Active,
+            DtlsSetup::Passive => v1::DtlsSetup::Passive,
+        }
+        .into(),
+        short_rtcp_tags: Some(peer.short_rtcp_tags),
     }
 }
 
@@ -199,8 +240,6 @@ fn number<N: TryFrom<u32>>(name: &str, value: Option<u32>) -> Result<Option<N>, 
 
 #[cfg(test)]
 mod tests {
-    use sluice_keying::policy::Keying;
-
     use super::*;
 
     #[test]
@@ -208,6 +247,10 @@ mod tests {
         let mut policy = Policy { fips_only: true, branch_timeout_seconds: 7, ..Policy::default() };
         policy.callee.security = Security::BestEffort;
         policy.callee.best_effort = BestEffortForm::DualLines;
+        policy.callee.keyings = Some(vec![Keying::DtlsSrtp, Keying::None]);
+        policy.callee.ice = IceUse::Full;
+        policy.callee.dtls_setup = DtlsSetup::Passive;
+        policy.callee.short_rtcp_tags = true;
         policy.caller.rtcp_mux = Handling::Pass;
         policy.caller.lifetime = Some(31);
         policy.caller.address = Some([192, 0, 2, 1].into());

@@ -75,6 +75,13 @@ impl signalling_server::Signalling for Service {
         to_the_end!(self, end_session, request)
     }
 
+    async fn add_call_candidates(
+        &self,
+        request: Request<v1::AddCallCandidatesRequest>,
+    ) -> Answer<v1::AddCallCandidatesResponse> {
+        to_the_end!(self, add_call_candidates, request)
+    }
+
     async fn get_call(&self, request: Request<v1::GetCallRequest>) -> Answer<v1::GetCallResponse> {
         let call = self.0.call(&request.into_inner().session).await?;
         Ok(Response::new(v1::GetCallResponse { call: Some(call) }))

@@ -22,7 +22,18 @@ impl Signalling {
     pub(super) async fn call(&self, session: &str) -> Result<v1::Call, ApiError> {
         let place = self.place(session)?;
         let mut guard = place.call.lock().await;
-        Ok(call(session, present(&place, &mut guard)?))
+        let mut shown = call(session, present(&place, &mut guard)?);
+        // Which suite a handshake chose, only its leg knows.
+        let chosen = self.gateway.inbound_suites(session).await;
+        let media = shown.branches.iter_mut().flat_map(|branch| &mut branch.media);
+        for leg in media.flat_map(|media| [&mut media.caller, &mut media.callee]).flatten() {
+            if leg.suite.is_empty()
+                && let Some(suite) = chosen.get(&leg.leg)
+            {
+                leg.suite.clone_from(suite);
+            }
+        }
+        Ok(shown)
     }
 
     /// A page of all calls.

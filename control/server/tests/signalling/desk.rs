@@ -142,13 +142,19 @@ pub fn reason(status: &Status) -> String {
 
 /// A daemon with a range of 200 ports that no other test has, nor the system gives to peers, so that they can be counted.
 pub async fn daemon(name: &str, first: u16) -> Daemon {
+    daemon_with(name, first, |_| String::new()).await
+}
+
+/// The same with more in its configuration, which may name files in its folder.
+pub async fn daemon_with(name: &str, first: u16, more: impl FnOnce(&std::path::Path) -> String) -> Daemon {
     let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
     let text = format!(
         "[api]\nsocket = \"{}/sluice.sock\"\n[media]\naddresses = [\"127.0.0.1\"]\nports = \"{first}-{}\"\n\
          [datapath]\nmode = \"io_uring\"\nworkers = 1\npin = false\nsmall_chunks = 1024\nlarge_chunks = 128\n\
-         [defaults]\nrekey_grace_ms = 300\n[limits]\nlegs = 1000\nroutes = 1000\nstreams = 1000\n",
+         [defaults]\nrekey_grace_ms = 300\n[limits]\nlegs = 1000\nroutes = 1000\nstreams = 1000\n{}",
         folder.path().display(),
-        first + 199
+        first + 199,
+        more(folder.path())
     );
     let config = sluice_server::Config::parse(std::path::Path::new("test.toml"), &text).unwrap();
     Daemon::start_with(folder, config).await

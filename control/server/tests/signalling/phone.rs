@@ -131,6 +131,11 @@ impl Phone {
         buffer
     }
 
+    /// Has what is sent under a key from now on begin at a rollover counter.
+    pub fn begin_at(&mut self, crypto: &Crypto, ssrc: u32, roc: u32) {
+        self.sending.insert(crypto.key_salt.clone(), Outbound::new(ssrc, keys(crypto), roc));
+    }
+
     /// Receives what is under a key.
     pub fn receive(&mut self, crypto: &Crypto) -> Vec<u8> {
         let mut packet = self.receive_plain();

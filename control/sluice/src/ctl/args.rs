@@ -7,7 +7,7 @@ use sluice_proto::v1;
 
 use super::calls::{Calls, Keying};
 use super::tap::Taps;
-use super::{leg, route};
+use super::{leg, media_path, route};
 use crate::options::OptionArgs;
 
 /// Control a running gateway.
@@ -112,8 +112,15 @@ pub(super) enum Legs {
         /// Of this session only.
         session: Option<String>,
     },
-    /// Show one leg.
+    /// Show one leg: how its handshake and its checks stand, and in words why it has no keys yet.
     Show { session: String, leg: String },
+    /// Tell a leg more of its peer's ICE candidates.
+    Candidates {
+        session: String,
+        leg: String,
+        #[command(flatten)]
+        more: media_path::Candidates,
+    },
     /// Delete a leg with its keys and routes.
     Delete { session: String, leg: String },
     /// Print where the leg's streams stand, as JSON, for another gateway to carry on.
@@ -208,6 +215,8 @@ pub(super) struct CreateLeg {
     /// All hops that the keys came by were protected by TLS.
     #[arg(long)]
     pub(super) hop_tls: bool,
+    #[command(flatten)]
+    pub(super) media_path: media_path::MediaPath,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -9,6 +9,7 @@ use tonic::{Response, Status};
 use super::args::{Command, CreateLeg, KeyArgs, Keys, Legs, Material, Protection, Routes, Sessions};
 use super::client::{Client, explain};
 use super::json;
+use super::media_path::Candidates;
 use super::print::Printer;
 use super::route;
 use crate::secret;
@@ -82,9 +83,9 @@ async fn sessions(client: &mut Client, command: Sessions, print: Printer) -> Res
 
 async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> {
     match command {
-        Legs::Create(create) => print.legs(&[answer(client.create_leg(create_leg(create)).await)?]),
+        Legs::Create(create) => print.legs(&[answer(client.create_leg(create_leg(create)?).await)?]),
         Legs::Update(update) => {
-            let request = v1::UpdateLegRequest::from(update);
+            let request = v1::UpdateLegRequest::try_from(update)?;
             print.legs(&[answer(client.update_leg(request).await)?])
         }
         Legs::List { session } => {
@@ -92,7 +93,12 @@ async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> 
             print.legs(&answer(client.list_legs(request).await)?.legs)
         }
         Legs::Show { session, leg } => {
-            print.legs(&[answer(client.get_leg(v1::GetLegRequest { session, leg }).await)?])
+            print.leg(&answer(client.get_leg(v1::GetLegRequest { session, leg }).await)?)
+        }
+        Legs::Candidates { session, leg, more } => {
+            let Candidates { candidates, end } = more;
+            let request = v1::AddCandidatesRequest { session, leg, candidates, end };
+            print.leg(&answer(client.add_candidates(request).await)?)
         }
         Legs::Delete { session, leg } => {
             let request = v1::DeleteLegRequest { session, leg };
@@ -127,7 +133,8 @@ async fn legs(client: &mut Client, command: Legs, print: Printer) -> Result<()> 
     }
 }
 
-fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
+fn create_leg(create: CreateLeg) -> Result<v1::CreateLegRequest> {
+    let (dtls, ice) = create.media_path.read()?;
     // Absent beside --ring only, which is plain.
     let protection =
         |given: Option<Protection>| v1::Protection::from(given.unwrap_or(Protection::Plain)).into();
@@ -152,8 +159,10 @@ fn create_leg(create: CreateLeg) -> v1::CreateLegRequest {
         early_media: create.early_media,
         keying: create.keying.map_or(v1::Keying::Unspecified, Into::into).into(),
         attestation: create.hop_tls.then(|| v1::LegAttestation { hop_tls: true, ..Default::default() }),
+        dtls,
+        ice,
     };
-    v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) }
+    Ok(v1::CreateLegRequest { session: create.session, leg: create.leg, config: Some(config) })
 }
 
 async fn routes(client: &mut Client, command: Routes, print: Printer) -> Result<()> {

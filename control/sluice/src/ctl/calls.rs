@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use super::call::answer;
 use super::json;
+use super::media_path::Candidates;
 use super::print::Printer;
 use crate::secret;
 
@@ -22,32 +23,68 @@ pub(super) enum Calls {
     Answer(Answer),
     /// The pending offer was refused.
     Reject {
+        /// The call's session.
         session: String,
         #[command(flatten)]
         branch: Branch,
     },
     /// Fork: prints the SDP for another callee.
     Branch {
+        /// The call's session.
         session: String,
         /// The new branch.
         branch: String,
     },
     /// Go on with one branch, and drop the others.
-    Select { session: String, branch: String },
+    Select {
+        /// The call's session.
+        session: String,
+        /// The branch.
+        branch: String,
+    },
     /// Drop a branch.
-    Drop { session: String, branch: String },
+    Drop {
+        /// The call's session.
+        session: String,
+        /// The branch.
+        branch: String,
+    },
     /// Replace a branch by a new one: prints the SDP for the new target.
     Retarget {
+        /// The call's session.
         session: String,
         /// The new branch.
         new_branch: String,
         #[command(flatten)]
         branch: Branch,
     },
+    /// Tell a call more of a peer's ICE candidates.
+    Candidates {
+        session: String,
+        #[command(flatten)]
+        branch: Branch,
+        /// Whose they are.
+        #[arg(long)]
+        from: Side,
+        /// The media line's a=mid.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        mid: String,
+        /// The media line, counted from 0, where it has no mid.
+        #[arg(long, default_value_t = 0)]
+        line: u32,
+        #[command(flatten)]
+        more: Candidates,
+    },
     /// End a call, and its session.
-    End { session: String },
+    End {
+        /// The call's session.
+        session: String,
+    },
     /// Show one call: each media line, how it is keyed, and what that resists.
-    Show { session: String },
+    Show {
+        /// The call's session.
+        session: String,
+    },
     /// List all calls.
     List,
 }
@@ -61,6 +98,7 @@ pub(super) struct Branch {
 
 #[derive(Args)]
 pub(super) struct Offer {
+    /// The call's session.
     session: String,
     /// The SDP; standard input if absent.
     file: Option<PathBuf>,
@@ -84,6 +122,7 @@ pub(super) struct Offer {
 
 #[derive(Args)]
 pub(super) struct Answer {
+    /// The call's session.
     session: String,
     /// The SDP; standard input if absent.
     file: Option<PathBuf>,
@@ -198,6 +237,22 @@ pub(super) async fn call(channel: Channel, command: Calls, print: Printer) -> Re
             let response = answer(client.retarget(request).await)?;
             print.sdp(&response, &response.sdp)
         }
+        Calls::Candidates { session, branch: Branch { branch }, from, mid, line, more } => {
+            let Candidates { candidates, end } = more;
+            let from = v1::CallSide::from(from).into();
+            let request = v1::AddCallCandidatesRequest {
+                session,
+                branch,
+                from,
+                mid,
+                line,
+                candidates,
+                end,
+                ..Default::default()
+            };
+            answer(client.add_call_candidates(request).await)?;
+            print.done("the candidates are taken")
+        }
         Calls::End { session } => {
             let request = v1::EndSessionRequest { session, request_id };
             print.deleted("call", answer(client.end_session(request).await)?.existed)
@@ -226,11 +281,7 @@ impl Offer {
         Ok(v1::ProcessOfferRequest {
             session: self.session,
             branch: self.branch.branch,
-            from: match self.from {
-                Side::Caller => v1::CallSide::Caller,
-                Side::Callee => v1::CallSide::Callee,
-            }
-            .into(),
+            from: v1::CallSide::from(self.from).into(),
             sdp: read(self.file.as_ref())?.to_string(),
             policy,
             attestation: self.attested.attestation(),
@@ -264,6 +315,15 @@ impl Offer {
 impl Attested {
     fn attestation(&self) -> Option<v1::SignallingAttestation> {
         self.hop_tls.then(|| v1::SignallingAttestation { hop_tls: true, ..Default::default() })
+    }
+}
+
+impl From<Side> for v1::CallSide {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Caller => Self::Caller,
+            Side::Callee => Self::Callee,
+        }
     }
 }
 

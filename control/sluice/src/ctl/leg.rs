@@ -4,6 +4,7 @@ use clap::Args;
 use sluice_proto::v1;
 
 use super::args::{Latching, Protection};
+use super::media_path::MediaPath;
 
 #[derive(Args)]
 pub(super) struct UpdateLeg {
@@ -42,12 +43,17 @@ pub(super) struct UpdateLeg {
     /// SSRCs that the peer may use at a time.
     #[arg(long)]
     max_streams: Option<u32>,
+    #[command(flatten)]
+    media_path: MediaPath,
 }
 
-impl From<UpdateLeg> for v1::UpdateLegRequest {
-    fn from(update: UpdateLeg) -> Self {
+impl TryFrom<UpdateLeg> for v1::UpdateLegRequest {
+    type Error = anyhow::Error;
+
+    fn try_from(update: UpdateLeg) -> anyhow::Result<Self> {
+        let (dtls, ice) = update.media_path.read()?;
         let protection = |given: Protection| v1::Protection::from(given).into();
-        Self {
+        Ok(Self {
             session: update.session,
             leg: update.leg,
             remote: update.remote,
@@ -61,9 +67,10 @@ impl From<UpdateLeg> for v1::UpdateLegRequest {
             rtcp_mux: update.rtcp_mux,
             replay_window: update.replay_window,
             max_streams: update.max_streams,
-            keying: None,
-            attestation: None,
-        }
+            dtls,
+            ice,
+            ..Default::default()
+        })
     }
 }
 

@@ -6,6 +6,7 @@ mod calls;
 mod client;
 mod json;
 mod leg;
+mod media_path;
 mod print;
 mod route;
 mod tap;

@@ -8,7 +8,7 @@ use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 
 use super::json::print as json;
-use super::tap;
+use super::{media_path, tap};
 use crate::{output, secret};
 
 #[derive(Clone, Copy)]
@@ -30,6 +30,9 @@ impl Printer {
             info.kernel,
             info.memory_bytes >> 20
         )?;
+        for fingerprint in &info.dtls_fingerprints {
+            writeln!(out, "DTLS certificate {fingerprint}")?;
+        }
         let mut interfaces = table(&["interface", "path", "sockets", "queues", "attached", "remarks"]);
         for interface in &info.interfaces {
             interfaces.add_row([
@@ -108,6 +111,15 @@ impl Printer {
             ]);
         }
         finish(&rows, "no legs")
+    }
+
+    /// One leg, with how its handshake and its checks stand.
+    pub(super) fn leg(self, leg: &v1::Leg) -> Result<()> {
+        self.legs(std::slice::from_ref(leg))?;
+        if self.json {
+            return Ok(());
+        }
+        media_path::show(&mut std::io::stdout().lock(), leg)
     }
 
     pub(super) fn routes(self, routes: &[v1::Route]) -> Result<()> {
@@ -227,6 +239,9 @@ impl Printer {
         }
         show(&mut out, &legs)?;
         show(&mut out, &early_media(statistics))?;
+        for rows in media_path::statistics(statistics) {
+            show(&mut out, &rows)?;
+        }
         let mut drops = table(&["worker", "dropped", "reason", "meaning"]);
         for worker in &statistics.workers {
             for drop in &worker.drops {
@@ -366,9 +381,20 @@ fn sentence(kind: &Kind) -> String {
             let mtu = if e.mtu == 0 { "what the path takes".to_owned() } else { format!("MTU {}", e.mtu) };
             format!("{} packets not sent, the last of {} bytes: more than {mtu}", e.count, e.size)
         }
+        Kind::IceChanged(_)
+        | Kind::HandshakeStarted(_)
+        | Kind::CertificateVerified(_)
+        | Kind::CertificateRefused(_)
+        | Kind::KeysNegotiated(_)
+        | Kind::HandshakeFailed(_)
+        | Kind::AssociationClosed(_) => media_path::sentence(kind).unwrap_or_default(),
         Kind::CallChanged(e) => super::calls::changed(e),
         Kind::Negotiated(e) => {
-            let suite = if e.suite.is_empty() { "plain RTP" } else { &e.suite };
+            let suite = match (e.suite.as_str(), e.keying()) {
+                ("", v1::Keying::DtlsSrtp) => "the suite that a handshake chooses",
+                ("", _) => "plain RTP",
+                (suite, _) => suite,
+            };
             let (keying, class) = (super::calls::keying(e.keying()), super::calls::class(e.robustness()));
             format!("agreed on {suite}, keying {keying}, robustness {class}")
         }

@@ -4,6 +4,7 @@
 mod call;
 mod daemon;
 mod refusal;
+mod signalling;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;

@@ -264,6 +264,9 @@ impl Pipeline {
             (Kind::Rtp, None) => Component::Rtp,
             (Kind::Rtcp, _) => leg.rtcp_component(),
         };
+        if leg.silent {
+            return Err(DropReason::NoConsent);
+        }
         let transport = leg.transport(component);
         Ok(TxMeta {
             socket: leg.token(component),

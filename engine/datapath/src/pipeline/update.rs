@@ -25,6 +25,7 @@ impl Pipeline {
         let Some(leg) = self.legs.get_mut(slot) else { return Ok(()) };
         leg.dscp = update.dscp.unwrap_or(leg.dscp);
         leg.latching = update.latching.unwrap_or(leg.latching);
+        leg.silent = update.silent.unwrap_or(leg.silent);
         leg.muxed = update.rtcp_mux.map_or(leg.muxed, |mux| mux && leg.rtcp.is_some());
         if let Some(window) = update.window.filter(|window| *window != leg.window) {
             (leg.window, leg.spare) = (window, None);

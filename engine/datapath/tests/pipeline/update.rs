@@ -247,3 +247,19 @@ fn the_xdp_program_judges_packets_as_the_leg_is_now() {
     let before = map.0.lock().unwrap().iter().rev().nth(1).copied();
     assert_eq!(before, Some((1, Policy::new().plain().with_payload_types([1, 0]))));
 }
+
+#[test]
+fn a_leg_that_is_silent_hears_its_peer_and_is_sent_negotiations_only() {
+    let mut harness = Harness::new();
+    harness.leg(1, Plain, Plain);
+    harness.leg(2, Plain, Plain);
+    harness.route(1, 1, 2);
+    harness.route(2, 2, 1);
+    assert_eq!(harness.receive(1, &rtp(7, 1)).len(), 1);
+    harness.update(LegUpdate { silent: Some(true), ..LegUpdate::new(2) });
+    assert!(harness.receive(1, &rtp(7, 2)).is_empty());
+    assert_eq!(harness.dropped(DropReason::NoConsent), 1);
+    assert_eq!(harness.receive(2, &rtp(8, 1)).len(), 1, "it is heard");
+    harness.update(LegUpdate { silent: Some(false), ..LegUpdate::new(2) });
+    assert_eq!(harness.receive(1, &rtp(7, 3)).len(), 1);
+}

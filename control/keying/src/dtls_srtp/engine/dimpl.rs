@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::dimpl::crypto::rust_crypto;
-use ::dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile, TimeoutError};
+use ::dimpl::{
+    CertificateError, Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile,
+    TimeoutError,
+};
 use sluice_srtp::Suite;
 use zeroize::Zeroizing;
 

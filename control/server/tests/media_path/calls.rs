@@ -1,0 +1,215 @@
+//! Whole calls by offers and answers, with scripted peers.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use sluice_keying::dtls_srtp::Role;
+use sluice_proto::v1;
+use sluice_proto::v1::signalling_client::SignallingClient;
+use tokio::task::block_in_place;
+use tonic::transport::Channel;
+
+use crate::bed::Bed;
+use crate::peer::{Peer, SUITES};
+use crate::phone::{CM_80, Crypto, Phone, address, crypto, port};
+use crate::support::{receive, rtp, udp};
+
+/// Who hands in offers and answers.
+struct Desk(SignallingClient<Channel>);
+
+impl Desk {
+    async fn at(bed: &Bed) -> Self {
+        Self(SignallingClient::new(bed.daemon.channel().await))
+    }
+
+    async fn offer(&mut self, sdp: &str) -> String {
+        self.offer_from("c", v1::CallSide::Unspecified, sdp).await
+    }
+
+    async fn offer_from(&mut self, session: &str, from: v1::CallSide, sdp: &str) -> String {
+        let request = v1::ProcessOfferRequest {
+            session: session.into(),
+            from: from.into(),
+            sdp: sdp.into(),
+            ..Default::default()
+        };
+        self.0.process_offer(request).await.unwrap().into_inner().sdp
+    }
+
+    async fn answer(&mut self, sdp: &str) -> String {
+        let request = v1::ProcessAnswerRequest { session: "c".into(), sdp: sdp.into(), ..Default::default() };
+        self.0.process_answer(request).await.unwrap().into_inner().sdp
+    }
+}
+
+/// What a peer says, with checks or without.
+fn said(peer: &mut Peer, setup: &str, with_checks: bool, tls_id: &str) -> String {
+    let ice = if with_checks {
+        let own = peer.own_ice();
+        let lines = own.candidates.iter().map(|candidate| format!("a={candidate}\r\n"));
+        format!(
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n{}a=end-of-candidates\r\n",
+            own.credentials.ufrag,
+            *own.credentials.password,
+            lines.collect::<String>()
+        )
+    } else {
+        String::new()
+    };
+    let (port, fingerprint) = (peer.address().port(), peer.fingerprint());
+    crate::phone::description(&format!(
+        "m=audio {port} UDP/TLS/RTP/SAVP 0 8\r\na=rtcp-mux\r\na=setup:{setup}\r\na=tls-id:{tls_id}\r\n\
+         a=fingerprint:{fingerprint}\r\n{ice}"
+    ))
+}
+
+fn value<'a>(sdp: &'a str, name: &str) -> &'a str {
+    let line = sdp.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("a={name} in {sdp}")).trim()
+}
+
+/// Has a peer do what an SDP of the gateway's says.
+fn go(peer: &mut Peer, sdp: &str, role: Role) {
+    let gateway = address(sdp, 0);
+    peer.gateway = Some(gateway);
+    if sdp.contains("a=ice-ufrag") {
+        peer.check(gateway, value(sdp, "ice-ufrag"), value(sdp, "ice-pwd"));
+        peer.until("a way", Peer::is_connected);
+    }
+    peer.handshake(role, &[value(sdp, "fingerprint").to_owned()], &SUITES);
+    peer.until_keyed();
+}
+
+fn to_and_fro(alice: &mut Peer, bob: &UdpSocket, to_bob_leg: SocketAddr) {
+    for sequence in 0..5 {
+        alice.send(&rtp(sequence, 0xa, 100));
+        assert_eq!(receive(bob), rtp(sequence, 0xa, 100));
+    }
+    for sequence in 0..5 {
+        bob.send_to(&rtp(sequence, 0xb, 100), to_bob_leg).unwrap();
+        assert_eq!(alice.receive(), rtp(sequence, 0xb, 100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_with_checks_and_a_handshake_speaks_to_one_in_the_clear() {
+    let bed = Bed::configured("call-plain", "[policy.callee]\nsecurity = \"plain\"\n").await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, bob) = (Peer::new(), udp());
+    let offer = said(&mut alice, "actpass", true, "alices-association-01");
+    let offered = desk.offer(&offer).await;
+    assert!(!offered.contains("a=fingerprint") && !offered.contains("a=ice"), "{offered}");
+    let answer = format!("m=audio {} RTP/AVP 0 8\r\na=rtcp-mux\r\n", bob.local_addr().unwrap().port());
+    let answered = desk.answer(&crate::phone::description(&answer)).await;
+    assert_eq!(value(&answered, "setup"), "active", "so that the handshake begins at once");
+    assert!(answered.contains("a=ice-lite"), "{answered}");
+    block_in_place(|| {
+        go(&mut alice, &answered, Role::Server);
+        to_and_fro(&mut alice, &bob, address(&offered, 0));
+    });
+    let call = desk.0.get_call(v1::GetCallRequest { session: "c".into() }).await.unwrap().into_inner().call;
+    let leg = call.unwrap().branches[0].media[0].caller.clone().unwrap();
+    assert_eq!(leg.keying(), v1::Keying::DtlsSrtp);
+    assert_eq!(leg.robustness(), v1::RobustnessClass::ActiveSignalingActiveMedia);
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_with_sdes_speaks_to_one_whose_handshake_comes_before_its_answer() {
+    let bed = Bed::configured("call-sdes", "[policy.callee]\nkeyings = [\"dtls-srtp\"]\n").await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, mut bob) = (Phone::new(), Peer::new());
+    let key = Crypto::new(1, CM_80, 7);
+    let offered = desk.offer(&alice.sdp("RTP/SAVP", std::slice::from_ref(&key))).await;
+    assert_eq!(value(&offered, "setup"), "actpass");
+    let answer = said(&mut bob, "active", false, "bobs-association-0001");
+    block_in_place(|| {
+        go(&mut bob, &offered, Role::Client);
+        bob.send(&rtp(0, 0xb, 100));
+    });
+    let answered = desk.answer(&answer).await;
+    let ours = crypto(&answered)[0].clone();
+    block_in_place(|| {
+        assert_eq!(alice.receive(&ours), rtp(0, 0xb, 100), "what came before the answer was held");
+        for sequence in 0..5 {
+            alice.send(&key, &rtp(sequence, 0xa, 100), address(&answered, 0));
+            assert_eq!(bob.receive(), rtp(sequence, 0xa, 100));
+            bob.send(&rtp(sequence + 1, 0xb, 100));
+            assert_eq!(alice.receive(&ours), rtp(sequence + 1, 0xb, 100));
+        }
+    });
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_with_handshakes_of_their_own_speak_and_a_re_offer_on_hold_leaves_their_keys() {
+    let policy = "[policy.callee]\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\n";
+    let bed = Bed::configured("call-dtls", policy).await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, mut bob) = (Peer::new(), Peer::new());
+    let offer = said(&mut alice, "actpass", true, "alices-association-01");
+    let offered = desk.offer(&offer).await;
+    let answer = said(&mut bob, "active", true, "bobs-association-0001");
+    let answered = desk.answer(&answer).await;
+    block_in_place(|| {
+        go(&mut bob, &offered, Role::Client);
+        go(&mut alice, &answered, Role::Server);
+        speak(&mut alice, &mut bob, 0);
+    });
+    let before = bed.daemon.legs("c").await;
+    let hold = offer.replace("a=rtcp-mux", "a=sendonly\r\na=rtcp-mux");
+    let offered = desk.offer_from("c", v1::CallSide::Caller, &hold).await;
+    assert!(offered.contains("a=sendonly"), "{offered}");
+    let held = answer.replace("a=rtcp-mux", "a=recvonly\r\na=rtcp-mux");
+    desk.answer(&held).await;
+    let after = bed.daemon.legs("c").await;
+    assert_eq!(bed.statistics().await.handshakes_completed, 2, "nothing was keyed anew");
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.keys, after.keys);
+    }
+    block_in_place(|| {
+        alice.send(&rtp(100, 0xa, 100));
+        assert_eq!(bob.receive(), rtp(100, 0xa, 100));
+    });
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_that_trickle_in_before_and_after_the_answer_are_found() {
+    let policy = "[policy.caller]\nice = \"full\"\n[policy.callee]\nsecurity = \"plain\"\n";
+    let bed = Bed::configured("trickle", policy).await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, bob) = (Peer::new(), udp());
+    let offer = said(&mut alice, "actpass", true, "alices-association-01");
+    let candidate = value(&offer, "candidate").to_owned();
+    let bare: String = offer
+        .lines()
+        .filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of"))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    let bare = format!("{bare}a=ice-options:trickle\r\n");
+    let bare = bare.replace(&format!("m=audio {} ", alice.address().port()), "m=audio 9 ");
+    let bare = bare.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
+    desk.offer(&bare).await;
+    let more = v1::AddCallCandidatesRequest {
+        session: "c".into(),
+        from: v1::CallSide::Caller.into(),
+        candidates: vec![candidate],
+        end: true,
+        ..Default::default()
+    };
+    desk.0.add_call_candidates(more).await.unwrap();
+    let answer = format!("m=audio {} RTP/AVP 0 8\r\na=rtcp-mux\r\n", bob.local_addr().unwrap().port());
+    let answered = desk.answer(&crate::phone::description(&answer)).await;
+    block_in_place(|| go(&mut alice, &answered, Role::Server));
+    assert_eq!(port(&answered, 0), address(&answered, 0).port());
+    bed.daemon.stop().await;
+}
+
+fn speak(alice: &mut Peer, bob: &mut Peer, from: u16) {
+    for sequence in from..from + 5 {
+        alice.send(&rtp(sequence, 0xa, 100));
+        assert_eq!(bob.receive(), rtp(sequence, 0xa, 100));
+        bob.send(&rtp(sequence, 0xb, 100));
+        assert_eq!(alice.receive(), rtp(sequence, 0xb, 100));
+    }
+}
