@@ -35,9 +35,8 @@ fn answers(name: &str, ice: IceUse) -> (Vec<Option<Agreed>>, Call) {
     let mut plain = text.replace("UDP/TLS/RTP/SAVPF", "RTP/AVPF").replace(" 0.0.0.0\r\n", " 192.0.2.10\r\n");
     let private = ["a=ice", "a=candidate", "a=fingerprint", "a=setup", "a=rtcp:"];
     plain = plain
-        .lines()
+        .split_inclusive("\r\n")
         .filter(|line| private.iter().all(|private| !line.starts_with(private)))
-        .map(|line| format!("{line}\r\n"))
         .collect();
     plain = plain.replace("m=video 9 ", "m=video 4002 ");
     let (remote, local) = call.offer(Side::Caller, &plain).expect(name);
