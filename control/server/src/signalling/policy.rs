@@ -163,12 +163,7 @@ fn peer_shown(peer: &PeerPolicy) -> v1::PeerPolicy {
             .lowest_robustness
             .map_or(v1::RobustnessClass::Unspecified, class_shown)
             .into(),
-        keyings: peer
-            .keyings
-            .iter()
-            .flatten()
-            .map(|keying| keying_shown(*keying).into())
-            .collect(),
+        keyings: peer.keyings.iter().flatten().map(|keying| keying_shown(*keying).into()).collect(),
         both_keyings: Some(peer.both_keyings),
         ice: match peer.ice {
             IceUse::WhenOffered => v1::IceUse::WhenOffered,

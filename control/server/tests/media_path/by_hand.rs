@@ -87,7 +87,8 @@ async fn a_peer_without_checks_shows_first_that_it_hears_and_the_gateway_may_beg
 async fn a_certificate_that_signalling_does_not_vouch_for_gets_no_media_and_gives_none() {
     let mut bed = Bed::new("mismatch").await;
     let gateway = bed.fingerprint().await;
-    let (expected, mut mallory) = (Peer::new(), Peer::with(endpoint(&sluice_keying::dtls_srtp::Settings::default())));
+    let (expected, mut mallory) =
+        (Peer::new(), Peer::with(endpoint(&sluice_keying::dtls_srtp::Settings::default())));
     let spec = handshaken(&expected).remote(&mallory.socket);
     let leg = bed.daemon.leg("s", "alice", spec).await.unwrap();
     let (bob, _) = bed.bridge("alice").await;
@@ -200,13 +201,17 @@ async fn what_cannot_be_is_refused_with_the_field_that_is_wrong() {
     };
     assert_eq!(refused(|config| config.rtcp_mux = false).await, "rtcp_mux");
     assert_eq!(refused(|config| config.inbound = v1::Protection::Plain.into()).await, "dtls");
-    let dtls = |config: &mut v1::LegConfig, change: fn(&mut v1::DtlsConfig)| change(config.dtls.as_mut().unwrap());
+    let dtls =
+        |config: &mut v1::LegConfig, change: fn(&mut v1::DtlsConfig)| change(config.dtls.as_mut().unwrap());
     let _ = dtls;
     assert_eq!(
         refused(|config| config.dtls.as_mut().unwrap().peer_fingerprints = vec!["sha-1 00".into()]).await,
         "dtls.peer_fingerprints"
     );
-    assert_eq!(refused(|config| config.dtls.as_mut().unwrap().suites = vec!["ROT13".into()]).await, "dtls.suites");
+    assert_eq!(
+        refused(|config| config.dtls.as_mut().unwrap().suites = vec!["ROT13".into()]).await,
+        "dtls.suites"
+    );
     assert_eq!(
         refused(|config| config.dtls.as_mut().unwrap().own_fingerprint = "sha-256 AA".into()).await,
         "dtls.own_fingerprint"

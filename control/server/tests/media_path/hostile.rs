@@ -67,7 +67,8 @@ async fn a_stray_client_hello_disturbs_no_call_that_runs() {
                 Beginner::new(&stranger).send(to);
             }
             // From the peer's own address as well, which anybody may write into a datagram.
-            let mut forged = Association::new(&stranger, Role::Client, &SUITES, None, Instant::now()).unwrap();
+            let mut forged =
+                Association::new(&stranger, Role::Client, &SUITES, None, Instant::now()).unwrap();
             if let Output::Transmit(bytes) = forged.poll() {
                 alice.socket.send_to(&bytes, to_alice).unwrap();
                 carol.socket.send_to(&bytes, to_carol).unwrap();
@@ -98,9 +99,7 @@ async fn who_has_not_shown_that_he_hears_costs_no_state() {
     for _ in 0..100 {
         Beginner::new(&stranger).send(to);
     }
-    bed.daemon
-        .eventually(|| async { (bed.statistics().await.cookies_sent == 100).then_some(()) })
-        .await;
+    bed.daemon.eventually(|| async { (bed.statistics().await.cookies_sent == 100).then_some(()) }).await;
     let counted = bed.statistics().await;
     assert_eq!((counted.handshakes_started, counted.half_open), (0, 0));
     bed.daemon.stop().await;
@@ -136,9 +135,7 @@ async fn a_flood_of_handshakes_that_do_not_end_is_bounded_while_another_call_goe
         });
     }
     let refused = FLOOD as u64 - BOUND;
-    bed.daemon
-        .eventually(|| async { (bed.dropped("dtls_half_open").await == refused).then_some(()) })
-        .await;
+    bed.daemon.eventually(|| async { (bed.dropped("dtls_half_open").await == refused).then_some(()) }).await;
     let counted = bed.statistics().await;
     assert_eq!((counted.half_open, counted.handshakes_started), (BOUND, BOUND + 1));
     bed.daemon.stop().await;

@@ -170,7 +170,8 @@ impl Peer {
     pub fn send_under(&mut self, which: usize, packet: &[u8]) {
         let ssrc = sluice_srtp::rtp::ssrc(packet).unwrap();
         let key = &self.keys[which].outbound;
-        let context = self.sending.entry((which, ssrc)).or_insert_with(|| Outbound::new(ssrc, session(key), 0));
+        let context =
+            self.sending.entry((which, ssrc)).or_insert_with(|| Outbound::new(ssrc, session(key), 0));
         let mut buffer = packet.to_vec();
         buffer.resize(packet.len() + MAX_OVERHEAD, 0);
         let mut jobs = [Job::new(0, Kind::Rtp, &mut buffer, packet.len())];
@@ -257,7 +258,9 @@ impl Peer {
             agent.handle_timeout(now);
             loop {
                 match agent.poll() {
-                    ice::Output::Transmit(sent) => drop(self.socket.send_to(&sent.bytes, sent.remote).unwrap()),
+                    ice::Output::Transmit(sent) => {
+                        drop(self.socket.send_to(&sent.bytes, sent.remote).unwrap())
+                    }
                     ice::Output::Event(_) => {}
                     ice::Output::Timeout(_) => break,
                 }
