@@ -142,8 +142,12 @@ impl Pair {
     /// Lets time pass until nothing is to happen for a while, or so much has passed.
     pub(crate) fn run(&mut self, at_most: Duration) {
         let end = clock::now() + at_most;
+        let mut steps = 0;
         while self.next().is_some_and(|next| next <= end) {
             self.step();
+            steps += 1;
+            let states = self.ends.each_ref().map(|end| (end.association.state(), end.timeout));
+            assert!(steps < 5_000, "they do not come to rest: {states:?} at {:?}", clock::now());
         }
     }
 
