@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sluice_keying::identity::{
-    CertificateStore, Chain, DialPlan, IdentityHeader, MediaKeys, Party, Presented, Request, TrustAnchors,
-    Verifier, VerifierOptions,
+    CertificateStore, Chain, DialPlan, IdentityHeader, MediaKeys, Party, Presented, Request, TrustAnchors, Verifier,
+    VerifierOptions,
 };
 
 /// Fri, 25 Sep 2015 19:12:25 GMT.
@@ -34,8 +34,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = Chain::read(bytes);
         let _ = TrustAnchors::read(bytes);
     }
-    let verifier =
-        Verifier::new(TrustAnchors::default(), CertificateStore::default(), VerifierOptions::default());
+    let verifier = Verifier::new(TrustAnchors::default(), CertificateStore::default(), VerifierOptions::default());
     let request = Request { from, to, date: Some(date).filter(|date| !date.is_empty()), sdp };
     let verified = verifier.verify(&request, &[Presented { value, certificates }], NOW);
     assert!(verified.is_err(), "without a trust anchor nobody is");

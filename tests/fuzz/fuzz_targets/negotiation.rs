@@ -37,8 +37,7 @@ fn policy(bits: u32) -> Policy {
     let pick = |at: u32, of: u32| (bits >> at) % of;
     let security = |at| [Security::Required, Security::BestEffort, Security::Plain][pick(at, 3) as usize];
     let handling = |at| [Handling::Terminate, Handling::Pass][pick(at, 2) as usize];
-    let form =
-        [BestEffortForm::Osrtp, BestEffortForm::Capabilities, BestEffortForm::DualLines][pick(1, 3) as usize];
+    let form = [BestEffortForm::Osrtp, BestEffortForm::Capabilities, BestEffortForm::DualLines][pick(1, 3) as usize];
     let foreign = [ForeignKeying::Remove, ForeignKeying::Pass, ForeignKeying::Refuse][pick(2, 3) as usize];
     let mut policy = Policy { foreign_keying: foreign, ..Policy::default() };
     (policy.caller.security, policy.callee.security) = (security(0), security(3));
@@ -76,26 +75,17 @@ impl Call {
         let counter = &mut self.counter;
         let mut random = |octets: &mut [u8]| {
             *counter += 1;
-            octets
-                .iter_mut()
-                .zip(counter.to_be_bytes().iter().cycle())
-                .for_each(|(octet, count)| *octet = *count);
+            octets.iter_mut().zip(counter.to_be_bytes().iter().cycle()).for_each(|(octet, count)| *octet = *count);
         };
         let [caller, callee] = &mut self.origins;
-        let local = LocalOffer::recompose(
-            &offer,
-            &self.standing[1],
-            &there,
-            policy,
-            Side::Callee,
-            callee,
-            &mut random,
-        );
+        let local =
+            LocalOffer::recompose(&offer, &self.standing[1], &there, policy, Side::Callee, callee, &mut random);
         let Ok(local) = local else { return };
         check(local.sdp());
         let Some(answer) = answer else { return };
         let Ok(answer) = RemoteAnswer::read(&local, answer, policy) else { return };
-        let made = LocalAnswer::compose(&offer, &answer, &here, policy, Side::Caller, caller, &mut random);
+        let made =
+            LocalAnswer::compose(&offer, &answer, &here, policy, Side::Caller, caller, &mut random);
         let Ok(made) = made else { return };
         check(made.sdp());
         check_agreed(policy.caller.security, &made.agreed());

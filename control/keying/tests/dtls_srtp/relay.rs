@@ -13,7 +13,7 @@ use sluice_srtp::Suite;
 
 use super::clock;
 
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 pub(crate) const ALL: [Suite; 4] =
     [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 
@@ -142,8 +142,12 @@ impl Pair {
     /// Lets time pass until nothing is to happen for a while, or so much has passed.
     pub(crate) fn run(&mut self, at_most: Duration) {
         let end = clock::now() + at_most;
+        let mut steps = 0;
         while self.next().is_some_and(|next| next <= end) {
             self.step();
+            steps += 1;
+            let states = self.ends.each_ref().map(|end| (end.association.state(), end.timeout));
+            assert!(steps < 5_000, "they do not come to rest: {states:?} at {:?}", clock::now());
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sluice_keying::ice::{
-    Agent, Candidate, CandidateKind, IceError, MAX_PAIRS, MAX_PEER_CANDIDATES, PeerIce, State,
+    Agent, Candidate, CandidateKind, IceError, MAX_PAIRS, MAX_PEER_CANDIDATES, Output, PeerIce, State,
 };
 use stun_types::message::IntegrityAlgorithm;
 
@@ -143,6 +143,30 @@ fn who_knows_the_password_is_answered_at_a_bounded_rate_and_takes_bounded_memory
         let remote = address("203.0.113.77:7");
         assert_eq!(receive(&mut agent, at, remote, &check).result, Ok(()));
         assert!(agent.is_checked(1, remote), "there is room for one more move");
+    }
+}
+
+#[test]
+fn an_agent_takes_little_memory_and_a_bounded_amount_whoever_floods_it() {
+    for (lite, most) in [(true, 48_000), (false, 100_000)] {
+        let now = Instant::now();
+        let mut made = None;
+        let fresh = allocation_counter::measure(|| made = Some(agent(lite, now)));
+        assert!(fresh.bytes_current < 4_000, "{}", fresh.bytes_current);
+        let mut agent = made.unwrap();
+        let check =
+            Check { username: Some(format!("gggggggg:{}", "b".repeat(8))), ..Check::new('b', 'g') }.write();
+        let flooded = allocation_counter::measure(|| {
+            for index in 0..3_000_u64 {
+                let at = now + Duration::from_millis(10 * index);
+                let remote = SocketAddr::new([203, 0, 113, 1].into(), 1 + index as u16);
+                agent.handle_datagram(at, address(GATEWAY), remote, 1, &check).unwrap();
+                agent.handle_timeout(at);
+                while !matches!(agent.poll(), Output::Timeout(_)) {}
+            }
+        });
+        assert!(flooded.bytes_current < most, "lite: {lite}, {}", flooded.bytes_current);
+        println!("lite: {lite}: {} octets, {} after a flood", fresh.bytes_current, flooded.bytes_current);
     }
 }
 

@@ -147,13 +147,13 @@ impl Network {
     /// Takes all that agents have to say, and returns when they want to be asked again.
     fn drain(&mut self) -> [Option<Instant>; 2] {
         let mut due = [None; 2];
-        for side in 0..2 {
+        for (side, due) in due.iter_mut().enumerate() {
             for _ in 0..MAX_STEPS {
                 match self.ends[side].agent.poll() {
-                    Output::Transmit(transmit) => self.send(side, transmit),
+                    Output::Transmit(transmit) => self.send(side, &transmit),
                     Output::Event(event) => self.ends[side].events.push((self.now, event)),
                     Output::Timeout(at) => {
-                        due[side] = at;
+                        *due = at;
                         break;
                     }
                 }
@@ -162,7 +162,7 @@ impl Network {
         due
     }
 
-    fn send(&mut self, side: usize, transmit: Transmit) {
+    fn send(&mut self, side: usize, transmit: &Transmit) {
         let end = &mut self.ends[side];
         assert_eq!(end.component(transmit.local), transmit.component);
         end.sent.push((self.now, transmit.clone()));

@@ -3,7 +3,7 @@
 use sluice_keying::ice::{Agent, Event, IceError};
 
 use crate::checks::{CONTROLLED, Check, receive};
-use crate::network::{Network, SECOND, address, own};
+use crate::network::{End, Network, SECOND, address, own};
 
 const GATEWAY: &str = "192.0.2.1:5000";
 const BROWSER: &str = "198.51.100.7:6000";
@@ -21,7 +21,7 @@ fn two_with_the_same_role_end_with_one_that_controls_and_a_way() {
                 network.run(SECOND);
                 let controlling = network.ends.each_ref().map(|end| end.agent.is_controlling());
                 assert_ne!(controlling[0], controlling[1]);
-                let changed = network.ends.iter().flat_map(|end| end.told());
+                let changed = network.ends.iter().flat_map(End::told);
                 let changes = changed.filter(|event| matches!(event, Event::Role { .. })).count();
                 assert_eq!(changes, 1);
             }

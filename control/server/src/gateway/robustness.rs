@@ -81,7 +81,8 @@ pub(super) fn of_leg(config: &v1::LegConfig, keys: &[super::state::Key]) -> Robu
     let encrypted = is_srtp(config.inbound()) && is_srtp(config.outbound());
     let encrypts = |key: &super::state::Key| key.suite.encrypts() && !key.options.omit.rtp_encryption;
     let keying = if encrypted && keys.iter().all(encrypts) {
-        keying_from(config.keying()).unwrap_or(Keying::Static)
+        let usual = if config.dtls.is_some() { Keying::DtlsSrtp } else { Keying::Static };
+        keying_from(config.keying()).unwrap_or(usual)
     } else {
         Keying::None
     };

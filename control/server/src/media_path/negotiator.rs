@@ -177,7 +177,10 @@ impl Negotiator {
             return;
         }
         let Some(worker) = self.gateway.directory.worker(leg) else { return self.shared.actions.clear() };
-        for action in std::mem::take(&mut self.shared.actions) {
+        // The worker knows of keys and addresses before the peer hears that it may use them.
+        let mut actions = std::mem::take(&mut self.shared.actions);
+        actions.sort_by_key(|action| matches!(action, Action::Send { .. }));
+        for action in actions {
             match action {
                 Action::Send { component, remote, bytes } => {
                     let command = Command::SendDatagram { leg, component, remote, bytes };

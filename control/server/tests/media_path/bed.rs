@@ -97,6 +97,13 @@ impl Bed {
     }
 }
 
+/// Sends the first two packets of a plain stream, without which nothing of it is heard (RFC 3550 appendix A.1).
+pub fn begin(bob: &std::net::UdpSocket, to: std::net::SocketAddr) {
+    for sequence in 0..2 {
+        bob.send_to(&crate::support::rtp(sequence, 0xb, 100), to).unwrap();
+    }
+}
+
 /// A leg whose peer makes a handshake after checks, and begins.
 pub fn checked(peer: &mut Peer) -> LegSpec {
     let ice = ice(peer);

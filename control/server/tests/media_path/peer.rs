@@ -95,18 +95,25 @@ impl Peer {
 
     /// Begins checks, nominating.
     pub fn check(&mut self, gateway: SocketAddr, ufrag: &str, password: &str) {
+        let candidates = vec![Candidate::host(1, gateway, u16::MAX)];
+        self.gateway = Some(gateway);
+        self.check_with(candidates, ufrag, password, true);
+    }
+
+    /// Begins checks with what it knows of the gateway, which may make some as well.
+    pub fn check_with(&mut self, candidates: Vec<Candidate>, ufrag: &str, password: &str, lite: bool) {
         let now = Instant::now();
         let own = self.own_ice.clone().unwrap_or_else(|| self.own_ice());
         let mut agent = Agent::new(&own, true, now);
         agent.drop_component(2, now);
         let peer = PeerIce {
             credentials: Credentials::new(ufrag, password).unwrap(),
-            candidates: vec![Candidate::host(1, gateway, u16::MAX)],
-            lite: true,
+            candidates,
+            lite,
             more: false,
         };
         agent.set_peer(&peer, now);
-        (self.agent, self.gateway) = (Some(agent), Some(gateway));
+        self.agent = Some(agent);
     }
 
     /// Moves to another address, as a NAT does, and checks from there.

@@ -1,7 +1,7 @@
 //! DTLS 1.3, which OpenSSL has not: dimpl.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::dimpl::crypto::rust_crypto;
 use ::dimpl::{
@@ -94,6 +94,8 @@ impl Dimpls {
             profile: None,
             connected: false,
             established: false,
+            now,
+            pause: LEAST_PAUSE,
         };
         dimpl.advance(now, outcome);
         Box::new(dimpl)
@@ -102,6 +104,9 @@ impl Dimpls {
 
 /// A flight is sent again so often at most; the handshake's time is over sooner.
 const MAX_RETRIES: usize = 16;
+
+/// How long it has to wait at least if it wants to go on at once.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Datagrams that are kept until they can be read.
 const MAX_QUEUE: usize = 30;
@@ -117,6 +122,9 @@ struct Dimpl {
     profile: Option<(Suite, Zeroizing<Vec<u8>>)>,
     connected: bool,
     established: bool,
+    now: Instant,
+    /// How long it has to wait if it wants to go on at once.
+    pause: Duration,
 }
 
 impl Engine for Dimpl {
@@ -161,6 +169,7 @@ impl Dimpl {
         if self.over {
             return;
         }
+        self.now = now;
         match self.dtls.handle_timeout(now) {
             Ok(()) => self.collect(outcome),
             Err(error) => self.fail(&error, outcome),
@@ -177,7 +186,7 @@ impl Dimpl {
                 }
                 Output::BufferTooSmall { needed } if needed <= wire::MAX_MESSAGE => buffer.resize(needed, 0),
                 Output::PeerCert(certificate) => {
-                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()))
+                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()));
                 }
                 Output::KeyingMaterial(material, chosen) => {
                     let material = Zeroizing::new(material.to_vec());
@@ -190,7 +199,7 @@ impl Dimpl {
                     outcome.steps.push(Step::Closed);
                 }
                 Output::Timeout(at) => {
-                    self.timer = Some(at);
+                    self.timer = Some(self.no_sooner_than(at));
                     if self.connected && !self.established {
                         // The peer has taken no profile.
                         self.over = true;
@@ -203,6 +212,18 @@ impl Dimpl {
             }
         }
         self.buffer = buffer;
+    }
+
+    /// When to come back, if it says when. Some of what a peer may send has it send the same again at once, without end: it
+    /// is made to wait, twice as long each time.
+    fn no_sooner_than(&mut self, at: Instant) -> Instant {
+        if at > self.now {
+            self.pause = LEAST_PAUSE;
+            return at;
+        }
+        let at = self.now + self.pause;
+        self.pause = (self.pause * 2).min(Duration::from_mins(1));
+        at
     }
 
     fn establish(&mut self, outcome: &mut Outcome) {

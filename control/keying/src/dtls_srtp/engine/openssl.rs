@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use openssl::error::ErrorStack;
 use openssl::md::Md;
 use openssl::ssl::{
-    Error, ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslSessionCacheMode,
-    SslStream, SslVerifyMode, SslVersion,
+    Error, ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions,
+    SslSessionCacheMode, SslStream, SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509StoreContextRef, X509VerifyResult};
 use sluice_openssl_dtls::{Backoff, Resumable};
@@ -33,6 +33,9 @@ pub(in crate::dtls_srtp) struct Openssls {
     mtu: u32,
     backoff: Backoff,
 }
+
+/// Octets by which OpenSSL exceeds the MTU at most, where a rest of a message is smaller than its header.
+const OVERSHOOT: usize = 32;
 
 /// How a `ClientHello` that brought a valid cookie is continued.
 #[derive(Clone, Copy)]
@@ -69,8 +72,8 @@ impl Openssls {
             server: build(false)?,
             server_after_cookie: build(true)?,
             sessions: settings.resumption.then(Sessions::default),
-            mtu: settings.mtu as u32,
-            backoff: Backoff { first: settings.first_timeout, longest: Duration::from_secs(60) },
+            mtu: (settings.mtu - OVERSHOOT) as u32,
+            backoff: Backoff { first: settings.first_timeout, longest: Duration::from_mins(1) },
         })
     }
 
@@ -305,6 +308,16 @@ impl Openssl {
         for mut datagram in self.stream.get_mut().outbound.drain(..) {
             wire::move_sequences(&mut datagram, self.sequences);
             outcome.datagrams.push(datagram);
+        }
+    }
+}
+
+impl Drop for Openssl {
+    fn drop(&mut self) {
+        // OpenSSL takes a connection that is dropped without this for one that was cut off, whose session it spoils. Here
+        // media goes on under the keys, and whether a close_notify was sent says nothing about them.
+        if self.handshaken {
+            self.stream.set_shutdown(ShutdownState::SENT | ShutdownState::RECEIVED);
         }
     }
 }
