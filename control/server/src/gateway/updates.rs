@@ -28,7 +28,14 @@ impl Gateway {
         let mut state = self.state.lock().await;
         let (session, leg) = (request.session.clone(), request.leg.clone());
         if request.dtls.is_some() || request.ice.is_some() {
-            check_media_path(&changed(&state.session(&session)?.leg("leg", &leg)?.config, &request))?;
+            let before = &state.session(&session)?.leg("leg", &leg)?.config;
+            let now = changed(before, &request);
+            check_media_path(&now)?;
+            // The port knows the leg by its fragment.
+            if now.shared_port && own_ufrag(&now) != own_ufrag(before) {
+                let message = "is another one, and legs of a shared port are known by theirs";
+                return Err(ApiError::invalid("ice.own", message, "make another leg"));
+            }
         }
         let (updated, ticket) = self.begin_leg_update(&mut state, request).await?;
         ticket.await?;
@@ -132,6 +139,11 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The gateway's own fragment in checks.
+fn own_ufrag(config: &v1::LegConfig) -> Option<&str> {
+    Some(config.ice.as_ref()?.own.as_ref()?.ufrag.as_str())
 }
 
 /// The leg's configuration as it is to be.

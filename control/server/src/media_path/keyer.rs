@@ -459,7 +459,7 @@ impl Keyer {
     /// Where a handshake of the gateway's goes.
     fn destination(&self) -> Option<SocketAddr> {
         match &self.checks {
-            Some(checks) => checks.selected(Component::Rtp),
+            Some(checks) => checks.destination(),
             None => self.wanted.remote,
         }
     }

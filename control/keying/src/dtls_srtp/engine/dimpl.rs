@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::dimpl::crypto::rust_crypto;
-use ::dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile, TimeoutError};
+use ::dimpl::{
+    CertificateError, Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile,
+    TimeoutError,
+};
 use sluice_srtp::Suite;
 use zeroize::Zeroizing;
 
@@ -183,7 +186,7 @@ impl Dimpl {
                 }
                 Output::BufferTooSmall { needed } if needed <= wire::MAX_MESSAGE => buffer.resize(needed, 0),
                 Output::PeerCert(certificate) => {
-                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()))
+                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()));
                 }
                 Output::KeyingMaterial(material, chosen) => {
                     let material = Zeroizing::new(material.to_vec());
@@ -219,7 +222,7 @@ impl Dimpl {
             return at;
         }
         let at = self.now + self.pause;
-        self.pause = (self.pause * 2).min(Duration::from_secs(60));
+        self.pause = (self.pause * 2).min(Duration::from_mins(1));
         at
     }
 
