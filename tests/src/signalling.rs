@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sluice_proto::v1::signalling_client::SignallingClient;
+use sluice_proto::v1::sluice_client::SluiceClient;
 use sluice_proto::v1::{self, CallSide};
 use tokio::runtime::Runtime;
 use tonic::Status;
@@ -13,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 pub struct Signalling {
     runtime: Runtime,
     client: SignallingClient<Channel>,
+    legs: SluiceClient<Channel>,
 }
 
 impl Signalling {
@@ -23,7 +25,8 @@ impl Signalling {
         let channel = runtime
             .block_on(endpoint.connect())
             .with_context(|| format!("no daemon at {}", socket.display()))?;
-        Ok(Self { runtime, client: SignallingClient::new(channel) })
+        let legs = SluiceClient::new(channel.clone());
+        Ok(Self { runtime, client: SignallingClient::new(channel), legs })
     }
 
     /// Hands in an offer; returns the one for the other side.
@@ -115,5 +118,11 @@ impl Signalling {
         let request = v1::GetCallRequest { session: session.to_owned() };
         let response = self.runtime.block_on(self.client.get_call(request))?.into_inner();
         response.call.ok_or_else(|| Status::internal("an answer without a call"))
+    }
+
+    /// A leg as it is.
+    pub fn leg(&mut self, session: &str, leg: &str) -> Result<v1::Leg, Status> {
+        let request = v1::GetLegRequest { session: session.to_owned(), leg: leg.to_owned() };
+        Ok(self.runtime.block_on(self.legs.get_leg(request))?.into_inner())
     }
 }

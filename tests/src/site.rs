@@ -41,17 +41,22 @@ impl Site {
 
     /// The same with another MTU and datapath.
     pub fn with(mtu: u32, datapath: &str) -> Result<Self> {
-        Self::in_world(World::namespaces(mtu)?, datapath)
+        Self::in_world(World::namespaces(mtu)?, datapath, "")
     }
 
     /// XDP on veth of so many queues.
     pub fn with_queues(queues: u32) -> Result<Self> {
-        Self::in_world(World::with_queues(1500, queues)?, "auto")
+        Self::in_world(World::with_queues(1500, queues)?, "auto", "")
     }
 
-    fn in_world(world: World, datapath: &str) -> Result<Self> {
+    /// XDP as good as it gets, and more of a configuration, in TOML.
+    pub fn configured(more: &str) -> Result<Self> {
+        Self::in_world(World::namespaces(1500)?, "auto", more)
+    }
+
+    fn in_world(world: World, datapath: &str, more: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let gateway = start(&world, directory.path(), datapath)?;
+        let gateway = start(&world, directory.path(), datapath, more)?;
         Ok(Self { gateway, world, directory })
     }
 
@@ -109,7 +114,7 @@ impl Ruin {
     /// Starts a new daemon with the same configuration.
     pub fn restart(self) -> Result<Site> {
         let Self { world, directory } = self;
-        let gateway = start(&world, directory.path(), "auto")?;
+        let gateway = start(&world, directory.path(), "auto", "")?;
         Ok(Site { gateway, world, directory })
     }
 }
@@ -202,9 +207,9 @@ pub fn expect_nothing(at: &mut Peer) -> Result<()> {
     Ok(())
 }
 
-fn start(world: &World, directory: &Path, datapath: &str) -> Result<Gateway> {
+fn start(world: &World, directory: &Path, datapath: &str, more: &str) -> Result<Gateway> {
     let with_prefix = GATEWAY.iter().map(|text| address(text));
-    Gateway::start(&Settings {
+    let settings = Settings {
         executable: executable()?,
         place: &world.gateway,
         directory,
@@ -214,7 +219,8 @@ fn start(world: &World, directory: &Path, datapath: &str) -> Result<Gateway> {
         workers: None,
         shared_port: None,
         legs: None,
-    })
+    };
+    Gateway::start_with(&settings, &format!("{}{more}", settings.configuration()?))
 }
 
 fn inside(place: &Place) -> &Namespace {

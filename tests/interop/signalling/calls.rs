@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::MediaSecurity;
+use sluice_tests::baresip::{Phone, Setup};
+use sluice_tests::needs;
 use sluice_tests::sip::Step;
 use sluice_tests::site::Site;
 
-use crate::baresip::{Phone, Setup};
-use crate::{SETUP, keys, needs, only, policy, relay, suites};
+use crate::{SETUP, keys, only, policy, relay, suites};
 
 /// How long the two talk, and how much of it has to be heard.
 const TALK: Duration = Duration::from_millis(2500);

@@ -13,10 +13,11 @@ use sluice_proto::v1::MediaSecurity::{self, BestEffort, Plain, Required};
 use sluice_srtp::Suite;
 use sluice_tests::signalling::Signalling;
 use sluice_tests::site::Site;
+use sluice_tests::{START, needs, tones};
 use sluice_tools::demo::gateway::{Key, drops};
 use sluice_tools::demo::process::Process;
 
-use crate::{START, keys, needs, policy, suites, tones};
+use crate::{keys, policy, suites};
 
 /// Where the caller sends from, and where the callee listens: RTP, and RTCP one above.
 const CALLER: u16 = 4000;

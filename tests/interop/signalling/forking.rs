@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::event::Kind;
 use sluice_proto::v1::{CallChange, MediaSecurity};
+use sluice_tests::baresip::{Phone, Setup};
+use sluice_tests::needs;
 use sluice_tests::peer::receive_raw;
 use sluice_tests::sip::{Message, Step, Target, Transcript};
 use sluice_tests::site::{PATIENCE, Site};
 
-use crate::baresip::{Phone, Setup};
-use crate::{SETUP, cryptos, keys, needs, policy, relay};
+use crate::{SETUP, cryptos, keys, policy, relay};
 
 const SECURE: [MediaSecurity; 2] = [MediaSecurity::Required; 2];
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";

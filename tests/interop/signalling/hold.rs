@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::MediaSecurity::{self, BestEffort, Required};
+use sluice_tests::baresip::{Phone, Setup};
+use sluice_tests::needs;
 use sluice_tests::sip::{Relay, Step, Transcript};
 use sluice_tests::site::Site;
 
-use crate::baresip::{Phone, Setup};
-use crate::{SETUP, needs, only, policy, relay, suites};
+use crate::{SETUP, only, policy, relay, suites};
 
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 const CALLER: Setup = Setup { name: "alice", port: 5070, tone: 440, security: "srtp-mand", answers: "auto" };

@@ -4,27 +4,21 @@
 //! baresip and pjsua2 call each other through the small SIP relay of `sluice_tests::sip`; ffmpeg has its SDP in files. Each
 //! test has namespaces and a daemon of its own.
 
-mod baresip;
 mod calls;
 mod ffmpeg;
 mod forking;
 mod hold;
 mod pjsua;
 mod python;
-mod tones;
-mod venv;
 
-use std::env;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
 use sluice_proto::v1::{MediaSecurity, PeerPolicy, SessionPolicy};
+use sluice_tests::baresip;
 use sluice_tests::sip::{Plan, Relay, Target};
 use sluice_tests::site::Site;
 
-/// How long a peer may take to start.
-const START: Duration = Duration::from_secs(15);
 /// How long a call may take to be set up.
 const SETUP: Duration = Duration::from_secs(10);
 /// The port of the SIP relay.
@@ -70,27 +64,3 @@ fn keys(sdp: &str) -> Vec<&str> {
 fn cryptos(sdp: &str) -> impl Iterator<Item = &str> {
     sdp.lines().filter_map(|line| line.strip_prefix("a=crypto:"))
 }
-
-/// Whether a peer is installed, by whether `program` starts; where not, says so on standard error. In continuous
-/// integration `./justw` has installed them, and a missing one is a failure.
-fn installed(program: &str, argument: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let found = command.status().is_ok();
-    if !found {
-        assert!(env::var_os("CI").is_none(), "{program} does not work, and this is CI");
-        eprintln!("SKIP: {program} is not installed here; `./justw test` installs it");
-    }
-    found
-}
-
-/// Ends a test, loudly, without the rights or the peer that it needs.
-macro_rules! needs {
-    ($program:expr, $argument:expr) => {
-        sluice_tests::needs_root!();
-        if !crate::installed($program, $argument) {
-            return Ok(());
-        }
-    };
-}
-pub(crate) use needs;

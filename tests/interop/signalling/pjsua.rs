@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::MediaSecurity::{Plain, Required};
-use sluice_tests::needs_root;
+use sluice_tests::baresip::{Phone, Setup};
 use sluice_tests::sip::{Step, Target, Transcript};
 use sluice_tests::site::Site;
+use sluice_tests::{START, needs, needs_root, tones, venv};
 use sluice_tools::demo::process::Process;
 use tempfile::TempDir;
 
-use crate::baresip::{Phone, Setup};
-use crate::{SETUP, START, needs, only, policy, relay, suites, tones, venv};
+use crate::{SETUP, only, policy, relay, suites};
 
 const PACKAGE: &str = "pjsua2-python==2.15.1.post1\n";
 const AES_256: &str = "AES_256_CM_HMAC_SHA1_80";
@@ -28,7 +28,7 @@ const HOLD: [&str; 6] = ["--seconds", "5", "--hold", "1.5", "--resume", "3"];
 #[test]
 fn aes_256_of_pjsua_is_plain_rtp_or_aes_128_to_baresip_and_both_hear() -> Result<()> {
     needs!("baresip", "-h");
-    let Some(python) = venv::python("pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
     for (security, wanted, answered) in [("srtp-mand", Required, &[AES_128][..]), ("", Plain, &[])] {
         let site = Site::new()?;
         let callee = Setup { name: "bob", port: 5080, tone: 880, security, answers: "auto" };
@@ -51,7 +51,7 @@ fn aes_256_of_pjsua_is_plain_rtp_or_aes_128_to_baresip_and_both_hear() -> Result
 #[test]
 fn two_pjsuas_hear_each_other_under_another_suite_each_through_re_invites() -> Result<()> {
     needs_root!();
-    let Some(python) = venv::python("pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
     let site = Site::new()?;
     let mut callee = Agent::start(&python, &site, "bob", 5080, 880, &[AES_256_32], None)?;
     let to =
@@ -73,7 +73,7 @@ fn two_pjsuas_hear_each_other_under_another_suite_each_through_re_invites() -> R
 #[test]
 fn a_pjsua_call_on_hold_is_silent_and_is_heard_again_after_it() -> Result<()> {
     needs_root!();
-    let Some(python) = venv::python("pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
     let mut site = Site::new()?;
     let mut callee = Agent::start(&python, &site, "bob", 5080, 880, &[AES_256_32], None)?;
     let to =

@@ -16,10 +16,11 @@ use sluice_tests::needs_root;
 use sluice_tests::peer::Peer;
 use sluice_tests::rtp::Source;
 use sluice_tests::site::{PATIENCE, Site, expect_exactly, stream};
+use sluice_tests::{START, venv};
 use sluice_tools::demo::gateway::Key;
 use sluice_tools::demo::process::Process;
 
-use crate::{START, keys, suites, venv};
+use crate::{keys, suites};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control/proto/examples/python");
 const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control/proto/proto");
@@ -30,7 +31,9 @@ const SIP: u16 = 5000;
 fn the_python_example_s_call_carries_media_between_raw_keys_and_sdes() -> Result<()> {
     needs_root!();
     let requirements = fs::read_to_string(format!("{EXAMPLE}/requirements.txt"))?;
-    let Some(python) = venv::python("grpcio", &requirements)? else { return Ok(()) };
+    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "grpcio", &requirements)? else {
+        return Ok(());
+    };
     let mut site = Site::new()?;
     let directory = tempfile::tempdir()?;
     let stubs = stubs(&python, directory.path())?;
@@ -81,7 +84,9 @@ fn the_python_example_s_call_carries_media_between_raw_keys_and_sdes() -> Result
 fn the_python_example_says_what_is_wrong_and_leaves_nothing_behind() -> Result<()> {
     needs_root!();
     let requirements = fs::read_to_string(format!("{EXAMPLE}/requirements.txt"))?;
-    let Some(python) = venv::python("grpcio", &requirements)? else { return Ok(()) };
+    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "grpcio", &requirements)? else {
+        return Ok(());
+    };
     let mut site = Site::new()?;
     let directory = tempfile::tempdir()?;
     let stubs = stubs(&python, directory.path())?;

@@ -164,6 +164,33 @@ pub struct Settings<'a> {
     pub legs: Option<u32>,
 }
 
+impl Settings<'_> {
+    /// The configuration file of such a daemon.
+    pub fn configuration(&self) -> Result<String> {
+        let quoted = |text: &str| serde_json::to_string(text);
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        let socket = self.directory.join("sluice.sock");
+        let socket = socket.to_str().context("the socket's path is not UTF-8")?;
+        let mut text = String::new();
+        writeln!(text, "[api]\nsocket = {}", quoted(socket)?)?;
+        writeln!(text, "[media]\naddresses = {}", serde_json::to_string(&addresses)?)?;
+        if let Some(port) = self.shared_port {
+            writeln!(text, "shared_port = {port}")?;
+        }
+        writeln!(text, "[datapath]\nmode = {}", quoted(self.datapath)?)?;
+        if let Some(workers) = self.workers {
+            writeln!(text, "workers = {workers}")?;
+        }
+        if let Some(legs) = self.legs {
+            writeln!(text, "[limits]\nlegs = {legs}")?;
+        }
+        for interface in &self.interfaces {
+            writeln!(text, "[[interface]]\nname = {}", quoted(interface)?)?;
+        }
+        Ok(text)
+    }
+}
+
 /// A running daemon and a connection to its API.
 pub struct Gateway {
     process: Process,
@@ -176,8 +203,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a daemon and waits until it serves.
     pub fn start(settings: &Settings<'_>) -> Result<Self> {
-        let socket = settings.directory.join("sluice.sock");
-        Self::start_with(settings, &configuration_text(settings, &socket)?)
+        Self::start_with(settings, &settings.configuration()?)
     }
 
     /// The same with a configuration of one's own, whose `api.socket` is `sluice.sock` in the settings' directory.
@@ -396,30 +422,6 @@ fn connect(runtime: &Runtime, socket: &Path, process: &mut Process) -> Result<Ch
         }
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The configuration file of a daemon.
-fn configuration_text(settings: &Settings<'_>, socket: &Path) -> Result<String> {
-    let quoted = |text: &str| serde_json::to_string(text);
-    let addresses: Vec<_> = settings.addresses.iter().map(ToString::to_string).collect();
-    let socket = socket.to_str().context("the socket's path is not UTF-8")?;
-    let mut text = String::new();
-    writeln!(text, "[api]\nsocket = {}", quoted(socket)?)?;
-    writeln!(text, "[media]\naddresses = {}", serde_json::to_string(&addresses)?)?;
-    if let Some(port) = settings.shared_port {
-        writeln!(text, "shared_port = {port}")?;
-    }
-    writeln!(text, "[datapath]\nmode = {}", quoted(settings.datapath)?)?;
-    if let Some(workers) = settings.workers {
-        writeln!(text, "workers = {workers}")?;
-    }
-    if let Some(legs) = settings.legs {
-        writeln!(text, "[limits]\nlegs = {legs}")?;
-    }
-    for interface in &settings.interfaces {
-        writeln!(text, "[[interface]]\nname = {}", quoted(interface)?)?;
-    }
-    Ok(text)
 }
 
 fn failed(status: &tonic::Status) -> anyhow::Error {

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 /// Samples a second of everything here.
-pub(crate) const RATE: u32 = 8000;
+pub const RATE: u32 = 8000;
 /// A window of 25 ms: whole periods of every tone that is a multiple of 40 Hz.
 const WINDOW: usize = RATE as usize / 40;
 /// Root mean square below which a window counts as silence: −50 dB.
@@ -16,7 +16,7 @@ const SILENCE: f64 = 100.0;
 const SHARE: f64 = 0.9;
 
 /// Writes a tone.
-pub(crate) fn write(file: &Path, frequency: u32, seconds: u32) -> Result<()> {
+pub fn write(file: &Path, frequency: u32, seconds: u32) -> Result<()> {
     let step = TAU * f64::from(frequency) / f64::from(RATE);
     let samples = (0..RATE * seconds).map(|at| (8000.0 * (step * f64::from(at)).sin()) as i16);
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
@@ -37,7 +37,7 @@ pub(crate) fn write(file: &Path, frequency: u32, seconds: u32) -> Result<()> {
 
 /// The samples of a WAV file of 16 bits, one channel, [`RATE`], whatever its head says of its length: who wrote it may
 /// have been ended.
-pub(crate) fn read(file: &Path) -> Result<Vec<i16>> {
+pub fn read(file: &Path) -> Result<Vec<i16>> {
     let of = || file.display().to_string();
     let wav = fs::read(file).with_context(of)?;
     ensure!(wav.len() >= 36 && wav.starts_with(b"RIFF") && &wav[8..12] == b"WAVE", "{} is no WAV file", of());
@@ -51,7 +51,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<i16>> {
 
 /// Seconds of what was heard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// The tone and little else.
     pub tone: f64,
     /// Anything else but silence.
@@ -59,7 +59,7 @@ pub(crate) struct Heard {
 }
 
 /// How long a tone is heard in samples, and how long something else.
-pub(crate) fn listen(samples: &[i16], frequency: u32) -> Heard {
+pub fn listen(samples: &[i16], frequency: u32) -> Heard {
     let mut heard = Heard { tone: 0.0, other: 0.0 };
     for window in samples.chunks_exact(WINDOW) {
         let energy: f64 = window.iter().map(|sample| f64::from(*sample).powi(2)).sum();
@@ -74,7 +74,7 @@ pub(crate) fn listen(samples: &[i16], frequency: u32) -> Heard {
 
 /// Fails unless a file has a tone for so many seconds, and it is most of what is heard: on a busy machine a receiver's
 /// jitter buffer leaves and repeats some, and the tone breaks off where it does.
-pub(crate) fn expect(file: &Path, frequency: u32, seconds: f64) -> Result<()> {
+pub fn expect(file: &Path, frequency: u32, seconds: f64) -> Result<()> {
     let samples = read(file)?;
     let heard = listen(&samples, frequency);
     ensure!(

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
-use sluice_tests::site::Site;
 use sluice_tools::demo::process::Process;
 use tempfile::TempDir;
 
+use crate::site::Site;
 use crate::{START, tones};
 
 /// Where Debian has baresip's modules, whatever the architecture.
@@ -23,21 +23,21 @@ const COMMANDS: u16 = 5;
 
 /// How a phone is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// Its user.
     pub name: &'static str,
     /// Its SIP port; the one above is for SIP over TLS.
     pub port: u16,
     /// What it plays, in hertz.
     pub tone: u32,
-    /// Its media encryption: `srtp-mand`, `srtp`, or nothing.
+    /// Its media encryption: `srtp-mand`, `srtp`, `dtls_srtp`, or nothing; parameters of the account may follow.
     pub security: &'static str,
     /// `auto`, `early` or `manual`.
     pub answers: &'static str,
 }
 
 /// A running phone.
-pub(crate) struct Phone {
+pub struct Phone {
     // Dropped in this order: the process before its files.
     process: Process,
     commands: TcpStream,
@@ -48,7 +48,7 @@ pub(crate) struct Phone {
 
 impl Phone {
     /// Starts a phone among the peers of a site.
-    pub(crate) fn start(site: &Site, setup: Setup) -> Result<Self> {
+    pub fn start(site: &Site, setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let at = site.world.peers_at(setup.port);
         configure(directory.path(), at, site.peers_interface(), setup)?;
@@ -61,7 +61,7 @@ impl Phone {
     }
 
     /// Gives it a command, as its menu has them.
-    pub(crate) fn command(&mut self, command: &str, parameters: &str) -> Result<()> {
+    pub fn command(&mut self, command: &str, parameters: &str) -> Result<()> {
         let json = serde_json::json!({ "command": command, "params": parameters }).to_string();
         // A netstring.
         write!(self.commands, "{}:{json},", json.len())?;
@@ -69,22 +69,22 @@ impl Phone {
     }
 
     /// Has it call somebody.
-    pub(crate) fn dial(&mut self, user: &str, at: SocketAddr) -> Result<()> {
+    pub fn dial(&mut self, user: &str, at: SocketAddr) -> Result<()> {
         self.command("dial", &format!("sip:{user}@{at}"))
     }
 
     /// Everything that it wrote.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.process.output()
     }
 
     /// Ends it, and with it the files of all its calls.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.process.stop(Signal::TERM, Duration::from_secs(2));
     }
 
     /// What it decoded, a file for each time that it began to; complete once it is stopped.
-    pub(crate) fn recordings(&self) -> Result<Vec<PathBuf>> {
+    pub fn recordings(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(self.directory.path())? {
             files.push(entry?.path());
@@ -95,7 +95,7 @@ impl Phone {
     }
 
     /// Stops it; fails unless it heard a tone for so many seconds, and little else.
-    pub(crate) fn expect_heard(&mut self, frequency: u32, seconds: f64) -> Result<()> {
+    pub fn expect_heard(&mut self, frequency: u32, seconds: f64) -> Result<()> {
         self.stop();
         let recordings = self.recordings()?;
         let recording = recordings.last().with_context(|| format!("it heard nothing:\n{}", self.log()))?;
@@ -117,7 +117,7 @@ fn configure(directory: &Path, at: SocketAddr, interface: &str, setup: Setup) ->
         at.ip(),
         at.port() + COMMANDS
     );
-    for module in ["g711", "aufile", "aubridge", "sndfile", "srtp", "ctrl_tcp"] {
+    for module in ["g711", "aufile", "aubridge", "sndfile", "srtp", "dtls_srtp", "ctrl_tcp"] {
         writeln!(text, "module {module}.so")?;
     }
     text.push_str("module_app account.so\nmodule_app menu.so\n");

@@ -1,15 +1,15 @@
 //! Python environments of peers and examples that come from the Python package index.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
-/// The Python of an environment with these requirements, as pip reads them: made once, in Cargo's directory for tests.
+/// The Python of an environment with these requirements, as pip reads them: made once, in `directory`.
 /// `None`, loudly, where the packages cannot be had.
-pub(crate) fn python(name: &str, requirements: &str) -> Result<Option<PathBuf>> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+pub fn python(directory: &str, name: &str, requirements: &str) -> Result<Option<PathBuf>> {
+    let home = Path::new(directory).join(name);
     let (done, wanted, python) = (home.join("done"), home.join("requirements.txt"), home.join("bin/python"));
     if fs::read_to_string(&done).is_ok_and(|made| made == requirements) {
         return Ok(Some(python));
@@ -33,7 +33,7 @@ pub(crate) fn python(name: &str, requirements: &str) -> Result<Option<PathBuf>> 
 }
 
 /// Runs a program; fails with what it wrote unless it succeeds.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}", words.trim());
