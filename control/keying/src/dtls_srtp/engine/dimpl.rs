@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::dimpl::crypto::rust_crypto;
-use ::dimpl::{
-    CertificateError, Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile,
-    TimeoutError,
-};
+use ::dimpl::{Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile, TimeoutError};
 use sluice_srtp::Suite;
 use zeroize::Zeroizing;
 
