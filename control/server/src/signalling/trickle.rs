@@ -52,7 +52,7 @@ impl Signalling {
         let place = self.place(&asked.session)?;
         let mut guard = place.call.lock().await;
         let call = present(&place, &mut guard)?;
-        let branches = self.branches_of(call, &asked, from)?;
+        let branches = branches_of(call, &asked, from)?;
         for id in branches {
             let branch = call.branch(&id)?;
             let early = Early { from, request: Arc::new(asked.clone()) };
@@ -79,19 +79,6 @@ impl Signalling {
         }
     }
 
-    /// The caller's are of every branch, as its offer is.
-    fn branches_of(
-        &self,
-        call: &Call,
-        asked: &v1::AddCallCandidatesRequest,
-        from: Side,
-    ) -> Result<Vec<String>, ApiError> {
-        if from == Side::Caller && asked.branch.is_empty() && call.selected.is_none() {
-            return Ok(call.branches.keys().cloned().collect());
-        }
-        Ok(vec![call.branch_id(&asked.branch)?])
-    }
-
     /// Tells the leg, if there is one whose checks they are for.
     async fn add_to(&self, session: &str, id: &str, branch: &Branch, early: &Early) -> Result<(), ApiError> {
         let Early { from, request } = early;
@@ -106,6 +93,18 @@ impl Signalling {
         let leg = leg_id(id, *from, transport);
         self.gateway.add_candidates(session, &leg, &request.candidates, request.end).await.map(drop)
     }
+}
+
+/// The caller's are of every branch, as its offer is.
+fn branches_of(
+    call: &Call,
+    asked: &v1::AddCallCandidatesRequest,
+    from: Side,
+) -> Result<Vec<String>, ApiError> {
+    if from == Side::Caller && asked.branch.is_empty() && call.selected.is_none() {
+        return Ok(call.branches.keys().cloned().collect());
+    }
+    Ok(vec![call.branch_id(&asked.branch)?])
 }
 
 /// What a request says of each line.

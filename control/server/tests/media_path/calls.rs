@@ -241,12 +241,9 @@ async fn candidates_that_trickle_in_before_and_after_the_answer_are_found() {
     let (mut alice, bob) = (Peer::new(), udp());
     let offer = said(&mut alice, "actpass", true, "alices-association-01");
     let candidate = value(&offer, "candidate").to_owned();
-    let bare: String = offer
-        .lines()
-        .filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of"))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    let bare = format!("{bare}a=ice-options:trickle\r\n");
+    let kept = |line: &&str| !line.starts_with("a=candidate") && !line.starts_with("a=end-of");
+    let lines: Vec<_> = offer.lines().filter(kept).chain(["a=ice-options:trickle", ""]).collect();
+    let bare = lines.join("\r\n");
     let bare = bare.replace(&format!("m=audio {} ", alice.address().port()), "m=audio 9 ");
     let bare = bare.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
     desk.offer(&bare).await;
