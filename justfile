@@ -17,6 +17,11 @@ demo *ARGS:
     cargo build --quiet --profile demo -p sluice
     "${CARGO_TARGET_DIR:-target}/demo/sluice" demo {{ARGS}}
 
+# A page that calls through Sluice from a browser: http://127.0.0.1:8080/ until Ctrl-C.
+demo-browser *ARGS:
+    cargo build --quiet --profile demo -p sluice
+    "${CARGO_TARGET_DIR:-target}/demo/sluice" demo-browser {{ARGS}}
+
 # All checks and all tests, as continuous integration runs them.
 test: fmt-check lint deny proto unit kernels instructions aarch64 pylibsrtp netns ebpf fuzz docs
     @echo "test: everything passed"

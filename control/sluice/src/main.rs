@@ -43,6 +43,8 @@ enum Command {
     Pcap(Box<pcap::Arguments>),
     /// Show the main job on real media between ffmpeg and GStreamer, and prove it.
     Demo(sluice_tools::demo::Options),
+    /// Serve a page that calls from a browser, and shows which way its media goes and under which keys.
+    DemoBrowser(sluice_tools::demo_browser::Options),
     /// Measure it on this machine.
     #[command(subcommand)]
     Bench(sluice_tools::bench::Bench),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Pcap(arguments) => pcap::execute(&arguments),
         Command::Demo(options) => demo(&options),
+        Command::DemoBrowser(options) => demo_browser(&options),
         Command::Bench(bench) => sluice_tools::bench::run(&bench).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -71,4 +74,9 @@ fn main() -> ExitCode {
 fn demo(options: &sluice_tools::demo::Options) -> anyhow::Result<ExitCode> {
     let passed = sluice_tools::demo::run(options, &std::env::current_exe()?)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn demo_browser(options: &sluice_tools::demo_browser::Options) -> anyhow::Result<ExitCode> {
+    sluice_tools::demo_browser::run(options, &std::env::current_exe()?)?;
+    Ok(ExitCode::SUCCESS)
 }

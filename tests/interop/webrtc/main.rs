@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod lossy;
 mod openssl;
+mod page;
 mod peer;
 mod plain;
 mod sdp;

@@ -63,6 +63,12 @@ impl Tools {
         self.peer(at, name, "aiortc_peer.py", &options)
     }
 
+    /// Chromium on a page.
+    pub(crate) fn page(&self, at: &Namespace, url: &str) -> Result<Peer> {
+        let browser = self.browser.context("no browser was asked for")?;
+        self.peer(at, "page", "page.py", &[format!("--executable={browser}"), format!("--url={url}")])
+    }
+
     fn peer(&self, at: &Namespace, name: &str, script: &str, arguments: &[String]) -> Result<Peer> {
         let mut command = at.command(self.python.to_str().context("no UTF-8")?);
         command.arg(format!("{SCRIPTS}/{script}")).args(arguments);

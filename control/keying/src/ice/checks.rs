@@ -63,7 +63,7 @@ impl Session {
             let Some(retry) = pair.retry.as_mut().filter(|retry| retry.at <= context.now) else { continue };
             match retry.again(context.now) {
                 Some(bytes) => transmit(pair, bytes, context),
-                None => self.pairs[index].fail(),
+                None => self.give_up(index),
             }
         }
         for index in 0..self.pairs.len() {
@@ -98,7 +98,7 @@ impl Session {
         let pair = &mut self.pairs[index];
         pair.sent.retain(|one| one.transaction != transaction);
         if (pair.local, pair.remote) != (local, remote) {
-            pair.fail();
+            self.give_up(index);
             return Some(Err(IceError::NotSymmetric));
         }
         if response.has_class(MessageClass::Success) {
@@ -251,6 +251,15 @@ impl Session {
         }
     }
 
+    /// A check of the pair came to nothing. One that is in use goes on until consent ends (RFC 7675 section 5.1).
+    fn give_up(&mut self, index: usize) {
+        if self.is_chosen(index) {
+            self.pairs[index].retry = None;
+        } else {
+            self.pairs[index].fail();
+        }
+    }
+
     fn take_error(
         &mut self,
         index: usize,
@@ -265,10 +274,8 @@ impl Session {
                 let same = sent.controlling == context.role.controlling;
                 Ok(if same { Followup::SwitchRole } else { Followup::None })
             }
-            // A pair that is in use goes on until consent ends (RFC 7675 section 5.1).
-            code if self.is_chosen(index) => Err(IceError::Refused(code.unwrap_or(0))),
             code => {
-                self.pairs[index].fail();
+                self.give_up(index);
                 Err(IceError::Refused(code.unwrap_or(0)))
             }
         }

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use sluice_keying::ice::{
     Agent, Candidate, CandidateKind, IceError, MAX_PAIRS, MAX_PEER_CANDIDATES, Output, PeerIce, State,
 };
-use stun_types::message::IntegrityAlgorithm;
+use stun_types::attribute::XorMappedAddress;
+use stun_types::message::{
+    IntegrityAlgorithm, Message, MessageWrite, MessageWriteExt, MessageWriteVec, ShortTermCredentials,
+};
 
 use crate::checks::{CONTROLLED, Check, PRIORITY, receive};
 use crate::network::{SECOND, address, own};
@@ -213,6 +216,51 @@ fn responses_to_no_check_and_other_components_are_ignored() {
     let result = agent.handle_datagram(now, address(GATEWAY), address(BROWSER), 2, &check);
     assert_eq!(result, Err(IceError::UnknownComponent(2)));
     assert_eq!(agent.statistics().ignored, 2);
+}
+
+#[test]
+fn a_response_that_comes_from_elsewhere_fails_a_pair_that_is_not_in_use() {
+    let now = Instant::now();
+    let mut agent = agent(false, now);
+    let asked = |agent: &mut Agent| loop {
+        match agent.poll() {
+            Output::Transmit(transmit) if transmit.bytes[0] == 0 => return transmit.bytes,
+            Output::Timeout(_) => panic!("no check"),
+            _ => {}
+        }
+    };
+    agent.handle_timeout(now);
+    let check = asked(&mut agent);
+    let elsewhere = address("203.0.113.1:1");
+    let effect = receive(&mut agent, now, elsewhere, &success(&check, elsewhere));
+    assert_eq!(effect.result, Err(IceError::NotSymmetric));
+    assert_eq!(agent.state(), State::Checking { pairs: 1, failed: 1 });
+    assert!(!agent.is_checked(1, elsewhere) && !agent.is_checked(1, address(BROWSER)));
+
+    // Nominated, checked, answered: in use. What comes from elsewhere then changes nothing.
+    receive(&mut agent, now, address(BROWSER), &Check::new('b', 'g').nominating().write());
+    agent.handle_timeout(now + SECOND);
+    let check = asked(&mut agent);
+    receive(&mut agent, now + SECOND, address(BROWSER), &success(&check, address(GATEWAY)));
+    assert_eq!(agent.selected(1), Some((address(GATEWAY), address(BROWSER))));
+    agent.handle_timeout(now + SECOND * 8);
+    let check = asked(&mut agent);
+    let effect = receive(&mut agent, now + SECOND * 8, elsewhere, &success(&check, elsewhere));
+    assert_eq!(effect.result, Err(IceError::NotSymmetric));
+    assert_eq!(agent.selected(1), Some((address(GATEWAY), address(BROWSER))));
+    agent.handle_timeout(now + SECOND * 32);
+    assert_eq!(agent.selected(1), None, "and is no consent");
+}
+
+/// What the peer has to say to `check`.
+fn success(check: &[u8], mapped: SocketAddr) -> Vec<u8> {
+    let check = Message::from_bytes(check).unwrap();
+    let mut writer = Message::builder_success(&check, MessageWriteVec::new());
+    writer.add_attribute(&XorMappedAddress::new(mapped, check.transaction_id())).unwrap();
+    let key = ShortTermCredentials::new("b".repeat(24)).into();
+    writer.add_message_integrity(&key, IntegrityAlgorithm::Sha1).unwrap();
+    writer.add_fingerprint().unwrap();
+    writer.finish()
 }
 
 fn agent_with_responses(now: Instant) -> Agent {

@@ -232,6 +232,11 @@ impl Gateway {
         response.map(tonic::Response::into_inner).map_err(|status| failed(&status))
     }
 
+    /// A connection to its API.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// How the daemon runs.
     pub fn info(&mut self) -> Result<v1::Info> {
         self.call(|client| client.get_info(v1::GetInfoRequest {}))
