@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "sluice.v1.KeyInstall",
         "sluice.v1.TapKey",
         "sluice.v1.IceCredentials",
+        "sluice.v1.AddCallCandidatesRequest",
         "sluice.v1.ProcessOfferRequest",
         "sluice.v1.ProcessOfferResponse",
         "sluice.v1.ProcessAnswerRequest",

@@ -40,12 +40,11 @@ impl Backoff {
 /// # Errors
 /// [`NoTimer`] if OpenSSL has no memory for it.
 pub fn set_backoff(ssl: &mut SslRef, backoff: Backoff) -> Result<(), NoTimer> {
-    let index = match INDEX.get() {
-        Some(index) => *index,
-        None => {
-            let index = Ssl::new_ex_index().map_err(NoTimer)?;
-            *INDEX.get_or_init(|| index)
-        }
+    let index = if let Some(index) = INDEX.get() {
+        *index
+    } else {
+        let index = Ssl::new_ex_index().map_err(NoTimer)?;
+        *INDEX.get_or_init(|| index)
     };
     ssl.set_ex_data(index, backoff);
     // SAFETY: the connection is a living one, exclusively borrowed; the callback keeps to the type that is declared.
@@ -78,7 +77,7 @@ unsafe extern "C" {
 
 /// OpenSSL asks for the microseconds to wait next.
 extern "C" fn next_duration(ssl: *mut SSL, microseconds: c_uint) -> c_uint {
-    const SECOND: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+    const SECOND: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_mins(1) };
     // SAFETY: OpenSSL calls with the connection that the callback was set on, which lives as long as the call.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
     let backoff = INDEX.get().and_then(|index| ssl.ex_data(*index)).copied().unwrap_or(SECOND);
@@ -123,7 +122,7 @@ mod tests {
     fn a_client_waits_as_long_as_it_is_told() {
         let context = SslContext::builder(SslMethod::dtls()).unwrap().build();
         let mut ssl = Ssl::new(&context).unwrap();
-        let backoff = Backoff { first: Duration::from_secs(7), longest: Duration::from_secs(60) };
+        let backoff = Backoff { first: Duration::from_secs(7), longest: Duration::from_mins(1) };
         set_backoff(&mut ssl, backoff).unwrap();
         assert_eq!(timeout(&ssl), None);
         let mut stream = SslStream::new(ssl, Hole).unwrap();

@@ -62,6 +62,18 @@ impl fmt::Debug for v1::TapKey {
     }
 }
 
+impl fmt::Debug for v1::AddCallCandidatesRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddCallCandidatesRequest")
+            .field("session", &self.session)
+            .field("branch", &self.branch)
+            .field("from", &self.from)
+            .field("candidates", &self.candidates)
+            .field("fragment", &format_args!("{} bytes", self.fragment.len()))
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for v1::IceCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
@@ -82,6 +94,9 @@ mod tests {
         let own = super::v1::IceCredentials { ufrag: "abcd".into(), password: "c2VjcmV0".into() };
         let text = format!("{:?}", super::v1::IceConfig { own: Some(own), ..Default::default() });
         assert!(text.contains("abcd") && !text.contains("c2VjcmV0"), "{text}");
+        let fragment = "a=ice-pwd:c2VjcmV0\r\n".to_owned();
+        let text = format!("{:?}", super::v1::AddCallCandidatesRequest { fragment, ..Default::default() });
+        assert!(text.contains("20 bytes") && !text.contains("c2VjcmV0"), "{text}");
     }
 
     #[test]

@@ -55,7 +55,9 @@ fn chromium_and_aiortc_hear_each_other_each_under_its_own_profile() -> Result<()
 #[test]
 fn video_with_feedback_flows_between_two_chromiums_on_the_transport_of_audio() -> Result<()> {
     let tools = tools!(browser);
-    let site = site(&[PROFILES[2].suite, PROFILES[0].suite], WEBRTC, WEBRTC)?;
+    // The peers bundle with each other: the gateway's legs are as many as their transports.
+    let side = format!("{WEBRTC}bundle = \"pass\"\n");
+    let site = site(&[PROFILES[2].suite, PROFILES[0].suite], &side, &side)?;
     let mut api = Signalling::connect(&site.socket())?;
     let mut caller = tools.chromium(site.peers_namespace(), "caller", &[])?;
     let mut callee = tools.chromium(site.peers_namespace(), "callee", &[])?;

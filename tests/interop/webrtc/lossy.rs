@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::{CALL, HEARD, PLAIN, PROFILES, TALK, TONES, WEBRTC, sdp, site};
 const PHONE: u16 = 6000;
 /// Towards the peer, and towards the gateway.
 const WAY: [u16; 2] = [7000, 7002];
+/// How long a datagram waits to be overtaken.
+const OVERTAKING: Duration = Duration::from_millis(50);
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 #[test]
@@ -45,6 +47,37 @@ fn aiortc_s_handshake_survives_loss_repetition_and_reordering_of_its_flights() -
 /// How a peer is started.
 type Start = fn(&Tools, &Namespace, &str, &[&str]) -> Result<Peer>;
 
+#[test]
+fn chromium_behind_a_nat_that_gives_it_another_port_is_heard_again_after_a_check() -> Result<()> {
+    let tools = tools!(browser);
+    let mut site = site(&[PROFILES[0].suite], WEBRTC, PLAIN)?;
+    let mut api = Signalling::connect(&site.socket())?;
+    let mut peer = tools.chromium(site.peers_namespace(), "chromium", &[])?;
+    let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
+    peer.open(TONES[0], json!({}))?;
+    let offered = api.offer(CALL, "", CallSide::Caller, &peer.offer()?, None)?;
+    let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
+    phone.begin(&offered)?;
+    let gateway = sdp::destination(&answered)?;
+    let before = Way::start(&site, WAY, gateway, None)?;
+    peer.answer(&sdp::moved(&answered, before.at))?;
+    peer.expect_connected()?;
+    thread::sleep(TALK);
+    drop(before);
+    let after = Way::start(&site, [WAY[0], WAY[1] + 2], gateway, None)?;
+    let moved = site.world.peers_at(WAY[1] + 2).to_string();
+    let chosen = |event: &Event| matches!(&event.kind, Some(Kind::IceChanged(ice)) if ice.remote == moved);
+    let event = site.gateway.wait_for_event(START, chosen);
+    event.with_context(|| format!("it was not followed:\n{}", site.gateway.log()))?;
+    thread::sleep(TALK);
+    phone.expect_heard(TONES[0], 2.0 * HEARD)?;
+    peer.expect_heard(TONES[1], 2.0 * HEARD)?;
+    drop(after);
+    api.end(CALL)?;
+    ensure!(site.gateway.statistics()?.legs.is_empty(), "legs of a call that ended");
+    Ok(())
+}
+
 fn survives_all(tools: &Tools, start: Start, setup: &str) -> Result<()> {
     let mut counts = [0; 3];
     for seed in SEEDS {
@@ -64,7 +97,7 @@ fn survives(tools: &Tools, start: Start, setup: &str, seed: u64) -> Result<[u64;
     let offered = api.offer(CALL, "", CallSide::Caller, &peer.offer()?, None)?;
     let answered = api.answer(CALL, "", &phone.answer(&offered)?, false)?;
     phone.begin(&offered)?;
-    let way = Way::start(&site, sdp::destination(&answered)?, seed)?;
+    let way = Way::start(&site, WAY, sdp::destination(&answered)?, Some(seed))?;
     peer.answer(&sdp::moved(&answered, way.at))?;
     let of = || format!("{setup}, seed {seed}: {:?}\n{}", way.counts(), site.gateway.log());
     peer.expect_connected().with_context(of)?;
@@ -89,8 +122,9 @@ struct Way {
 }
 
 impl Way {
-    fn start(site: &Site, gateway: SocketAddr, seed: u64) -> Result<Self> {
-        let [near, far] = WAY.map(|port| site.world.peers.udp(site.world.peers_at(port)));
+    /// Between two ports, to the gateway; without a seed all datagrams pass.
+    fn start(site: &Site, ports: [u16; 2], gateway: SocketAddr, seed: Option<u64>) -> Result<Self> {
+        let [near, far] = ports.map(|port| site.world.peers.udp(site.world.peers_at(port)));
         let (near, far) = (near?, far?);
         let at = near.local_addr()?;
         let (counts, ends) = (Arc::<[AtomicU64; 3]>::default(), Arc::<AtomicBool>::default());
@@ -101,9 +135,9 @@ impl Way {
             let (from, to) = (from.try_clone()?, to.try_clone()?);
             from.set_read_timeout(Some(Duration::from_millis(30)))?;
             let (peer, counts, ends) = (Arc::clone(&peer), Arc::clone(&counts), Arc::clone(&ends));
-            let mut random = Random(seed * 2 + u64::from(fixed.is_some()));
+            let mut random = seed.map(|seed| Random(seed * 2 + u64::from(fixed.is_some())));
             threads.push(thread::spawn(move || {
-                let mut later: Option<Vec<u8>> = None;
+                let mut later: Option<(Instant, Vec<u8>)> = None;
                 let mut buffer = [0; 2048];
                 while !ends.load(Ordering::Relaxed) {
                     let received = from.recv_from(&mut buffer);
@@ -112,11 +146,11 @@ impl Way {
                         if fixed.is_some() {
                             *peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
                         }
-                        all = disturb(&mut random, &counts, buffer[..length].to_vec(), &mut later);
-                    } else {
-                        // Nothing follows that could overtake it.
-                        all.extend(later.take());
+                        all = disturb(random.as_mut(), &counts, buffer[..length].to_vec(), &mut later);
                     }
+                    // Nothing followed that could overtake it.
+                    let waited = later.take_if(|(since, _)| since.elapsed() > OVERTAKING);
+                    all.extend(waited.map(|(_, datagram)| datagram));
                     let known = *peer.lock().unwrap_or_else(PoisonError::into_inner);
                     let Some(target) = fixed.or(known) else { continue };
                     for datagram in all {
@@ -145,30 +179,31 @@ impl Drop for Way {
 
 /// What goes on of a datagram, and of what waits to be overtaken.
 fn disturb(
-    random: &mut Random,
+    random: Option<&mut Random>,
     counts: &[AtomicU64; 3],
     datagram: Vec<u8>,
-    later: &mut Option<Vec<u8>>,
+    later: &mut Option<(Instant, Vec<u8>)>,
 ) -> Vec<Vec<u8>> {
     // RFC 7983 section 7.
     let is_dtls = datagram.first().is_some_and(|first| (20..64).contains(first));
     let mut out = Vec::new();
     let count = |of: usize| counts[of].fetch_add(1, Ordering::Relaxed);
-    match if is_dtls { random.next() % 8 } else { 7 } {
-        0 | 1 => drop(count(0)),
-        2 | 3 => {
+    let fate = random.filter(|_| is_dtls).map_or(7, |random| random.next() % 8);
+    match fate {
+        0 => drop(count(0)),
+        1 | 2 => {
             count(1);
             out.extend([datagram.clone(), datagram]);
         }
-        4 | 5 if later.is_none() => {
+        3 | 4 if later.is_none() => {
             count(2);
-            *later = Some(datagram);
+            *later = Some((Instant::now(), datagram));
             return out;
         }
         _ => out.push(datagram),
     }
     if is_dtls {
-        out.extend(later.take());
+        out.extend(later.take().map(|(_, datagram)| datagram));
     }
     out
 }

@@ -138,7 +138,7 @@ impl Certificates {
 }
 
 /// Associations that began with a certificate go on for so long after it was replaced.
-const LEEWAY: Duration = Duration::from_secs(30 * 24 * 3600);
+const LEEWAY: Duration = Duration::from_hours(30 * 24);
 
 /// What a key is, if peers know its kind.
 pub(super) fn kind<T: openssl::pkey::HasPublic>(key: &PKeyRef<T>) -> Option<KeyKind> {
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const DAY: Duration = Duration::from_hours(24);
 
     #[test]
     fn a_generated_one_is_replaced_in_time() {

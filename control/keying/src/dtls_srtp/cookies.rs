@@ -47,7 +47,7 @@ impl Cookies {
     pub const MAX_UNPROVEN: usize = 64;
 
     /// A cookie is good for at least so long, and at most twice as long.
-    pub const PERIOD: Duration = Duration::from_secs(60);
+    pub const PERIOD: Duration = Duration::from_mins(1);
 
     /// Draws a secret.
     ///

@@ -76,10 +76,10 @@ impl Settings {
         if !(296..=16_384).contains(&self.mtu) {
             return Err(DtlsError::Settings("the MTU is to be between 296 and 16384 octets"));
         }
-        if self.first_timeout < least || self.first_timeout > Duration::from_secs(60) {
+        if self.first_timeout < least || self.first_timeout > Duration::from_mins(1) {
             return Err(DtlsError::Settings("the first timeout is to be between 20 ms and a minute"));
         }
-        if self.handshake_timeout < self.first_timeout || self.handshake_timeout > Duration::from_secs(3600) {
+        if self.handshake_timeout < self.first_timeout || self.handshake_timeout > Duration::from_hours(1) {
             return Err(DtlsError::Settings(
                 "the handshake timeout is to be between the first timeout and an hour",
             ));

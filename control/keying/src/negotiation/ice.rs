@@ -44,7 +44,8 @@ impl Said {
             let mut of = candidates.iter().filter(|candidate| candidate.component == component);
             address.is_none_or(|address| of.any(|candidate| candidate.address == address))
         };
-        let mismatch = !more && !(among(RTP, rtp) && among(RTCP, rtcp));
+        let matches = among(RTP, rtp) && among(RTCP, rtcp);
+        let mismatch = !(more || matches);
         let lite = levels.first("ice-lite").is_some();
         Ok(Some(Self { peer: PeerIce { credentials, candidates, lite, more }, mismatch }))
     }

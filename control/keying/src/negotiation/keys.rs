@@ -69,7 +69,9 @@ fn tagged(line: &CryptoLine, tag: u32) -> Result<CryptoLine, SdesError> {
 /// What a crypto line of a side protects by.
 pub(super) fn protected(line: &CryptoLine, peer: &PeerPolicy) -> Result<Protected, SdesError> {
     let mut keys = line.keys()?;
-    keys.iter_mut().for_each(|key| peer.adapt(key));
+    for key in &mut keys {
+        peer.adapt(key);
+    }
     Ok(Protected::Srtp(keys))
 }
 

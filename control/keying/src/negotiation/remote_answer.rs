@@ -139,7 +139,7 @@ impl Reader<'_> {
         let direction = said.in_answer_to(offered.direction);
         let rtcp_mux = offered.rtcp_mux && self.sdp.media()[transport].has("rtcp-mux");
         let ice = match &offered.ice {
-            Some(own) if offered.tagged.is_none() => self.ice(own, offered, &levels, &remote, rtcp_mux)?,
+            Some(own) if offered.tagged.is_none() => agreed_ice(own, offered, &levels, &remote, rtcp_mux)?,
             _ => None,
         };
         let place = Place { remote: remote.rtp, by_checks: ice.is_some() };
@@ -178,22 +178,21 @@ impl Reader<'_> {
     fn taking(&self) -> Taking<'_> {
         Taking { policy: self.policy, side: self.offer.side }
     }
+}
 
-    /// What is agreed on for checks; none: the peer takes no part in them.
-    fn ice(
-        &self,
-        own: &OwnIce,
-        offered: &LocalLine,
-        levels: &Levels<'_>,
-        remote: &Remote,
-        rtcp_mux: bool,
-    ) -> Result<Option<AgreedIce>, Fault> {
-        let said = ice::Said::read(levels, remote.rtp, remote.rtcp.filter(|_| !rtcp_mux))?;
-        let Some(said) = said.filter(|said| !said.mismatch) else { return Ok(None) };
-        let own = ice::muxed(own.clone(), rtcp_mux);
-        let standing = offered.since.as_ref().and_then(|since| since.ice.as_ref());
-        Ok(Some(ice::agree(own, said.peer, true, standing)))
-    }
+/// What is agreed on for checks; none: the peer takes no part in them.
+fn agreed_ice(
+    own: &OwnIce,
+    offered: &LocalLine,
+    levels: &Levels<'_>,
+    remote: &Remote,
+    rtcp_mux: bool,
+) -> Result<Option<AgreedIce>, Fault> {
+    let said = ice::Said::read(levels, remote.rtp, remote.rtcp.filter(|_| !rtcp_mux))?;
+    let Some(said) = said.filter(|said| !said.mismatch) else { return Ok(None) };
+    let own = ice::muxed(own.clone(), rtcp_mux);
+    let standing = offered.since.as_ref().and_then(|since| since.ice.as_ref());
+    Ok(Some(ice::agree(own, said.peer, true, standing)))
 }
 
 /// Of two lines that offer one medium the secure one is left. Who knows no such pairs takes both; the next offer has

@@ -230,7 +230,7 @@ impl Reader<'_> {
             if media.port_count() > 1 {
                 read.treatment = refused(line, media, Fault::PortCount { count: media.port_count() });
             }
-            let remote = Remote::read(sdp, tagged.unwrap_or(line), levels.first("ice-ufrag").is_some())?;
+            let remote = Remote::read(sdp, self.groups.place(line), levels.first("ice-ufrag").is_some())?;
             (read.remote, read.remote_rtcp) = (remote.rtp, remote.rtcp);
             if self.policy.peer(self.side).ice != IceUse::Off {
                 let rtcp = remote.rtcp.filter(|_| !read.rtcp_mux);

@@ -63,6 +63,11 @@ impl Groups {
         self.offered[line].is_some()
     }
 
+    /// The line that says where a line receives.
+    pub(super) fn place(&self, line: usize) -> usize {
+        self.offered[line].unwrap_or(line)
+    }
+
     /// Attributes of a line's transport.
     pub(super) fn levels<'s>(&self, sdp: &'s Sdp, line: usize) -> Levels<'s> {
         let levels = Levels::of(sdp, line);

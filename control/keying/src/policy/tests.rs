@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use sluice_srtp::KeyOptions;
 use zeroize::Zeroizing;
 

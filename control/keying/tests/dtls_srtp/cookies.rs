@@ -10,7 +10,7 @@ use sluice_keying::dtls_srtp::{Admission, Cookies, Endpoint, Role, Settings, Ver
 use super::clock;
 use super::relay::{ALL, End, Fate, Pair, endpoint, peer};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A server that asks for a cookie.
 fn guarded(client: &Arc<Endpoint>, server: &Arc<Endpoint>) -> Pair {

@@ -9,7 +9,7 @@ use sluice_keying::dtls_srtp::{
 use super::clock;
 use super::relay::{ALL, End, Pair, endpoint, peer};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const VERSIONS: [Versions; 2] = [Versions::Dtls12, Versions::Dtls13];
 
 fn refused(end: &End) -> bool {

@@ -8,7 +8,7 @@ use sluice_keying::dtls_srtp::{Alert, DtlsError, Event, Ignored, Role, Settings,
 use super::clock;
 use super::relay::{ALL, End, Fate, Pair, endpoint, peer};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const VERSIONS: [Versions; 2] = [Versions::Dtls12, Versions::Dtls13];
 
 fn pair(versions: Versions) -> Pair {

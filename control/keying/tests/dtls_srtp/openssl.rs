@@ -150,6 +150,8 @@ fn socket() -> UdpSocket {
 }
 
 fn endpoint(certificate: Certificate, settings: Settings) -> Arc<Endpoint> {
+    // Associations begin now, not when the tests did.
+    clock::advance_to(Instant::now());
     Arc::new(Endpoint::new(settings, Arc::new(certificate)).unwrap())
 }
 
@@ -166,11 +168,11 @@ fn exported(keys: &Keys, role: Role) -> String {
     let split = |key: &'_ [u8]| (key[..keys.suite.key_len()].to_vec(), key[keys.suite.key_len()..].to_vec());
     let ((client_key, client_salt), (server_key, server_salt)) =
         (split(&client.key_salt), split(&server.key_salt));
-    [client_key, server_key, client_salt, server_salt]
-        .concat()
-        .iter()
-        .map(|octet| format!("{octet:02X}"))
-        .collect()
+    hex([client_key, server_key, client_salt, server_salt].concat())
+}
+
+fn hex(octets: Vec<u8>) -> String {
+    octets.into_iter().fold(String::new(), |text, octet| text + &format!("{octet:02X}"))
 }
 
 fn vouched(pem: &Pem) -> PeerDtls {

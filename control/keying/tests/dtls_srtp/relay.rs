@@ -13,7 +13,7 @@ use sluice_srtp::Suite;
 
 use super::clock;
 
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 pub(crate) const ALL: [Suite; 4] =
     [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 

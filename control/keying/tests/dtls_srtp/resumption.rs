@@ -8,7 +8,7 @@ use sluice_keying::dtls_srtp::{Endpoint, Role, Settings};
 use super::clock;
 use super::relay::{ALL, End, Pair, endpoint, peer};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn run(client: &Arc<Endpoint>, server: &Arc<Endpoint>) -> Pair {
     let mut pair = Pair::acquainted(client, server, [&ALL, &ALL]);

@@ -55,7 +55,7 @@ fn max_bundle() -> String {
 /// What a peer that bundles answers: all lines, by the first one's transport.
 fn bundling_answer() -> String {
     let mut first = transport();
-    first[0] = "setup:active".to_owned();
+    "setup:active".clone_into(&mut first[0]);
     first.push("ssrc:44 cname:y".to_owned());
     let second = attributes(&["rtcp-mux", "rtpmap:96 VP8/90000", "rtpmap:97 rtx/90000", "fmtp:97 apt=96"]);
     grouped(&[("audio 9 UDP/TLS/RTP/SAVPF 111", first), ("video 9 UDP/TLS/RTP/SAVPF 96 97", second)])

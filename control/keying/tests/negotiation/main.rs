@@ -3,6 +3,7 @@
 mod any;
 mod bundles;
 mod dtls;
+mod dtls_forms;
 mod dtls_reoffers;
 mod forms;
 mod ice;

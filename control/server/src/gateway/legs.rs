@@ -12,7 +12,9 @@ use sluice_proto::v1;
 use sluice_srtp::ReplayWindow;
 
 use super::directory::LegNames;
-use super::negotiated::{Shown, without_secrets};
+use super::media_path::{
+    Shown, check_media_path, engine_latching, same_dtls, share_by_fragment, without_secrets,
+};
 use super::robustness::class_shown;
 use super::state::{Leg, Route, State};
 use super::{Gateway, Reserved, path_name, shared};
@@ -155,8 +157,8 @@ impl Gateway {
         };
         state.session(&request.session)?.legs.insert(request.leg.clone(), leg);
         state.count_legs(worker, 1);
-        if negotiates.is_some() {
-            self.set_media_path(number, negotiates);
+        if let Some(wanted) = negotiates {
+            self.set_media_path(number, wanted);
         }
         Ok(Begun::Sent(ticket))
     }
@@ -307,40 +309,6 @@ fn difference(a: &v1::LegConfig, b: &v1::LegConfig) -> Option<&'static str> {
     same.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
 
-/// Whether a handshake is the same; which certificate the gateway shows need not be said.
-fn same_dtls(there: Option<&v1::DtlsConfig>, wanted: Option<&v1::DtlsConfig>) -> bool {
-    let (Some(there), Some(wanted)) = (there, wanted) else { return there == wanted };
-    let mut said = wanted.clone();
-    if said.own_fingerprint.is_empty() {
-        said.own_fingerprint.clone_from(&there.own_fingerprint);
-    }
-    *there == said
-}
-
-/// Refuses what a leg cannot be that somebody makes by hand.
-pub(super) fn check_media_path(config: &v1::LegConfig) -> Result<(), ApiError> {
-    if (config.dtls.is_some() || config.ice.is_some()) && config.ring {
-        let message = "a local application's ring has no handshake and no checks";
-        return Err(ApiError::invalid("ring", message, "leave dtls and ice out"));
-    }
-    if config.dtls.is_some() && !config.rtcp_mux {
-        // RFC 5764 section 4.1 has two handshakes then, with keys of their own.
-        let message = "is needed with dtls: one handshake brings the keys of RTP and RTCP";
-        return Err(ApiError::invalid("rtcp_mux", message, "set rtcp_mux, and have the peer take it"));
-    }
-    Ok(())
-}
-
-/// On a shared port connectivity checks find the leg by its own fragment.
-fn share_by_fragment(config: &mut v1::LegConfig) {
-    if let Some(own) = config.ice.as_ref().and_then(|ice| ice.own.as_ref())
-        && config.shared_port
-        && config.ice_ufrag.is_empty()
-    {
-        config.ice_ufrag.clone_from(&own.ufrag);
-    }
-}
-
 /// A leg's configuration, checked.
 pub(super) struct Wanted {
     pub(super) address: IpAddr,
@@ -468,11 +436,6 @@ fn remote(field: &'static str, text: &str, local: IpAddr) -> Result<Option<Socke
         return Err(ApiError::invalid(field, message, remedy));
     }
     Ok(Some(address))
-}
-
-/// Where checks find the peer, nothing but them moves it; authentic media may come by any of its addresses.
-pub(super) fn engine_latching(config: &v1::LegConfig, defaults: &Config) -> Latching {
-    if config.ice.is_some() { Latching::Never } else { latching(config.latching(), defaults) }
 }
 
 pub(super) fn latching(latching: v1::Latching, defaults: &Config) -> Latching {

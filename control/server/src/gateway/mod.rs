@@ -8,6 +8,7 @@ mod derivation;
 mod directory;
 mod keys;
 mod legs;
+mod media_path;
 mod negotiated;
 mod options;
 mod positions;

@@ -21,7 +21,6 @@ use crate::ApiError;
 use crate::access::Caller;
 use crate::audit::{Action, KeyAction};
 use crate::events;
-use crate::media_path::{Asked, Surroundings, Wanted, own_candidates};
 
 /// Keys of a handshake that are on their way to a worker, or there.
 pub(crate) struct Given {
@@ -54,8 +53,7 @@ impl Gateway {
         let mut ready = Vec::with_capacity(2);
         for (direction, key) in both {
             let NegotiatedKey { suite, key_salt, options, .. } = key;
-            let derived =
-                derive_one(&self.sending, id.clone(), direction, *suite, key_salt, options.clone(), roc)?;
+            let derived = derive_one(&self.sending, id.clone(), direction, *suite, key_salt, *options, roc)?;
             if let Some(sending) = &derived.0.sending {
                 sending.claim(leg, None).map_err(|refusal| self.not_claimed(refusal))?;
             }
@@ -158,66 +156,6 @@ impl Gateway {
         let workers = report.into_iter().flat_map(|report| report.workers);
         workers.filter(|worker| worker.bound.is_ok()).filter_map(|worker| Some(worker.place?.cpu)).collect()
     }
-
-    /// What a leg's configuration wants of the media path, if anything. Fills in which certificate it shows.
-    pub(super) fn wanted_in_media_path(
-        &self,
-        config: &mut v1::LegConfig,
-        local: [std::net::SocketAddr; 2],
-    ) -> Result<Option<Wanted>, ApiError> {
-        let latching = super::legs::latching(config.latching(), &self.config);
-        let learns = matches!(
-            latching,
-            sluice_datapath::Latching::FirstAuthenticated | sluice_datapath::Latching::NewestAuthenticated
-        );
-        let candidates = own_candidates(&self.config, local, config.rtcp_mux);
-        let certificates = &self.media_path.certificates;
-        Wanted::read(config, Surroundings { local, learns, certificates, candidates })
-    }
-
-    /// A leg has, or has again, a handshake or checks; or has none any more.
-    pub(super) fn set_media_path(&self, leg: LegId, wanted: Option<Wanted>) {
-        match wanted {
-            Some(wanted) => {
-                if self.directory.negotiates(leg, wanted.negotiates()) {
-                    self.media_path.count(1);
-                }
-                self.media_path.set(leg, wanted);
-            }
-            None => self.stop_media_path(leg),
-        }
-    }
-
-    /// A leg has neither any more.
-    pub(super) fn stop_media_path(&self, leg: LegId) {
-        if self.directory.negotiates_no_more(leg) {
-            self.media_path.count(-1);
-            self.media_path.stop(leg);
-        }
-    }
-
-    /// Tells a leg more of its peer's candidates.
-    pub(crate) async fn add_candidates(
-        &self,
-        session: &str,
-        id: &str,
-        lines: &[String],
-        end: bool,
-    ) -> Result<v1::Leg, ApiError> {
-        let candidates = crate::media_path::peer_candidates("candidates", lines)?;
-        let shown = {
-            let mut state = self.state.lock().await;
-            let leg = state.session(session)?.leg("leg", id)?;
-            if leg.config.ice.is_none() {
-                let message = format!("leg {id:?} makes no connectivity checks");
-                let remedy = "create the leg with ice";
-                return Err(ApiError::precondition("NO_ICE", message, remedy).at("leg"));
-            }
-            self.media_path.add_candidates(leg.number, candidates, end);
-            self.shown(&mut state, session, id)?
-        };
-        Ok(shown.told().await)
-    }
 }
 
 impl Given {
@@ -237,37 +175,4 @@ impl Given {
     pub(crate) fn is_whole(&self) -> bool {
         self.entries.iter().all(|entry| entry.outcome.is_ok())
     }
-}
-
-/// A leg as it is, and what its handshake and checks have come to, which is yet to be told.
-pub(super) struct Shown {
-    pub(super) leg: v1::Leg,
-    asked: Option<Asked>,
-}
-
-impl Shown {
-    pub(super) fn new(gateway: &Gateway, number: LegId, leg: v1::Leg) -> Self {
-        let has = leg.config.as_ref().is_some_and(|config| config.dtls.is_some() || config.ice.is_some());
-        Self { leg, asked: has.then(|| gateway.media_path.ask(number)) }
-    }
-
-    /// All of it.
-    pub(super) async fn told(self) -> v1::Leg {
-        let media_path = match self.asked {
-            Some(asked) => asked.answer().await,
-            None => None,
-        };
-        v1::Leg { media_path, ..self.leg }
-    }
-}
-
-/// A configuration as it may be shown: without passwords.
-pub(super) fn without_secrets(config: &v1::LegConfig) -> v1::LegConfig {
-    let mut shown = config.clone();
-    if let Some(ice) = &mut shown.ice {
-        for credentials in [&mut ice.own, &mut ice.peer].into_iter().flatten() {
-            credentials.password.clear();
-        }
-    }
-    shown
 }

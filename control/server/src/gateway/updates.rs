@@ -3,10 +3,8 @@
 use sluice_datapath::{Command, Direction, LegUpdate, Signalled, Ticket};
 use sluice_proto::v1;
 
-use super::legs::{
-    Remotes, check_media_path, dscp, early_media, engine_latching, max_streams, payload_types, protection,
-    window,
-};
+use super::legs::{Remotes, dscp, early_media, max_streams, payload_types, protection, window};
+use super::media_path::{check_media_path, engine_latching};
 use super::state::{Leg, State};
 use super::{Gateway, rings};
 use crate::media_path::Wanted as InMediaPath;
@@ -19,8 +17,15 @@ pub(super) struct Updated {
     moved: bool,
     /// Whether what is received, and what is sent, becomes plain.
     becomes_plain: [bool; 2],
-    /// What it negotiates in the media path, if that may be another thing now.
-    negotiates: Option<Option<InMediaPath>>,
+    /// What it negotiates in the media path from now on.
+    negotiates: InPath,
+}
+
+/// What a leg negotiates in its media path.
+enum InPath {
+    Wants(Box<InMediaPath>),
+    NoMore,
+    Never,
 }
 
 impl Gateway {
@@ -28,7 +33,14 @@ impl Gateway {
         let mut state = self.state.lock().await;
         let (session, leg) = (request.session.clone(), request.leg.clone());
         if request.dtls.is_some() || request.ice.is_some() {
-            check_media_path(&changed(&state.session(&session)?.leg("leg", &leg)?.config, &request))?;
+            let before = &state.session(&session)?.leg("leg", &leg)?.config;
+            let now = changed(before, &request);
+            check_media_path(&now)?;
+            // The port knows the leg by its fragment.
+            if now.shared_port && own_ufrag(&now) != own_ufrag(before) {
+                let message = "is another one, and legs of a shared port are known by theirs";
+                return Err(ApiError::invalid("ice.own", message, "make another leg"));
+            }
         }
         let (updated, ticket) = self.begin_leg_update(&mut state, request).await?;
         ticket.await?;
@@ -54,8 +66,9 @@ impl Gateway {
         let mut config = changed(&leg.config, &request);
         let at = [local, leg.local_rtcp];
         let negotiates = match self.wanted_in_media_path(&mut config, at)? {
-            None if leg.config.dtls.is_none() && leg.config.ice.is_none() => None,
-            wanted => Some(wanted),
+            Some(wanted) => InPath::Wants(Box::new(wanted)),
+            None if leg.config.dtls.is_some() || leg.config.ice.is_some() => InPath::NoMore,
+            None => InPath::Never,
         };
         let Remotes { rtp, rtcp } = Remotes::read(&config, local.ip())?;
         // Checks find where the peer is, and nothing else does.
@@ -88,8 +101,10 @@ impl Gateway {
         }
         self.forget_plain(leg, updated.becomes_plain);
         leg.config = updated.config;
-        if let Some(wanted) = updated.negotiates {
-            self.set_media_path(leg.number, wanted);
+        match updated.negotiates {
+            InPath::Wants(wanted) => self.set_media_path(leg.number, *wanted),
+            InPath::NoMore => self.stop_media_path(leg.number),
+            InPath::Never => {}
         }
         self.legs_changed(state, session);
         Ok(())
@@ -132,6 +147,11 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The gateway's own fragment in checks.
+fn own_ufrag(config: &v1::LegConfig) -> Option<&str> {
+    Some(config.ice.as_ref()?.own.as_ref()?.ufrag.as_str())
 }
 
 /// The leg's configuration as it is to be.

@@ -24,6 +24,8 @@ pub(super) struct Checks {
     rtcp_mux: bool,
     /// By component.
     selected: [Option<Pair>; 2],
+    /// Whether RTP's was chosen by the credentials that there are now.
+    is_current: bool,
     state: v1::IceState,
     timeout: Option<Instant>,
 }
@@ -49,6 +51,7 @@ impl Checks {
             before: None,
             rtcp_mux: wanted.rtcp_mux,
             selected: [None; 2],
+            is_current: false,
             state: v1::IceState::Checking,
             timeout: None,
         }
@@ -60,7 +63,8 @@ impl Checks {
         let credentials = &ice.own.credentials;
         if *credentials != self.wanted.own.credentials {
             let goes_back = self.before.take_if(|before| before == credentials).is_some();
-            if !(goes_back && self.agent.abandon_restart(now)) {
+            self.is_current = goes_back && self.agent.abandon_restart(now);
+            if !self.is_current {
                 self.agent.restart(&ice.own, now);
                 self.before = Some(self.wanted.own.credentials.clone());
             }
@@ -108,9 +112,10 @@ impl Checks {
         self.agent.has_checks().then(|| self.agent.is_checked(number(component), remote))
     }
 
-    /// The peer's address of a component's chosen pair.
-    pub(super) fn selected(&self, component: Component) -> Option<SocketAddr> {
-        self.selected[component as usize].map(|(_, remote)| remote)
+    /// Where a handshake may begin: after a restart only once it has chosen a pair (RFC 8842 section 6).
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        let chosen = self.selected[Component::Rtp as usize].filter(|_| self.is_current);
+        chosen.map(|(_, remote)| remote)
     }
 
     pub(super) fn has_lost_consent(&self) -> bool {
@@ -159,6 +164,7 @@ impl Checks {
                 add(&shared.counters.selected);
                 let component = component_of(component);
                 self.selected[component as usize] = Some((local, remote));
+                self.is_current |= component == Component::Rtp;
                 self.state = v1::IceState::Connected;
                 self.tell(component, Some((local, remote)), shared);
                 let [Some((_, rtp)), rtcp] = self.selected else { return None };

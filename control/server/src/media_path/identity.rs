@@ -56,17 +56,14 @@ impl OwnCertificates {
     /// Reads the operator's, or makes one.
     pub(crate) fn open(config: &Dtls) -> Result<Self, String> {
         let now = Instant::now();
-        let certificates = match (&config.certificate, &config.key) {
-            (Some(certificate), Some(key)) => {
-                let (chain, key) = (read(&certificate.0)?, Zeroizing::new(read(&key.0)?));
-                let certificate = Certificate::from_pem(&chain, &key);
-                let named = |error| format!("{}: {error}", key_and_chain(config));
-                Certificates::own(certificate.map_err(named)?, now)
-            }
-            _ => {
-                let every = Duration::from_secs(config.rotation_days.0 * 86_400);
-                Certificates::generated(every, now).map_err(|error| error.to_string())?
-            }
+        let certificates = if let (Some(certificate), Some(key)) = (&config.certificate, &config.key) {
+            let (chain, key) = (read(&certificate.0)?, Zeroizing::new(read(&key.0)?));
+            let certificate = Certificate::from_pem(&chain, &key);
+            let named = |error| format!("{}: {error}", key_and_chain(config));
+            Certificates::own(certificate.map_err(named)?, now)
+        } else {
+            let every = Duration::from_secs(config.rotation_days.0 * 86_400);
+            Certificates::generated(every, now).map_err(|error| error.to_string())?
         };
         let endpoints =
             Endpoints::new(settings(config), certificates, now).map_err(|error| error.to_string())?;

@@ -7,21 +7,22 @@
 //! A leg has one association, and while another is made that is to take its place, two. What was established is disturbed
 //! by nobody who has not shown who he is: an association of before keeps its keys until the new one has brought others.
 
+mod begin;
+mod outcome;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_datapath::{Component, LegId};
-use sluice_keying::dtls_srtp::{
-    Admission, Association, Cookies, DtlsError, Event as DtlsEvent, Keys, Output as DtlsOutput, Role,
-};
+use sluice_keying::dtls_srtp::{Cookies, Role};
 use sluice_keying::ice::Candidate;
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use sluice_srtp::Suite;
 
 use super::action::Action;
-use super::association::{Facts, Line, Stage, is_client_hello, role_shown};
+use super::association::{Line, Stage};
 use super::checks::{Checks, Selected};
 use super::counters::{Counters, add};
 use super::gate::Gate;
@@ -104,7 +105,7 @@ impl Keyer {
         match &self.wanted.dtls {
             None => {
                 for mut line in [self.next.take(), self.current.take()].into_iter().flatten() {
-                    self.end(&mut line, shared, now);
+                    Self::end(&mut line, shared, now);
                 }
             }
             Some(dtls) => self.change_dtls(&dtls.clone(), before.dtls.as_ref(), shared, now),
@@ -123,11 +124,11 @@ impl Keyer {
         // What was begun for something that is not wanted any more. An association that gave keys goes on giving them
         // until another has brought others.
         if let Some(mut stale) = self.next.take_if(|line| line.name != now_wanted.name) {
-            self.end(&mut stale, shared, now);
+            Self::end(&mut stale, shared, now);
         }
         let other = |line: &Line| line.name != now_wanted.name || line.role != now_wanted.role;
         if let Some(mut stale) = self.current.take_if(|line| line.is_under_way() && other(line)) {
-            self.end(&mut stale, shared, now);
+            Self::end(&mut stale, shared, now);
         }
         // Another try is worth it: the peer has spoken.
         if self.current.as_ref().is_some_and(Line::has_failed)
@@ -208,7 +209,7 @@ impl Keyer {
     /// The leg goes: the peer is told so.
     pub(super) fn stop(&mut self, shared: &mut Shared, now: Instant) {
         for mut line in [self.next.take(), self.current.take()].into_iter().flatten() {
-            self.end(&mut line, shared, now);
+            Self::end(&mut line, shared, now);
         }
     }
 
@@ -230,7 +231,7 @@ impl Keyer {
         let Some(line) = &self.current else {
             shown.dtls_state = v1::DtlsState::Waiting.into();
             if shown.explanation.is_empty() {
-                shown.explanation = self.why_waiting(dtls).to_owned();
+                self.why_waiting(dtls).clone_into(&mut shown.explanation);
             }
             return;
         };
@@ -271,165 +272,6 @@ impl Keyer {
         })
     }
 
-    fn dtls(
-        &mut self,
-        component: Component,
-        remote: SocketAddr,
-        datagram: &[u8],
-        shared: &mut Shared,
-        now: Instant,
-    ) -> Result<(), Reason> {
-        // With rtcp-mux there is one association for both (RFC 5764 section 3).
-        if self.wanted.dtls.is_none() || component != Component::Rtp {
-            return Err(Reason::NoAssociation);
-        }
-        // "the ICE connectivity checks are performed before the DTLS handshake begins" (RFC 8842 section 6).
-        let is_checked = self.checks.as_ref().and_then(|checks| checks.is_checked(component, remote));
-        if is_checked == Some(false) {
-            return Err(Reason::Unchecked);
-        }
-        let hello = is_client_hello(datagram);
-        let mut refused = None;
-        for which in [Which::Next, Which::Current] {
-            let Some(line) = self.line(which) else { continue };
-            if line.has_failed() || (is_checked.is_none() && line.remote != remote) {
-                continue;
-            }
-            match line.machine.handle_datagram(now, datagram) {
-                Ok(()) => {
-                    if is_checked.is_some() && line.is_under_way() {
-                        line.remote = remote;
-                    }
-                    self.drain(which, shared, now);
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::debug!(leg = self.leg, %remote, %error, "DTLS datagram refused");
-                    refused = Some(Reason::Record);
-                }
-            }
-        }
-        if hello && self.may_begin(remote, is_checked.is_some(), now)? {
-            return self.begin_for(remote, is_checked.is_some(), datagram, shared, now);
-        }
-        Err(refused.unwrap_or(if hello { Reason::StrayHello } else { Reason::Elsewhere }))
-    }
-
-    /// Whether a ClientHello may begin an association; an error says why not, if nobody's is awaited.
-    fn may_begin(&mut self, remote: SocketAddr, checked: bool, now: Instant) -> Result<bool, Reason> {
-        let Some(dtls) = &self.wanted.dtls else { return Err(Reason::NoAssociation) };
-        if dtls.role == Role::Client {
-            return Err(Reason::NoAssociation);
-        }
-        let place = self.place();
-        let signalled = self.wanted.remote;
-        let Some(line) = self.line(place) else { return Ok(true) };
-        if line.has_failed() {
-            return Ok(true);
-        }
-        if !line.is_under_way() || checked || line.remote == remote {
-            return Ok(false);
-        }
-        // Whoever came first may be anybody. Who is where signalling says has the right of way.
-        let from_there = |address: SocketAddr| signalled == Some(address);
-        Ok(from_there(remote) || (!from_there(line.remote) && now >= line.begun + HOLD))
-    }
-
-    /// Where the next association goes.
-    fn place(&self) -> Which {
-        let name = self.wanted.dtls.as_ref().map(|dtls| &dtls.name);
-        match &self.current {
-            Some(line) if Some(&line.name) != name && !line.has_failed() => Which::Next,
-            _ => Which::Current,
-        }
-    }
-
-    /// An association for who has sent a ClientHello.
-    fn begin_for(
-        &mut self,
-        remote: SocketAddr,
-        checked: bool,
-        datagram: &[u8],
-        shared: &mut Shared,
-        now: Instant,
-    ) -> Result<(), Reason> {
-        let first = if checked {
-            None
-        } else {
-            match shared.cookies.admit(now, remote, datagram) {
-                Admission::Reply(bytes) => {
-                    add(&shared.counters.cookies);
-                    shared.send(Component::Rtp, remote, bytes);
-                    return Ok(());
-                }
-                Admission::Admit(first) => Some(first),
-                Admission::Drop(why) => {
-                    tracing::debug!(leg = self.leg, %remote, %why, "ClientHello refused");
-                    return Err(Reason::Cookie);
-                }
-            }
-        };
-        shared.gate.begin(remote.ip(), now)?;
-        let which = self.begin(Role::Server, remote, shared, now);
-        let Some(line) = self.line(which) else { return Ok(()) };
-        let taken = match first {
-            Some(first) => line.machine.admit(now, first),
-            None => line.machine.handle_datagram(now, datagram),
-        };
-        self.drain(which, shared, now);
-        if let Err(error) = taken {
-            self.failed(which, error.to_string(), shared, now);
-            return Err(Reason::Record);
-        }
-        Ok(())
-    }
-
-    /// An association begins, and counts as half open already.
-    fn begin(&mut self, role: Role, remote: SocketAddr, shared: &mut Shared, now: Instant) -> Which {
-        let which = self.place();
-        let Some(dtls) = self.wanted.dtls.clone() else {
-            shared.gate.ended();
-            return which;
-        };
-        if let Some(mut stale) = self.slot(which).take() {
-            self.end(&mut stale, shared, now);
-        }
-        let suites = if dtls.suites.is_empty() { shared.suites.as_slice() } else { &dtls.suites };
-        match Association::new(&dtls.identity.endpoint, role, suites, dtls.peer.as_ref(), now) {
-            Ok(machine) => {
-                add(&shared.counters.started);
-                shared.tell(Kind::HandshakeStarted(v1::HandshakeStarted {
-                    role: role_shown(role).into(),
-                    remote: remote.to_string(),
-                    rtcp: false,
-                    tls_id: dtls.name.tls_id.clone(),
-                }));
-                *self.slot(which) = Some(Line {
-                    machine,
-                    role,
-                    name: dtls.name.clone(),
-                    remote,
-                    begun: now,
-                    stage: Stage::Handshake,
-                    is_half_open: true,
-                    timeout: None,
-                    facts: Facts::default(),
-                });
-            }
-            Err(error) => {
-                shared.gate.ended();
-                add(&shared.counters.failed);
-                tracing::warn!(leg = self.leg, %error, "no DTLS handshake can begin");
-                shared.tell(Kind::HandshakeFailed(v1::HandshakeFailed {
-                    reason: error.to_string(),
-                    remote: remote.to_string(),
-                    rtcp: false,
-                }));
-            }
-        }
-        which
-    }
-
     /// Takes from the machines what they have to say, does what is due, and says when to wake.
     fn settle(&mut self, shared: &mut Shared, now: Instant) {
         self.drain_checks(shared);
@@ -439,27 +281,10 @@ impl Keyer {
         self.wake = lines.chain(checks).chain(self.retry).min();
     }
 
-    /// The gateway begins, if it is to and can.
-    fn begin_own(&mut self, shared: &mut Shared, now: Instant) {
-        let place = self.place();
-        // What was refused another try does not change; what failed may be tried again when its time has come.
-        let is_due = self.retry.take_if(|at| *at <= now).is_some();
-        if is_due && self.line(place).is_some_and(|line| line.has_failed()) {
-            *self.slot(place) = None;
-        }
-        let Some(dtls) = &self.wanted.dtls else { return };
-        let Some(remote) = self.destination() else { return };
-        if dtls.role == Role::Client && dtls.peer.is_some() && self.line(place).is_none() {
-            shared.gate.begin_own();
-            let which = self.begin(Role::Client, remote, shared, now);
-            self.drain(which, shared, now);
-        }
-    }
-
     /// Where a handshake of the gateway's goes.
     fn destination(&self) -> Option<SocketAddr> {
         match &self.checks {
-            Some(checks) => checks.selected(Component::Rtp),
+            Some(checks) => checks.destination(),
             None => self.wanted.remote,
         }
     }
@@ -483,149 +308,6 @@ impl Keyer {
         if silent != self.silent {
             self.silent = silent;
             shared.actions.push(Action::Silence(silent));
-        }
-    }
-
-    /// Takes from an association what it has to say.
-    fn drain(&mut self, which: Which, shared: &mut Shared, now: Instant) {
-        let mut which = which;
-        loop {
-            let Some(line) = self.line(which) else { return };
-            match line.machine.poll() {
-                DtlsOutput::Transmit(bytes) => {
-                    let remote = line.remote;
-                    shared.send(Component::Rtp, remote, bytes);
-                }
-                DtlsOutput::Timeout(at) => {
-                    line.timeout = at;
-                    return;
-                }
-                DtlsOutput::Event(event) => which = self.happened(which, event, shared, now),
-            }
-        }
-    }
-
-    /// Where the association is now.
-    fn happened(&mut self, which: Which, event: DtlsEvent, shared: &mut Shared, now: Instant) -> Which {
-        match event {
-            // It is right only once it is held against what signalling says.
-            DtlsEvent::Progress(_) | DtlsEvent::PeerCertificate { .. } => {}
-            DtlsEvent::Keys(keys) => return self.established(which, keys, shared, now),
-            DtlsEvent::Refused(error) => self.refused(which, &error, shared),
-            DtlsEvent::Closed => {
-                let was_established = self.line(which).is_some_and(|line| line.stage == Stage::Established);
-                if was_established {
-                    add(&shared.counters.closed);
-                    shared.tell(Kind::AssociationClosed(v1::AssociationClosed { rtcp: false }));
-                    self.over(which, Stage::Closed, shared);
-                } else {
-                    self.failed(which, "the peer closed the association".to_owned(), shared, now);
-                }
-                self.hush(shared);
-            }
-            DtlsEvent::Failed(error) => self.failed(which, error.to_string(), shared, now),
-        }
-        which
-    }
-
-    fn established(&mut self, which: Which, keys: Box<Keys>, shared: &mut Shared, now: Instant) -> Which {
-        add(&shared.counters.completed);
-        if keys.resumed {
-            add(&shared.counters.resumed);
-        }
-        let facts = Facts::of(&keys);
-        let fingerprint = keys.peer_fingerprint.to_string();
-        shared.tell(Kind::CertificateVerified(v1::CertificateVerified { fingerprint, rtcp: false }));
-        self.over(which, Stage::Established, shared);
-        if let Some(line) = self.line(which) {
-            line.facts = facts;
-        }
-        let remote = self.line(which).map(|line| line.remote);
-        // Make before break: only now the one of before is of no more use.
-        if which == Which::Next
-            && let Some(mut old) = std::mem::replace(&mut self.current, self.next.take())
-        {
-            self.end(&mut old, shared, now);
-        }
-        self.keyed += 1;
-        self.last_flight = Some(now);
-        let finished = Instant::now();
-        let (roc, short_tags) =
-            self.wanted.dtls.as_ref().map_or_else(Default::default, |dtls| (dtls.roc, dtls.short_tags));
-        let mut keys = keys;
-        for key in [&mut keys.inbound, &mut keys.outbound] {
-            let short_in_rtp = !key.suite.is_aead() && key.suite.rtp_overhead() == SHORT_TAG;
-            key.options.short_rtcp_tags |= short_tags && short_in_rtp;
-        }
-        shared.actions.push(Action::Install { keys, roc, number: self.keyed, finished });
-        // Who holds the certificate has shown where he is.
-        if self.checks.is_none()
-            && let Some(remote) = remote.filter(|remote| self.wanted.remote != Some(*remote))
-            && (self.wanted.remote.is_none() || self.wanted.learns)
-        {
-            shared.actions.push(Action::Towards { rtp: remote, rtcp: None });
-        }
-        self.hush(shared);
-        Which::Current
-    }
-
-    /// The peer is not who signalling says.
-    fn refused(&mut self, which: Which, error: &DtlsError, shared: &mut Shared) {
-        add(&shared.counters.refused);
-        let remote = self.line(which).map(|line| line.remote.to_string()).unwrap_or_default();
-        let (expected, shown) = match error {
-            DtlsError::FingerprintMismatch { shown, signalled } => {
-                (signalled.iter().map(ToString::to_string).collect(), shown.to_string())
-            }
-            _ => (Vec::new(), String::new()),
-        };
-        shared.tell(Kind::CertificateRefused(v1::CertificateRefused {
-            expected,
-            shown,
-            remote,
-            rtcp: false,
-        }));
-        self.over(which, Stage::Failed(error.to_string()), shared);
-    }
-
-    fn failed(&mut self, which: Which, reason: String, shared: &mut Shared, now: Instant) {
-        add(&shared.counters.failed);
-        let remote = self.line(which).map(|line| line.remote.to_string()).unwrap_or_default();
-        shared.tell(Kind::HandshakeFailed(v1::HandshakeFailed {
-            reason: reason.clone(),
-            remote,
-            rtcp: false,
-        }));
-        let role = self.line(which).map(|line| line.role);
-        self.over(which, Stage::Failed(format!("the DTLS handshake failed: {reason}")), shared);
-        if role == Some(Role::Client) {
-            self.retry = Some(now + RETRY);
-        }
-    }
-
-    /// The handshake came to an end.
-    fn over(&mut self, which: Which, stage: Stage, shared: &mut Shared) {
-        let Some(line) = self.line(which) else { return };
-        line.stage = stage;
-        if std::mem::take(&mut line.is_half_open) {
-            shared.gate.ended();
-        }
-    }
-
-    /// An association goes: the peer is told so.
-    fn end(&self, line: &mut Line, shared: &mut Shared, now: Instant) {
-        if std::mem::take(&mut line.is_half_open) {
-            shared.gate.ended();
-        }
-        if line.has_failed() {
-            return;
-        }
-        line.machine.close(now);
-        // Events of what has ended are nobody's.
-        while let output @ (DtlsOutput::Transmit(_) | DtlsOutput::Event(_)) = line.machine.poll() {
-            if let DtlsOutput::Transmit(bytes) = output {
-                shared.send(Component::Rtp, line.remote, bytes);
-            }
         }
     }
 

@@ -22,7 +22,7 @@ use super::wanted::Wanted;
 use crate::gateway::Gateway;
 
 /// Longest sleep of a thread that awaits nothing.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
 /// Datagrams that are taken before timers are looked at.

@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn each_reason_has_a_counter_of_its_own() {
         let drops = Drops::default();
-        Reason::ALL.iter().for_each(|reason| drops.count(*reason));
+        for reason in Reason::ALL {
+            drops.count(*reason);
+        }
         let shown = drops.shown();
         assert_eq!(shown.len(), Reason::ALL.len());
         assert!(shown.iter().all(|drop| drop.packets == 1 && !drop.description.is_empty()));

@@ -136,7 +136,7 @@ fn dtls_of(dtls: &mut v1::DtlsConfig, certificates: &OwnCertificates) -> Result<
         suites.push(name.parse::<Suite>().map_err(|error| ApiError::from(error).at("dtls.suites"))?);
     }
     let identity = identity_of(&dtls.own_fingerprint, certificates)?;
-    dtls.own_fingerprint = identity.name().to_owned();
+    identity.name().clone_into(&mut dtls.own_fingerprint);
     let peer_tls_id = Some(dtls.peer_tls_id.clone()).filter(|id| !id.is_empty());
     Ok(WantedDtls {
         role: match dtls.role() {
@@ -155,7 +155,7 @@ fn dtls_of(dtls: &mut v1::DtlsConfig, certificates: &OwnCertificates) -> Result<
 
 fn identity_of(name: &str, certificates: &OwnCertificates) -> Result<Arc<Identity>, ApiError> {
     if name.is_empty() {
-        return certificates.newest().map_err(|error| ApiError::unavailable(&error.to_string()));
+        return certificates.newest().map_err(|error| ApiError::unavailable(error.to_string()));
     }
     certificates.find(name).ok_or_else(|| {
         let message = format!("{name:?} is of none of the gateway's certificates");

@@ -26,7 +26,7 @@ impl Signalling {
     /// What the gateway can do where a leg is to receive, in the media path as well.
     pub(super) fn own_media(&self, at: &Reserved, policy: &PeerPolicy) -> Result<OwnMedia, ApiError> {
         let identity = self.gateway.media_path.certificates.newest();
-        let identity = identity.map_err(|error| ApiError::unavailable(&error.to_string()))?;
+        let identity = identity.map_err(|error| ApiError::unavailable(error.to_string()))?;
         let candidates = crate::media_path::own_candidates(&self.gateway.config, [at.rtp, at.rtcp], false);
         let addresses = OwnAddresses { candidates, selected: Vec::new() };
         Ok(OwnMedia {

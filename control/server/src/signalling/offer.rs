@@ -21,7 +21,7 @@ use crate::gateway::{Change, Step};
 
 const FIRST_BRANCH: &str = "main";
 /// Transports that a call may have: each takes two sockets on either side of every branch.
-const MAX_TRANSPORTS: usize = 64;
+pub(super) const MAX_TRANSPORTS: usize = 64;
 /// Of a transport that is not used any more.
 pub(super) const NOWHERE: OwnMedia = {
     let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use sluice_keying::negotiation::Standing;
+use sluice_keying::ice::Credentials;
+use sluice_keying::negotiation::{IceFragment, Standing};
 use sluice_keying::policy::Side;
 use sluice_proto::v1;
 
 use super::call::{Branch, Call, leg_id};
+use super::offer::MAX_TRANSPORTS;
 use super::{Signalling, present};
 use crate::ApiError;
 use crate::media_path::peer_candidates;
@@ -27,8 +29,18 @@ impl Signalling {
         &self,
         asked: v1::AddCallCandidatesRequest,
     ) -> Result<v1::AddCallCandidatesResponse, ApiError> {
-        // What cannot be read is refused now, whenever it is used.
-        peer_candidates("candidates", &asked.candidates)?;
+        let asked = lines(asked)?;
+        for asked in &asked {
+            // What cannot be read is refused now, whenever it is used.
+            peer_candidates("candidates", &asked.candidates)?;
+        }
+        for asked in asked {
+            self.add_line(asked).await?;
+        }
+        Ok(v1::AddCallCandidatesResponse {})
+    }
+
+    async fn add_line(&self, asked: v1::AddCallCandidatesRequest) -> Result<(), ApiError> {
         let from = match asked.from() {
             v1::CallSide::Caller => Side::Caller,
             v1::CallSide::Callee => Side::Callee,
@@ -40,7 +52,7 @@ impl Signalling {
         let place = self.place(&asked.session)?;
         let mut guard = place.call.lock().await;
         let call = present(&place, &mut guard)?;
-        let branches = self.branches_of(call, &asked, from)?;
+        let branches = branches_of(call, &asked, from)?;
         for id in branches {
             let branch = call.branch(&id)?;
             let early = Early { from, request: Arc::new(asked.clone()) };
@@ -55,7 +67,7 @@ impl Signalling {
             }
             exchange.early.push(early);
         }
-        Ok(v1::AddCallCandidatesResponse {})
+        Ok(())
     }
 
     /// Candidates that came before the answer are those of the legs that there are now.
@@ -65,19 +77,6 @@ impl Signalling {
                 tracing::debug!(session, branch = id, error.message, "early candidates are passed over");
             }
         }
-    }
-
-    /// The caller's are of every branch, as its offer is.
-    fn branches_of(
-        &self,
-        call: &Call,
-        asked: &v1::AddCallCandidatesRequest,
-        from: Side,
-    ) -> Result<Vec<String>, ApiError> {
-        if from == Side::Caller && asked.branch.is_empty() && call.selected.is_none() {
-            return Ok(call.branches.keys().cloned().collect());
-        }
-        Ok(vec![call.branch_id(&asked.branch)?])
     }
 
     /// Tells the leg, if there is one whose checks they are for.
@@ -94,6 +93,53 @@ impl Signalling {
         let leg = leg_id(id, *from, transport);
         self.gateway.add_candidates(session, &leg, &request.candidates, request.end).await.map(drop)
     }
+}
+
+/// The caller's are of every branch, as its offer is.
+fn branches_of(
+    call: &Call,
+    asked: &v1::AddCallCandidatesRequest,
+    from: Side,
+) -> Result<Vec<String>, ApiError> {
+    if from == Side::Caller && asked.branch.is_empty() && call.selected.is_none() {
+        return Ok(call.branches.keys().cloned().collect());
+    }
+    Ok(vec![call.branch_id(&asked.branch)?])
+}
+
+/// What a request says of each line.
+fn lines(asked: v1::AddCallCandidatesRequest) -> Result<Vec<v1::AddCallCandidatesRequest>, ApiError> {
+    if asked.fragment.is_empty() {
+        return Ok(vec![asked]);
+    }
+    let fragment = IceFragment::parse(&asked.fragment).map_err(|error| {
+        let remedy = "give a body of the type application/trickle-ice-sdpfrag (RFC 8840 section 9)";
+        ApiError::invalid("fragment", error.to_string(), remedy)
+    })?;
+    let whose = |credentials: Option<&Credentials>| {
+        credentials.map(|credentials| credentials.ufrag.clone()).unwrap_or_default()
+    };
+    let of = v1::AddCallCandidatesRequest { fragment: String::new(), ..asked };
+    let IceFragment { credentials, lines, ended } = fragment;
+    if lines.is_empty() && ended {
+        // It speaks of all of them.
+        let every = (0..MAX_TRANSPORTS as u32).map(|line| v1::AddCallCandidatesRequest {
+            line,
+            ufrag: whose(credentials.as_ref()),
+            end: true,
+            ..of.clone()
+        });
+        return Ok(every.collect());
+    }
+    let each = lines.into_iter().zip(0..).map(|(said, line)| v1::AddCallCandidatesRequest {
+        mid: said.mid.unwrap_or_default(),
+        line,
+        ufrag: whose(said.credentials.as_ref().or(credentials.as_ref())),
+        candidates: said.candidates.iter().map(ToString::to_string).collect(),
+        end: said.ended || ended,
+        ..of.clone()
+    });
+    Ok(each.collect())
 }
 
 fn transport(standing: &Standing, request: &v1::AddCallCandidatesRequest) -> Option<usize> {

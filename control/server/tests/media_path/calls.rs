@@ -2,8 +2,9 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use sluice_keying::dtls_srtp::Role;
+use sluice_keying::dtls_srtp::{Role, Settings};
 use sluice_proto::v1;
+use sluice_proto::v1::event::Kind;
 use sluice_proto::v1::signalling_client::SignallingClient;
 use tokio::task::block_in_place;
 use tonic::transport::Channel;
@@ -175,6 +176,64 @@ async fn two_with_handshakes_of_their_own_speak_and_a_re_offer_on_hold_leaves_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_re_offer_with_another_association_behind_a_restart_is_keyed_anew_while_media_goes_on() {
+    let bed = Bed::configured("call-again", "[policy.callee]\nsecurity = \"plain\"\n").await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, bob) = (Peer::new(), udp());
+    let offered = desk.offer(&said(&mut alice, "actpass", true, "alices-association-01")).await;
+    let answer = format!("m=audio {} RTP/AVP 0 8\r\na=rtcp-mux\r\n", bob.local_addr().unwrap().port());
+    let answer = crate::phone::description(&answer);
+    let first = desk.answer(&answer).await;
+    block_in_place(|| {
+        go(&mut alice, &first, Role::Server);
+        to_and_fro(&mut alice, &bob, address(&offered, 0));
+    });
+    let again = said(&mut alice, "actpass", true, "alices-association-02").replace("o=- 1 1", "o=- 1 2");
+    desk.offer_from("c", v1::CallSide::Caller, &again).await;
+    let second = desk.answer(&answer).await;
+    for name in ["tls-id", "ice-ufrag", "ice-pwd"] {
+        assert_ne!(value(&first, name), value(&second, name), "another {name}");
+    }
+    assert_eq!(value(&first, "fingerprint"), value(&second, "fingerprint"));
+    block_in_place(|| {
+        alice.send(&rtp(5, 0xa, 100));
+        assert_eq!(receive(&bob), rtp(5, 0xa, 100), "under the keys that there are");
+        go(&mut alice, &second, Role::Server);
+        for sequence in 6..9 {
+            alice.send(&rtp(sequence, 0xa, 100));
+            assert_eq!(receive(&bob), rtp(sequence, 0xa, 100));
+            bob.send_to(&rtp(sequence + 2, 0xb, 100), address(&offered, 0)).unwrap();
+            assert_eq!(alice.receive_any(), (1, rtp(sequence + 2, 0xb, 100)));
+        }
+    });
+    assert_eq!(bed.statistics().await.handshakes_completed, 2);
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fingerprint_that_the_answer_does_not_have_is_refused_in_a_call_as_well() {
+    let mut bed = Bed::configured("call-wrong", "[policy.callee]\nkeyings = [\"dtls-srtp\"]\n").await;
+    let mut desk = Desk::at(&bed).await;
+    let (alice, mut bob) = (Phone::new(), Peer::new());
+    let other = Peer::with(crate::peer::endpoint(&Settings::default()));
+    let offered = desk.offer(&alice.sdp("RTP/SAVP", &[Crypto::new(1, CM_80, 7)])).await;
+    let answer = said(&mut bob, "active", false, "bobs-association-0001");
+    block_in_place(|| {
+        go(&mut bob, &offered, Role::Client);
+        bob.send(&rtp(0, 0xb, 100));
+    });
+    desk.answer(&answer.replace(&bob.fingerprint(), &other.fingerprint())).await;
+    let refused = bed.event(|kind| match kind {
+        Kind::CertificateRefused(refused) => Some(refused.clone()),
+        _ => None,
+    });
+    let refused = refused.await;
+    assert_eq!((refused.expected, refused.shown), (vec![other.fingerprint()], bob.fingerprint()));
+    assert!(block_in_place(|| alice.hears_nothing()));
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn candidates_that_trickle_in_before_and_after_the_answer_are_found() {
     let policy = "[policy.caller]\nice = \"full\"\n[policy.callee]\nsecurity = \"plain\"\n";
     let bed = Bed::configured("trickle", policy).await;
@@ -182,20 +241,17 @@ async fn candidates_that_trickle_in_before_and_after_the_answer_are_found() {
     let (mut alice, bob) = (Peer::new(), udp());
     let offer = said(&mut alice, "actpass", true, "alices-association-01");
     let candidate = value(&offer, "candidate").to_owned();
-    let bare: String = offer
-        .lines()
-        .filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of"))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    let bare = format!("{bare}a=ice-options:trickle\r\n");
+    let kept = |line: &&str| !line.starts_with("a=candidate") && !line.starts_with("a=end-of");
+    let lines: Vec<_> = offer.lines().filter(kept).chain(["a=ice-options:trickle", ""]).collect();
+    let bare = lines.join("\r\n");
     let bare = bare.replace(&format!("m=audio {} ", alice.address().port()), "m=audio 9 ");
     let bare = bare.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
     desk.offer(&bare).await;
+    let fragment = format!("m=audio 9 RTP/AVP 0\r\na=candidate:{candidate}\r\na=end-of-candidates\r\n");
     let more = v1::AddCallCandidatesRequest {
         session: "c".into(),
         from: v1::CallSide::Caller.into(),
-        candidates: vec![candidate],
-        end: true,
+        fragment,
         ..Default::default()
     };
     desk.0.add_call_candidates(more).await.unwrap();

@@ -43,7 +43,7 @@ pub struct Peer {
 
 /// An endpoint with a certificate of its own.
 pub fn endpoint(settings: &Settings) -> Arc<Endpoint> {
-    let certificate = Certificate::generate(Duration::from_secs(86_400)).unwrap();
+    let certificate = Certificate::generate(Duration::from_hours(24)).unwrap();
     Arc::new(Endpoint::new(settings.clone(), Arc::new(certificate)).unwrap())
 }
 
@@ -265,9 +265,7 @@ impl Peer {
             agent.handle_timeout(now);
             loop {
                 match agent.poll() {
-                    ice::Output::Transmit(sent) => {
-                        drop(self.socket.send_to(&sent.bytes, sent.remote).unwrap())
-                    }
+                    ice::Output::Transmit(sent) => _ = self.socket.send_to(&sent.bytes, sent.remote).unwrap(),
                     ice::Output::Event(_) => {}
                     ice::Output::Timeout(_) => break,
                 }
@@ -278,7 +276,7 @@ impl Peer {
         association.handle_timeout(now);
         loop {
             match association.poll() {
-                Output::Transmit(bytes) => drop(self.socket.send_to(&bytes, gateway).unwrap()),
+                Output::Transmit(bytes) => _ = self.socket.send_to(&bytes, gateway).unwrap(),
                 Output::Event(Event::Keys(keys)) => self.keys.push(*keys),
                 Output::Event(event) => self.events.push(event),
                 Output::Timeout(_) => break,

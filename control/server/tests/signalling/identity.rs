@@ -58,7 +58,7 @@ async fn a_signed_offer_is_verified_where_it_arrives_and_what_was_changed_on_its
     let mut events = daemon
         .client()
         .await
-        .watch_events(v1::WatchEventsRequest { session: "in".into(), ..Default::default() })
+        .watch_events(v1::WatchEventsRequest { session: "in".into() })
         .await
         .unwrap()
         .into_inner();

@@ -43,7 +43,8 @@ async fn rollover_counters_go_on_under_a_new_key_as_the_policy_says() {
         (Keep, 1, true),
         (Keep, 0, false),
         (Reset, 0, true),
-        (Reset, 1, false),
+        // The counter of a first packet may have wrapped around just before it, but no oftener.
+        (Reset, 9, false),
         (TryBoth, 1, true),
         (TryBoth, 0, true),
     ]

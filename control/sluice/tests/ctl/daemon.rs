@@ -72,6 +72,12 @@ impl Daemon {
         run_with_input(command.args(words).env("SLUICE_SOCKET", self.socket()), input)
     }
 
+    /// The same with words that may have blanks in them.
+    #[track_caller]
+    pub(crate) fn ctl_words(&self, words: &[&str]) -> Run {
+        run(command(["ctl"]).args(words).env("SLUICE_SOCKET", self.socket()))
+    }
+
     /// Starts a `sluice ctl` that goes on.
     pub(crate) fn ctl_process(&self, name: &str, words: &str) -> Process {
         let mut command = Place::Here.command(SLUICE);

@@ -3,6 +3,7 @@
 
 mod call;
 mod daemon;
+mod media_path;
 mod refusal;
 mod signalling;
 mod start;

@@ -28,7 +28,9 @@ const peer = {
     this.connection = connection;
     connection.ontrack = ({ track }) => this.hear(track);
     if (tone) connection.addTrack(this.tone(tone), new MediaStream());
-    if (video) {
+    // A transceiver of addTrack takes up a line that is offered, and one with encodings never does.
+    if (video === 1) connection.addTrack(devices.getVideoTracks()[0], new MediaStream());
+    if (video > 1) {
       const rids = ["q", "h", "f"].slice(-video);
       const sendEncodings = rids.map((rid, at) => ({ rid, scaleResolutionDownBy: 2 ** (rids.length - 1 - at) }));
       connection.addTransceiver(devices.getVideoTracks()[0], { direction: "sendrecv", sendEncodings });

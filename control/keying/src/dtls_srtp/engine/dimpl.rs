@@ -183,7 +183,7 @@ impl Dimpl {
                 }
                 Output::BufferTooSmall { needed } if needed <= wire::MAX_MESSAGE => buffer.resize(needed, 0),
                 Output::PeerCert(certificate) => {
-                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()))
+                    outcome.steps.push(Step::PeerCertificate(certificate.to_vec()));
                 }
                 Output::KeyingMaterial(material, chosen) => {
                     let material = Zeroizing::new(material.to_vec());
@@ -219,7 +219,7 @@ impl Dimpl {
             return at;
         }
         let at = self.now + self.pause;
-        self.pause = (self.pause * 2).min(Duration::from_secs(60));
+        self.pause = (self.pause * 2).min(Duration::from_mins(1));
         at
     }
 

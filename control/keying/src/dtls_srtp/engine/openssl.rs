@@ -73,7 +73,7 @@ impl Openssls {
             server_after_cookie: build(true)?,
             sessions: settings.resumption.then(Sessions::default),
             mtu: (settings.mtu - OVERSHOOT) as u32,
-            backoff: Backoff { first: settings.first_timeout, longest: Duration::from_secs(60) },
+            backoff: Backoff { first: settings.first_timeout, longest: Duration::from_mins(1) },
         })
     }
 

@@ -12,7 +12,7 @@ use super::super::{Fingerprint, PeerDtls};
 const CAPACITY: usize = 1024;
 
 /// How long one is good for. Whoever learns what is kept can read what a resumed association protected.
-const LIFETIME: Duration = Duration::from_secs(2 * 3600);
+const LIFETIME: Duration = Duration::from_hours(2);
 
 /// Sessions by the signalled fingerprint of the peer. Another peer's is never offered, and the certificate that comes with a
 /// resumed one is held against the fingerprint again.
