@@ -24,7 +24,7 @@ const PHONE: u16 = 6000;
 const WAY: [u16; 2] = [7000, 7002];
 /// How long a datagram waits to be overtaken.
 const OVERTAKING: Duration = Duration::from_millis(50);
-const SEEDS: [u64; 3] = [1, 2, 3];
+const SEEDS: [u64; 2] = [2, 3];
 
 #[test]
 fn chromium_s_handshake_survives_loss_repetition_and_reordering_of_its_flights() -> Result<()> {
