@@ -24,6 +24,7 @@ pub(super) struct MediaPath {
 
 /// Candidates that come later.
 #[derive(Args)]
+#[group(skip)]
 pub(super) struct Candidates {
     /// Each as the value of a=candidate.
     pub(super) candidates: Vec<String>,
