@@ -133,13 +133,13 @@ netns *ARGS:
 test-browser *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo build -p sluice
+    cargo test --workspace --no-run
     SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
     export SLUICE_BIN
     if ((EUID != 0)); then
         echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw test-browser" >&2
     fi
-    cargo test -p sluice-tests --test netns_webrtc -- --test-threads=1 {{ if ARGS == "" { "chromium" } else { ARGS } }}
+    cargo test --workspace --test netns_webrtc -- --test-threads=1 {{ if ARGS == "" { "chromium" } else { ARGS } }}
 
 # Floods, forgeries, garbage and storms of RTCP for SLUICE_SOAK_SECONDS (600), with an eye on memory and books (root).
 soak:

@@ -524,7 +524,10 @@ mod tests {
             ("[policy]\nsuites = [\"AES\"]", "line 2"),
             ("[policy.callee]\nsecurity = \"maybe\"", "line 2"),
             ("[policy]\nbranch_timeout_seconds = 0", "branch_timeout_seconds"),
-            ("[policy]\nlowest_robustness = \"active-signaling-active-media\"", "robustness"),
+            (
+                "[policy]\nkeyings = [\"sdes\"]\nlowest_robustness = \"active-signaling-active-media\"",
+                "robustness",
+            ),
         ] {
             let problem = problem(text);
             assert!(problem.contains(reason), "{text}\n→ {problem}");

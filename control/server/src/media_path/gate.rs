@@ -9,6 +9,9 @@ use super::reason::Reason;
 /// Addresses of which is remembered how many handshakes they began. Those that are more share what one may.
 const MOST_SOURCES: usize = 65_536;
 
+/// How long a source has to be quiet to be forgotten, and how often that is looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// Bounds of one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -27,6 +30,8 @@ pub(super) struct Gate {
     all: Tokens,
     sources: HashMap<IpAddr, Tokens>,
     others: Tokens,
+    /// When sources that need not be remembered were forgotten last.
+    swept: Instant,
     half_open: usize,
 }
 
@@ -45,6 +50,7 @@ impl Gate {
             all: full(bounds.in_total),
             sources: HashMap::new(),
             others: full(bounds.per_source),
+            swept: now,
             half_open: 0,
         }
     }
@@ -85,8 +91,12 @@ impl Gate {
     fn source(&mut self, source: IpAddr, now: Instant) -> &mut Tokens {
         let source = whole(source);
         if self.sources.len() >= MOST_SOURCES && !self.sources.contains_key(&source) {
-            // Who has been quiet for a second has all that it may have, and need not be remembered.
-            self.sources.retain(|_, tokens| now.duration_since(tokens.at) < Duration::from_secs(1));
+            // Who has been quiet for a second has all that it may have, and need not be remembered. To look at all of them
+            // for each that asks would be what an attacker wants.
+            if now.saturating_duration_since(self.swept) >= SWEEP {
+                self.swept = now;
+                self.sources.retain(|_, tokens| now.saturating_duration_since(tokens.at) < SWEEP);
+            }
             if self.sources.len() >= MOST_SOURCES {
                 return &mut self.others;
             }
@@ -174,5 +184,7 @@ mod tests {
             let _ = gate.begin(IpAddr::from(number.to_be_bytes()), now);
         }
         assert_eq!(gate.sources.len(), MOST_SOURCES);
+        let _ = gate.begin(source(1), now + SWEEP);
+        assert_eq!(gate.sources.len(), 1, "who was quiet is forgotten");
     }
 }

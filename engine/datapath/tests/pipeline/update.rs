@@ -255,11 +255,14 @@ fn a_leg_that_is_silent_hears_its_peer_and_is_sent_negotiations_only() {
     harness.leg(2, Plain, Plain);
     harness.route(1, 1, 2);
     harness.route(2, 2, 1);
-    assert_eq!(harness.receive(1, &rtp(7, 1)).len(), 1);
+    // Of a plain stream the second packet shows that it is one (RFC 3550 appendix A.1).
+    harness.receive(1, &rtp(7, 0));
+    assert!(!harness.receive(1, &rtp(7, 1)).is_empty());
     harness.update(LegUpdate { silent: Some(true), ..LegUpdate::new(2) });
     assert!(harness.receive(1, &rtp(7, 2)).is_empty());
     assert_eq!(harness.dropped(DropReason::NoConsent), 1);
-    assert_eq!(harness.receive(2, &rtp(8, 1)).len(), 1, "it is heard");
+    harness.receive(2, &rtp(8, 0));
+    assert!(!harness.receive(2, &rtp(8, 1)).is_empty(), "it is heard");
     harness.update(LegUpdate { silent: Some(false), ..LegUpdate::new(2) });
     assert_eq!(harness.receive(1, &rtp(7, 3)).len(), 1);
 }
