@@ -12,7 +12,6 @@ use stun_types::message::{
     BINDING, IntegrityAlgorithm, Message, MessageWrite, MessageWriteExt, MessageWriteVec,
     ShortTermCredentials,
 };
-use stun_types::prelude::*;
 
 const PASSWORD: &str = "gatewaygatewaygatewaygat";
 

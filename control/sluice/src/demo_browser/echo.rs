@@ -1,6 +1,7 @@
 //! Who the browser calls: an endpoint with plain RTP that says everything again, half a second later.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -52,14 +53,15 @@ impl Echo {
                 anyhow::bail!("the offer has `m={}`", section[0])
             };
             let port = if media == "audio" && !answered { self.port } else { 0 };
-            text += &format!("m={media} {port} {profile} {format}\r\n");
+            write!(text, "m={media} {port} {profile} {format}\r\n")?;
             if port == 0 {
                 continue;
             }
             answered = true;
             let about = [format!("a=rtpmap:{format} "), format!("a=fmtp:{format} "), "a=ptime:".to_owned()];
             for line in section.iter().filter(|line| about.iter().any(|prefix| line.starts_with(prefix))) {
-                text += &format!("{line}\r\n");
+                text += line;
+                text += "\r\n";
             }
             if section.contains(&"a=rtcp-mux") {
                 text += "a=rtcp-mux\r\n";

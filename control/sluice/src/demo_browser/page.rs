@@ -35,9 +35,9 @@ struct Answer {
 /// Serves until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, calls: Arc<Calls>) {
     let router = Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", PAGE)))
-        .route("/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
+        .route("/", get(async || file("text/html; charset=utf-8", PAGE)))
+        .route("/page.js", get(async || file("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/page.css", get(async || file("text/css; charset=utf-8", STYLE)))
         .route("/offer", post(offer))
         .route("/status/{session}", get(status))
         .route("/hangup/{session}", post(hang_up))
@@ -48,7 +48,7 @@ pub(super) async fn serve(listener: TcpListener, calls: Arc<Calls>) {
     }
 }
 
-async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY)];
     (headers, text)
 }
