@@ -121,10 +121,7 @@ impl fmt::Display for Candidate {
         let (ip, port) = (address.ip(), address.port());
         write!(f, "candidate:{foundation} {component} UDP {priority} {ip} {port} typ {}", kind.name())?;
         if *kind != CandidateKind::Host {
-            // RFC 8839 section 5.1: what is not told is 0.0.0.0 or ::, and port 9.
-            let unknown =
-                if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            let related = related.unwrap_or(SocketAddr::new(unknown, 9));
+            let related = related.unwrap_or(SocketAddr::new(nowhere(ip), DISCARD));
             write!(f, " raddr {} rport {}", related.ip(), related.port())?;
         }
         extensions.iter().try_for_each(|(name, value)| write!(f, " {name} {value}"))
@@ -170,6 +167,9 @@ impl FromStr for Candidate {
             return Err(Malformed("the address is none that datagrams can be sent to"));
         }
         let address = SocketAddr::new(ip, port);
+        // What is not told is written as nowhere; an address that is an interface's comes from no other.
+        let untold = SocketAddr::new(nowhere(ip), DISCARD);
+        let related = related.filter(|related| kind != CandidateKind::Host && *related != untold);
         Ok(Self {
             foundation: foundation.to_owned(),
             component,
@@ -179,6 +179,16 @@ impl FromStr for Candidate {
             related,
             extensions,
         })
+    }
+}
+
+/// RFC 8839 section 5.1: a related address that is not told is 0.0.0.0 or ::, and port 9.
+const DISCARD: u16 = 9;
+
+const fn nowhere(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -241,6 +251,19 @@ mod tests {
             let candidate: Candidate = line.parse().unwrap();
             assert_eq!(candidate.to_string(), line);
             assert_eq!(format!("a={line}\r\n").parse::<Candidate>().unwrap(), candidate);
+        }
+    }
+
+    #[test]
+    fn a_related_address_that_says_nothing_is_none() {
+        for line in [
+            "candidate:1 1 UDP 9 192.0.2.9 5000 typ srflx raddr 10.0.0)1 rport 9",
+            "candidate:1 1 UDP 9 192.0.2.9 5000 typ srflx raddr 0.0.0.0 rport 9",
+            "candidate:1 1 UDP 9 192.0.2.9 5000 typ host raddr 10.0.0.1 rport 9",
+        ] {
+            let candidate: Candidate = line.parse().unwrap();
+            assert_eq!(candidate.related, None, "{line}");
+            assert_eq!(candidate.to_string().parse(), Ok(candidate));
         }
     }
 
