@@ -31,7 +31,7 @@ fn on_two_nodes_worker_umem_and_queue_are_together() -> Result<()> {
 #[test]
 fn many_legs_with_a_port_each_stay_within_the_stated_memory() -> Result<()> {
     let Some(image) = Image::build("legs")? else { return Ok(()) };
-    let legs = std::env::var("SLUICE_GUEST_LEGS").unwrap_or_else(|_| "2000".to_owned());
+    let legs = std::env::var("SLUICE_GUEST_LEGS").unwrap_or_else(|_| "20000".to_owned());
     let many: u32 = legs.parse()?;
     let (memory, patience) = (1024 + many / 40, Duration::from_secs(u64::from(60 + many / 20)));
     let guest = Guest::new(&image, memory).parameter(&format!("legs={legs}"));
