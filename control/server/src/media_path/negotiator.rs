@@ -139,7 +139,10 @@ impl Negotiator {
 
     fn take(&mut self, datagram: &Datagram) {
         let Datagram { leg, is_stun, component, remote, bytes } = datagram;
-        let Some(keyer) = self.keyers.get_mut(leg) else { return };
+        let Some(keyer) = self.keyers.get_mut(leg) else {
+            // It went while the datagram was on its way here.
+            return self.shared.counters.drops.count(Reason::NoAssociation);
+        };
         keyer.take(*is_stun, *component, *remote, bytes, &mut self.shared, Instant::now());
         self.perform(*leg);
     }
