@@ -116,6 +116,8 @@ netns *ARGS:
     # The tests start the real binary; Cargo knows binaries of a test's own package only. The whole workspace is asked
     # for everywhere: a part of it has other features of its dependencies, which are built anew for that.
     cargo test --workspace --no-run
+    # An example that has tests is built for these alone.
+    cargo build --quiet -p sluice-mixer-client --example mixer
     # Cargo within a test has another environment than here, and would build it all anew.
     SLUICE_BIN=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sluice")
     SLUICE_MIXER=$(realpath "${CARGO_TARGET_DIR:-target}/debug/examples/mixer")
