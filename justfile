@@ -131,7 +131,7 @@ netns *ARGS:
         cargo test --workspace --no-fail-fast --test 'netns_*' --test suite_mixer --test guest -- --test-threads=1 {{ARGS}}
     fi
 
-# Headless Chromium's calls through the daemon, in network namespaces (root); part of `netns`.
+# Calls of headless Chromium and Firefox through the daemon, in network namespaces (root); part of `netns`.
 test-browser *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -141,7 +141,7 @@ test-browser *ARGS:
     if ((EUID != 0)); then
         echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw test-browser" >&2
     fi
-    cargo test --workspace --test netns_webrtc -- --test-threads=1 {{ if ARGS == "" { "chromium" } else { ARGS } }}
+    cargo test --workspace --test netns_webrtc -- --test-threads=1 {{ if ARGS == "" { "chromium firefox" } else { ARGS } }}
 
 # Floods, forgeries, garbage and storms of RTCP for SLUICE_SOAK_SECONDS (600), with an eye on memory and books (root).
 soak:

@@ -16,7 +16,7 @@ use sluice_keying::negotiation::{
     RemoteOffer, Standing,
 };
 use sluice_keying::policy::{
-    BestEffortForm, DtlsSetup, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
+    BestEffortForm, DtlsSetup, Feedback, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
 };
 use sluice_keying::sdp::{MAX_MEDIA, Sdp};
 
@@ -45,6 +45,7 @@ fn policy(bits: u32) -> Policy {
         (peer.best_effort, peer.rtcp_mux, peer.bundle) = (form, handling(4), handling(5));
         peer.ice = [IceUse::WhenOffered, IceUse::Off, IceUse::Lite, IceUse::Full][pick(6, 4) as usize];
         peer.dtls_setup = [DtlsSetup::Actpass, DtlsSetup::Active, DtlsSetup::Passive][pick(8, 3) as usize];
+        peer.feedback = [Feedback::Pass, Feedback::Add, Feedback::Remove][pick(7, 3) as usize];
         peer.both_keyings = pick(9, 2) == 1;
         peer.short_rtcp_tags = pick(10, 2) == 1;
     }

@@ -29,7 +29,7 @@ fn a_phone_calls_aiortc_under_each_of_its_profiles_and_both_hear() -> Result<()>
     for profile in PROFILES {
         let site = site(&suites(), PLAIN, WEBRTC)?;
         let mut aiortc = tools.aiortc(site.peers_namespace(), "aiortc", &["--profile", profile.openssl])?;
-        let handshake = incoming(&site, &mut aiortc, profile.suite, false, true).context(profile.suite)?;
+        let handshake = incoming(&site, &mut aiortc, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.openssl && handshake.version == "1.2", "{handshake:?}");
     }
     Ok(())
@@ -47,8 +47,7 @@ fn aiortc_with_a_certificate_of_rsa_is_heard_whoever_calls_and_whoever_begins_th
         drop((aiortc, there));
         let back = site(&suites(), SDES, &dtls)?;
         let mut aiortc = tools.aiortc(back.peers_namespace(), "aiortc", &["--rsa"])?;
-        incoming(&back, &mut aiortc, suite, true, true)
-            .with_context(|| format!("the phone calls; {setup}"))?;
+        incoming(&back, &mut aiortc, suite, true).with_context(|| format!("the phone calls; {setup}"))?;
     }
     Ok(())
 }

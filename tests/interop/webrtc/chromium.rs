@@ -34,7 +34,7 @@ fn a_phone_with_plain_rtp_calls_chromium_under_each_profile_and_both_hear() -> R
     for profile in PROFILES {
         let site = site(&[profile.suite], PLAIN, WEBRTC)?;
         let mut chromium = tools.chromium(site.peers_namespace(), "chromium", &[])?;
-        let handshake = incoming(&site, &mut chromium, profile.suite, false, false).context(profile.suite)?;
+        let handshake = incoming(&site, &mut chromium, profile.suite, false).context(profile.suite)?;
         ensure!(handshake.srtp == profile.chromium, "{handshake:?}");
     }
     Ok(())
@@ -52,7 +52,7 @@ fn chromium_and_a_phone_with_sdes_hear_each_other_whoever_calls() -> Result<()> 
     drop((chromium, there));
     let back = site(&suites, SDES, WEBRTC)?;
     let mut chromium = tools.chromium(back.peers_namespace(), "chromium", &[])?;
-    incoming(&back, &mut chromium, of_gateway, true, false).context("the phone calls").map(drop)
+    incoming(&back, &mut chromium, of_gateway, true).context("the phone calls").map(drop)
 }
 
 #[test]
@@ -145,19 +145,17 @@ pub(crate) fn outgoing(
         .with_context(|| format!("{answered}\n{}", site.gateway.log()))
 }
 
-/// A phone calls Chromium, or aiortc: that answers a profile with feedback whatever it is offered. Each has to hear the
-/// other.
+/// A phone that knows no feedback calls Chromium, or aiortc. Each has to hear the other.
 pub(crate) fn incoming(
     site: &Site,
     chromium: &mut Peer,
     suite: &str,
     sdes: bool,
-    feedback: bool,
 ) -> Result<crate::peer::Handshake> {
     let mut api = Signalling::connect(&site.socket())?;
     let mut phone = Phone::new(site, PHONE, TONES[1], sdes)?;
     chromium.open(TONES[0], json!({}))?;
-    let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(feedback), None)?;
+    let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(), None)?;
     let answer = chromium.accept(&offered).with_context(|| offered.clone())?;
     let answered = api.answer(CALL, "", &answer, false).with_context(|| answer.clone())?;
     phone.begin(&answered)?;

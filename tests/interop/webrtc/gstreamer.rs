@@ -45,7 +45,7 @@ fn a_phone_calls_gstreamer_and_both_hear_whoever_begins_the_handshake() -> Resul
         let Some(mut gstreamer) = start(&site, options)? else { return Ok(()) };
         let mut phone = Phone::new(&site, PHONE, TONES[1], false)?;
         let mut api = Signalling::connect(&site.socket())?;
-        let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(false), None)?;
+        let offered = api.offer(CALL, "", CallSide::Caller, &phone.offer(), None)?;
         let answered = api.answer(CALL, "", &gstreamer.accept(&offered)?, false)?;
         phone.begin(&answered)?;
         finish(&mut api, &mut gstreamer, &mut phone, CallSide::Callee)

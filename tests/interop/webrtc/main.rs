@@ -1,7 +1,7 @@
 //! Peers that key themselves in the media path, through a real daemon: browsers, SIP phones and media stacks that others
 //! wrote. What the receiver decoded is the judge.
 //!
-//! Chromium and aiortc are processes that take their offers and answers as lines of JSON; baresip calls through the SIP relay
+//! Chromium, Firefox and aiortc are processes that take their offers and answers as lines of JSON; baresip calls through the SIP relay
 //! of `sluice_tests::sip`; GStreamer and openssl have no SDP, and get one made for them. Each test has namespaces and a
 //! daemon of its own.
 
@@ -9,6 +9,7 @@ mod aiortc;
 mod baresip;
 mod bridged;
 mod chromium;
+mod firefox;
 mod gstreamer;
 mod harness;
 mod hostile;
@@ -36,7 +37,7 @@ const TONES: [u32; 2] = [440, 880];
 /// The session of every call.
 const CALL: &str = "call";
 
-/// Profiles of DTLS-SRTP: the suite's name, and the names that Chromium and OpenSSL give it.
+/// Profiles of DTLS-SRTP: the suite's name, and the names that browsers and OpenSSL give it.
 #[derive(Clone, Copy, Debug)]
 struct Profile {
     suite: &'static str,
@@ -64,8 +65,9 @@ const PROFILES: [Profile; 3] = [
 
 /// What a side of a call is to be, as the configuration has it.
 const DTLS: &str = "security = \"required\"\nkeyings = [\"dtls-srtp\"]\n";
-/// The same with ICE, which browsers do not go without.
-const WEBRTC: &str = "security = \"required\"\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\n";
+/// The same with ICE, which browsers do not go without, and feedback, with which aiortc answers whatever it is offered.
+const WEBRTC: &str =
+    "security = \"required\"\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\nfeedback = \"add\"\n";
 const SDES: &str = "security = \"required\"\nkeyings = [\"sdes\"]\n";
 const PLAIN: &str = "security = \"plain\"\n";
 

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long checks and handshakes may take.
 const SETUP: Duration = Duration::from_secs(15);
 /// Browsers that will do, the smallest first.
-const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
+const CHROMIUMS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
+const FIREFOXES: [&str; 2] = ["firefox-esr", "firefox"];
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/webrtc/peers");
 
 /// What peers are made of.
@@ -28,9 +29,26 @@ pub(crate) struct Tools {
     browser: Option<&'static str>,
 }
 
+/// A browser that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Browser {
+    Chromium,
+    Firefox,
+}
+
+impl Browser {
+    /// Programs that will do.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Chromium => &CHROMIUMS,
+            Self::Firefox => &FIREFOXES,
+        }
+    }
+}
+
 impl Tools {
     /// What there is; `None`, loudly, without aiortc, or without a browser where one is needed.
-    pub(crate) fn find(browser: bool) -> Result<Option<Self>> {
+    pub(crate) fn find(browser: Option<Browser>) -> Result<Option<Self>> {
         let requirements = fs::read_to_string(format!("{SCRIPTS}/requirements.txt"))?;
         let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "webrtc", &requirements)? else {
             return Ok(None);
@@ -40,10 +58,11 @@ impl Tools {
             command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
-        let found = if browser { BROWSERS.into_iter().find(runs) } else { None };
-        if browser && found.is_none() {
-            ensure!(env::var_os("CI").is_none(), "none of {BROWSERS:?} works, and this is CI");
-            eprintln!("SKIP: none of {BROWSERS:?} is installed here; `./justw test-browser` installs one");
+        let programs = browser.map(Browser::programs).unwrap_or_default();
+        let found = programs.iter().copied().find(runs);
+        if browser.is_some() && found.is_none() {
+            ensure!(env::var_os("CI").is_none(), "none of {programs:?} works, and this is CI");
+            eprintln!("SKIP: none of {programs:?} is installed here; `./justw test-browser` installs one");
             return Ok(None);
         }
         Ok(Some(Self { python, browser: found }))
@@ -55,6 +74,12 @@ impl Tools {
         let flags = flags.iter().map(|flag| format!("--flag={flag}"));
         let arguments: Vec<_> = [format!("--executable={browser}")].into_iter().chain(flags).collect();
         self.peer(at, name, "chromium.py", &arguments)
+    }
+
+    /// Firefox.
+    pub(crate) fn firefox(&self, at: &Namespace, name: &str) -> Result<Peer> {
+        let browser = self.browser.context("no browser was asked for")?;
+        self.peer(at, name, "firefox.py", &[format!("--executable={browser}")])
     }
 
     /// aiortc with the options of its script.
@@ -90,6 +115,8 @@ impl Peer {
     pub(crate) fn start(name: &str, mut command: Command) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = File::create(directory.path().join("log"))?;
+        // What it leaves behind when it is killed goes with it.
+        command.env("TMPDIR", directory.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let commands = child.stdin.take().context("no pipe")?;
@@ -228,10 +255,13 @@ pub(crate) struct Handshake {
 /// Ends a test, loudly, without the rights or the tools that it needs; otherwise they are its value.
 macro_rules! tools {
     (browser) => {
-        crate::peer::tools!(@ true)
+        crate::peer::tools!(@ Some(crate::peer::Browser::Chromium))
+    };
+    (firefox) => {
+        crate::peer::tools!(@ Some(crate::peer::Browser::Firefox))
     };
     () => {
-        crate::peer::tools!(@ false)
+        crate::peer::tools!(@ None)
     };
     (@ $browser:expr) => {{
         sluice_tests::needs_root!();

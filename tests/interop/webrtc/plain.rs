@@ -49,10 +49,9 @@ impl<'a> Phone<'a> {
         Ok(Self { player: None, listener: None, splices: Vec::new(), site, at, tone, key, directory })
     }
 
-    /// Its offer; `feedback` after RFC 4585 is what it says only.
-    pub(crate) fn offer(&self, feedback: bool) -> String {
-        let profile = self.profile();
-        self.describe(&if feedback { format!("{profile}F") } else { profile.to_owned() }, "1")
+    /// Its offer, without feedback (RFC 4585).
+    pub(crate) fn offer(&self) -> String {
+        self.describe(self.profile(), "1")
     }
 
     /// Its answer: of whatever profile is offered (RFC 3264 section 6.1), as it minds no feedback.

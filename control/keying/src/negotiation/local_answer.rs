@@ -177,7 +177,7 @@ impl Composer<'_> {
         let mut media = self.answer.sdp.media()[other].clone();
         rewrite::strip(&mut media);
         formats::keep(&mut media, &answered.common.formats)?;
-        media.set_profile(choice.profile);
+        rewrite::set_profile(&mut media, choice.profile);
         rewrite::set_own(&mut media, own, self.address, rtcp_mux)?;
         rewrite::set_direction(&mut media, self.answer.sdp.session(), answered.direction)?;
         set_mid(&mut media, read.mid.as_deref())?;

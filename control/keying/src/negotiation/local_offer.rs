@@ -235,9 +235,10 @@ impl Composer<'_> {
         // section 3).
         let muxes = addresses.is_some() || keyings.is_some_and(|keyings| keyings.has(Keying::DtlsSrtp));
         let rtcp_mux = (mux_passes(self.policy) && read.rtcp_mux) || own.rtp == own.rtcp || muxes;
-        let feedback = media.profile().is_some_and(|profile| profile.feedback);
+        let peers = media.profile().is_some_and(|profile| profile.feedback);
+        let feedback = self.policy.peer(self.side).feedback.of(peers);
         rewrite::strip(&mut media);
-        media.set_profile(form.profile(self.secured(at, keyings), feedback));
+        rewrite::set_profile(&mut media, form.profile(self.secured(at, keyings), feedback));
         rewrite::set_own(&mut media, own, self.address, rtcp_mux)?;
         rewrite::set_direction(&mut media, self.offer.sdp.session(), read.direction)?;
         if self.slots[at].twin {

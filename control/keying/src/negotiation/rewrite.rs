@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Direction, Fault, OwnMedia, capabilities};
 use crate::dtls_srtp::OwnDtls;
-use crate::sdp::{Connection, ICE_ATTRIBUTES, Line, Media, Sdp, SdpError, Section, Setup};
+use crate::sdp::{Connection, ICE_ATTRIBUTES, Line, Media, RtpProfile, Sdp, SdpError, Section, Setup};
 
 /// Attributes of keying, the peers' own and that which the gateway does not speak (RFC 4568, 4567, 8122, 4145, 8842,
 /// 6189, 8827).
@@ -51,6 +51,18 @@ pub(super) fn set_own(
     match rtcp(own) {
         Some(value) => media.set_attribute("rtcp", Some(&value)),
         None => Ok(()),
+    }
+}
+
+/// What "MUST only be used in media sessions for which the "AVPF" is specified" (RFC 4585 section 4.2; RFC 5506 section 5).
+const FEEDBACK: [&str; 2] = ["rtcp-fb", "rtcp-rsize"];
+
+/// Gives a media line its profile. Where that has no feedback, and the peer's had, what the peer says of it goes.
+pub(super) fn set_profile(media: &mut Media, profile: RtpProfile) {
+    let had = media.profile().is_some_and(|profile| profile.feedback);
+    media.set_profile(profile);
+    if had && !profile.feedback {
+        media.retain_attributes(|attribute| !FEEDBACK.contains(&attribute.name));
     }
 }
 

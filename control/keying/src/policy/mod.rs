@@ -18,7 +18,7 @@ use sluice_srtp::Suite;
 
 pub use check::PolicyError;
 pub use overrides::{PeerOverrides, PolicyOverrides};
-pub use peer::{DtlsSetup, IceUse, PeerPolicy};
+pub use peer::{DtlsSetup, Feedback, IceUse, PeerPolicy};
 pub use refusal::{PolicyViolation, Rule, fips_approved};
 
 use crate::robustness::RobustnessClass;

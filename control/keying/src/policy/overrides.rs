@@ -6,8 +6,8 @@ use serde::Deserialize;
 use sluice_srtp::Suite;
 
 use super::{
-    BestEffortForm, DtlsSetup, EarlyMedia, ForeignKeying, Handling, IceUse, Keying, PeerPolicy, Policy,
-    PolicyError, RocOnRekey, Security,
+    BestEffortForm, DtlsSetup, EarlyMedia, Feedback, ForeignKeying, Handling, IceUse, Keying, PeerPolicy,
+    Policy, PolicyError, RocOnRekey, Security,
 };
 use crate::robustness::RobustnessClass;
 
@@ -66,6 +66,8 @@ pub struct PeerOverrides {
     pub ice: Option<IceUse>,
     /// [`PeerPolicy::dtls_setup`]
     pub dtls_setup: Option<DtlsSetup>,
+    /// [`PeerPolicy::feedback`]
+    pub feedback: Option<Feedback>,
     /// [`PeerPolicy::short_rtcp_tags`]
     pub short_rtcp_tags: Option<bool>,
 }
@@ -127,6 +129,7 @@ impl PeerOverrides {
             both_keyings,
             ice,
             dtls_setup,
+            feedback,
             short_rtcp_tags,
         } = self;
         replace(&mut peer.security, security.as_ref());
@@ -137,6 +140,7 @@ impl PeerOverrides {
         replace(&mut peer.both_keyings, both_keyings.as_ref());
         replace(&mut peer.ice, ice.as_ref());
         replace(&mut peer.dtls_setup, dtls_setup.as_ref());
+        replace(&mut peer.feedback, feedback.as_ref());
         replace(&mut peer.short_rtcp_tags, short_rtcp_tags.as_ref());
         if let Some(keyings) = keyings {
             peer.keyings = Some(keyings.clone());

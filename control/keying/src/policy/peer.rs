@@ -42,6 +42,8 @@ pub struct PeerPolicy {
     pub ice: IceUse,
     /// Who begins handshakes.
     pub dtls_setup: DtlsSetup,
+    /// Whether profiles that are offered have feedback (RFC 4585, RFC 5124).
+    pub feedback: Feedback,
     /// Peers' RTCP packets have tags of 32 bits under the suites whose RTP packets have such, against RFC 4568 section
     /// 6.2.2 and RFC 5764 section 4.1.2: those of libre, baresip and ffmpeg do.
     pub short_rtcp_tags: bool,
@@ -82,6 +84,31 @@ impl IceUse {
     /// Whether the gateway is a lite agent where it takes part.
     pub const fn is_lite(self) -> bool {
         !matches!(self, Self::Full)
+    }
+}
+
+/// Whether profiles that are offered to a side have feedback: RTP/AVPF and RTP/SAVPF rather than RTP/AVP and RTP/SAVP
+/// (RFC 4585, RFC 5124). A peer's own offer is answered in its profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feedback {
+    /// Where the other peer's has.
+    #[default]
+    Pass,
+    /// Always, as browsers want it.
+    Add,
+    /// Never, for phones that know none.
+    Remove,
+}
+
+impl Feedback {
+    /// Whether it is offered, where the other peer's profile has it or not.
+    pub const fn of(self, other: bool) -> bool {
+        match self {
+            Self::Pass => other,
+            Self::Add => true,
+            Self::Remove => false,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_keying::negotiation::{Agreed, NegotiatedKey, Protected, RemoteOffer, Treatment};
 use sluice_keying::policy::{
-    BestEffortForm, DtlsSetup, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
+    BestEffortForm, DtlsSetup, Feedback, ForeignKeying, Handling, IceUse, Keying, Policy, Security, Side,
 };
 use sluice_keying::sdes::CryptoLine;
 use sluice_keying::sdp::{Media, Sdp, Secured};
@@ -143,14 +143,23 @@ fn policy() -> impl Strategy<Value = Policy> {
     let ice = || select(vec![IceUse::WhenOffered, IceUse::Off, IceUse::Lite, IceUse::Full]);
     let setup = || select(vec![DtlsSetup::Actpass, DtlsSetup::Active, DtlsSetup::Passive]);
     let media_path = (ice(), ice(), setup(), setup(), any::<bool>(), any::<bool>());
-    let passes = (any::<bool>(), any::<bool>());
+    let feedback = || select(vec![Feedback::Pass, Feedback::Add, Feedback::Remove]);
+    let passes = (any::<bool>(), any::<bool>(), feedback(), feedback());
     ((security(), security()), (form(), form()), foreign, passes, suites, media_path).prop_map(
-        |(security, form, foreign, (mux, bundle), suites, (a_ice, b_ice, a_setup, b_setup, both, dtls))| {
+        |(
+            security,
+            form,
+            foreign,
+            (mux, bundle, a_fb, b_fb),
+            suites,
+            (a_ice, b_ice, a_setup, b_setup, both, dtls),
+        )| {
             let mut policy = Policy { foreign_keying: foreign, suites, ..Policy::default() };
             (policy.caller.security, policy.callee.security) = security;
             (policy.caller.best_effort, policy.callee.best_effort) = form;
             (policy.caller.ice, policy.callee.ice) = (a_ice, b_ice);
             (policy.caller.dtls_setup, policy.callee.dtls_setup) = (a_setup, b_setup);
+            (policy.caller.feedback, policy.callee.feedback) = (a_fb, b_fb);
             (policy.caller.both_keyings, policy.callee.both_keyings) = (both, both);
             policy.callee.keyings = dtls.then(|| vec![Keying::DtlsSrtp, Keying::Sdes, Keying::None]);
             let handling = |pass| if pass { Handling::Pass } else { Handling::Terminate };

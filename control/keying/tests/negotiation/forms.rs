@@ -1,6 +1,6 @@
 //! Every form in which SRTP and RTP are offered, against every form in which the other side is to have them.
 
-use sluice_keying::policy::{BestEffortForm, Security, Side};
+use sluice_keying::policy::{BestEffortForm, Feedback, Security, Side};
 use sluice_keying::sdp::{Sdp, Secured};
 
 use super::support::{CM80, Call, Exchange, GCM128, Peer, attributes, audio, crypto, lines, sdp};
@@ -185,4 +185,75 @@ pub(crate) fn check_answer(offer: &str, exchange: &Exchange, case: &str) {
         }
         assert!(answered.all("crypto").count() <= 1, "{case}");
     }
+}
+
+#[test]
+fn each_side_is_offered_feedback_as_its_policy_says_and_answered_in_its_own_profile() {
+    use Feedback::{Add, Pass, Remove};
+    for (name, ..) in OFFERS {
+        for (theirs, policy, ours) in [
+            ("", Pass, ""),
+            ("F", Pass, "F"),
+            ("", Add, "F"),
+            ("F", Add, "F"),
+            ("", Remove, ""),
+            ("F", Remove, ""),
+        ] {
+            for (security, protocol) in [(Security::Plain, "RTP/AVP"), (Security::Required, "RTP/SAVP")] {
+                let case = format!("{name}{theirs}, {policy:?}, {security:?}");
+                let mut call = Call::new(Security::BestEffort, security);
+                call.policy.callee.feedback = policy;
+                let exchange = call.exchange(Side::Caller, &offer(name, theirs), Peer::Sdes).expect(&case);
+                let offered = lines(exchange.local.sdp(), "m=");
+                assert_eq!(offered[0], format!("m=audio 20000 {protocol}{ours} 0 8 101"), "{case}");
+                check_answer(&offer(name, theirs), &exchange, &case);
+                let answered = lines(exchange.made.sdp(), "m=").join(" ");
+                assert_eq!(answered.contains("AVPF"), theirs == "F", "{case}: {answered}");
+            }
+        }
+    }
+}
+
+#[test]
+fn potential_configurations_and_second_lines_have_feedback_as_the_first() {
+    for (form, peer) in
+        [(BestEffortForm::Capabilities, Peer::Capabilities), (BestEffortForm::DualLines, Peer::Sdes)]
+    {
+        let mut call = Call::with_form(Security::BestEffort, form);
+        call.policy.callee.feedback = Feedback::Add;
+        let exchange = call.exchange(Side::Caller, &offer("plain", ""), peer).expect("an answer");
+        assert_eq!(exchange.secure(), (Some(false), Some(true)), "{form:?}");
+        let text = exchange.local.sdp();
+        assert!(!text.contains("AVP "), "{form:?}: {text}");
+        assert!(text.contains("RTP/SAVPF"), "{form:?}: {text}");
+    }
+}
+
+#[test]
+fn what_is_said_of_feedback_goes_where_its_profile_does() {
+    let of_feedback = ["rtcp-fb:96 nack pli", "rtcp-fb:* ccm fir", "rtcp-rsize"];
+    let stays = ["rtpmap:96 VP8/90000", "extmap:1 urn:ietf:params:rtp-hdrext:toffset"];
+    let key = format!("crypto:{}", crypto(1, CM80, b'a'));
+    let all: Vec<&str> = of_feedback.iter().chain(&stays).copied().chain([key.as_str()]).collect();
+    let video = |address: &str, proto: &str, said: &[&str]| {
+        sdp(address, &[(&format!("video 4000 {proto} 96"), attributes(said))])
+    };
+    let left = |text: &str| {
+        let named = |text: &&str| text.starts_with("a=rtcp-fb") || text.starts_with("a=rtcp-rsize");
+        (text.lines().filter(named).count(), lines(text, "a=rtpmap").len() + lines(text, "a=extmap").len())
+    };
+    // A browser's offer to a phone: without.
+    let mut call = Call::new(Security::Required, Security::Required);
+    call.policy.callee.feedback = Feedback::Remove;
+    let (_, local) = call.offer(Side::Caller, &video("192.0.2.10", "RTP/SAVPF", &all)).expect("an offer");
+    assert_eq!(left(local.sdp()), (0, 2), "{}", local.sdp());
+    call.policy.callee.feedback = Feedback::Pass;
+    let (_, local) = call.offer(Side::Caller, &video("192.0.2.10", "RTP/SAVPF", &all)).expect("an offer");
+    assert_eq!(left(local.sdp()), (3, 2), "{}", local.sdp());
+    // A phone's offer to a browser, whose answer says what it would send.
+    call.policy.callee.feedback = Feedback::Add;
+    let phone = video("192.0.2.10", "RTP/SAVP", &[stays[0], &key]);
+    let (offer, local) = call.offer(Side::Caller, &phone).expect("an offer");
+    let (_, made) = call.answer(&offer, &local, &video("192.0.2.20", "RTP/SAVPF", &all)).expect("an answer");
+    assert_eq!(left(made.sdp()), (0, 2), "{}", made.sdp());
 }

@@ -40,6 +40,17 @@ impl Gateway {
         }
     }
 
+    /// Which addresses of a leg's peer checks have chosen, by component; none while they have not.
+    pub(crate) async fn chosen(&self, session: &str, id: &str) -> Vec<(u16, SocketAddr)> {
+        let asked = {
+            let mut state = self.state.lock().await;
+            let Ok(session) = state.session(session) else { return Vec::new() };
+            let Ok(leg) = session.leg("leg", id) else { return Vec::new() };
+            self.media_path.ask_for_chosen(leg.number)
+        };
+        asked.answer().await.unwrap_or_default()
+    }
+
     /// Tells a leg more of its peer's candidates.
     pub(crate) async fn add_candidates(
         &self,
@@ -67,7 +78,7 @@ impl Gateway {
 /// A leg as it is, and what its handshake and checks have come to, which is yet to be told.
 pub(super) struct Shown {
     pub(super) leg: v1::Leg,
-    asked: Option<Asked>,
+    asked: Option<Asked<v1::MediaPath>>,
 }
 
 impl Shown {

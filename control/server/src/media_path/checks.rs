@@ -118,6 +118,14 @@ impl Checks {
         chosen.map(|(_, remote)| remote)
     }
 
+    /// The peer's addresses that were chosen, by component; empty while one is missing.
+    pub(super) fn chosen(&self) -> Vec<(u16, SocketAddr)> {
+        let components = if self.rtcp_mux { 1 } else { self.selected.len() };
+        let chosen = (1..).zip(self.selected).take(components);
+        let chosen = chosen.map(|(component, pair)| pair.map(|(_, remote)| (component, remote)));
+        chosen.collect::<Option<_>>().filter(|_| self.is_current).unwrap_or_default()
+    }
+
     pub(super) fn has_lost_consent(&self) -> bool {
         self.state == v1::IceState::ConsentLost
     }

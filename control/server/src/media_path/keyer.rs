@@ -213,6 +213,11 @@ impl Keyer {
         }
     }
 
+    /// Which of the peer's addresses checks have chosen, by component.
+    pub(super) fn chosen(&self) -> Vec<(u16, SocketAddr)> {
+        self.checks.as_ref().map(Checks::chosen).unwrap_or_default()
+    }
+
     /// As the API shows it.
     pub(super) fn shown(&self) -> v1::MediaPath {
         let mut shown = v1::MediaPath { drops: self.drops.shown(), ..Default::default() };

@@ -102,9 +102,16 @@ impl MediaPath {
     }
 
     /// Asks how a leg stands.
-    pub(crate) fn ask(&self, leg: LegId) -> Asked {
+    pub(crate) fn ask(&self, leg: LegId) -> Asked<v1::MediaPath> {
         let (answer, asked) = oneshot::channel();
         self.order(leg, Order::Show(leg, answer));
+        Asked(asked)
+    }
+
+    /// Asks which addresses of a leg's peer checks have chosen, by component; none while they have not.
+    pub(crate) fn ask_for_chosen(&self, leg: LegId) -> Asked<Vec<(u16, SocketAddr)>> {
+        let (answer, asked) = oneshot::channel();
+        self.order(leg, Order::Chosen(leg, answer));
         Asked(asked)
     }
 
@@ -145,11 +152,11 @@ impl MediaPath {
 }
 
 /// A question that a thread is to answer.
-pub(crate) struct Asked(oneshot::Receiver<v1::MediaPath>);
+pub(crate) struct Asked<T>(oneshot::Receiver<T>);
 
-impl Asked {
+impl<T> Asked<T> {
     /// The answer; none if there is none in time.
-    pub(crate) async fn answer(self) -> Option<v1::MediaPath> {
+    pub(crate) async fn answer(self) -> Option<T> {
         tokio::time::timeout(PATIENCE, self.0).await.ok()?.ok()
     }
 }

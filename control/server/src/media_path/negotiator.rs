@@ -38,6 +38,8 @@ pub(super) enum Order {
     Stop(LegId),
     /// How it stands.
     Show(LegId, oneshot::Sender<v1::MediaPath>),
+    /// Which of its peer's addresses checks have chosen, by component.
+    Chosen(LegId, oneshot::Sender<Vec<(u16, SocketAddr)>>),
     /// Its first media came.
     FirstMedia(LegId, Instant),
     /// The thread ends.
@@ -125,6 +127,11 @@ impl Negotiator {
                 if let Some(keyer) = self.keyers.get(&leg) {
                     // Who asked may be gone.
                     let _ = asked.send(keyer.shown());
+                }
+            }
+            Order::Chosen(leg, asked) => {
+                if let Some(keyer) = self.keyers.get(&leg) {
+                    let _ = asked.send(keyer.chosen());
                 }
             }
             Order::FirstMedia(leg, at) => {

@@ -37,6 +37,17 @@ impl Signalling {
     }
 }
 
+impl Signalling {
+    /// What a leg is offered anew where it receives: who nominates says what checks have chosen (RFC 8839 section 4.4.1.2.2).
+    pub(super) async fn own_now(&self, session: &str, id: &str, leg: &MediaLeg) -> OwnMedia {
+        let controls =
+            leg.agreed.as_ref().and_then(|agreed| agreed.ice.as_ref()).is_some_and(|ice| ice.controlling);
+        let Some(addresses) = leg.own.ice.as_deref().filter(|_| controls) else { return leg.own.clone() };
+        let selected = self.gateway.chosen(session, id).await;
+        OwnMedia { ice: Some(Arc::new(OwnAddresses { selected, ..addresses.clone() })), ..leg.own.clone() }
+    }
+}
+
 impl Told {
     /// What is offered to a leg's peer: a handshake may come before the answer does, and so may checks.
     pub(super) fn offered(offered: &Offered, leg: Option<&MediaLeg>, policy: &PeerPolicy) -> Self {

@@ -272,7 +272,7 @@ impl Signalling {
         let mut sockets = Vec::with_capacity(added.len());
         for transport in 0..transports {
             if let Some(leg) = there(transport) {
-                own.push(leg.own.clone());
+                own.push(self.own_now(session, &leg_id(id, towards, transport), leg).await);
             } else if let Some(at) = wanted(&transport).then(|| reserved.next()).flatten() {
                 own.push(self.own_media(&at, policy.peer(towards))?);
                 sockets.push((transport, at));

@@ -1,7 +1,7 @@
 //! A session's policy: from the API's fields to [`PolicyOverrides`], and what holds back to the API's fields.
 
 use sluice_keying::policy::{
-    BestEffortForm, DtlsSetup, EarlyMedia, EarlyMediaMode, ForeignKeying, Handling, IceUse, Keying,
+    BestEffortForm, DtlsSetup, EarlyMedia, EarlyMediaMode, Feedback, ForeignKeying, Handling, IceUse, Keying,
     PeerOverrides, PeerPolicy, Policy, PolicyOverrides, RocOnRekey, Security,
 };
 use sluice_keying::robustness::RobustnessClass;
@@ -125,6 +125,12 @@ fn peer(own: Option<&v1::PeerPolicy>) -> Result<PeerOverrides, ApiError> {
             v1::DtlsSetup::Active => Some(DtlsSetup::Active),
             v1::DtlsSetup::Passive => Some(DtlsSetup::Passive),
         },
+        feedback: match known("feedback", own.feedback)? {
+            v1::Feedback::Unspecified => None,
+            v1::Feedback::Pass => Some(Feedback::Pass),
+            v1::Feedback::Add => Some(Feedback::Add),
+            v1::Feedback::Remove => Some(Feedback::Remove),
+        },
         short_rtcp_tags: own.short_rtcp_tags,
     })
 }
@@ -176,6 +182,12 @@ fn peer_shown(peer: &PeerPolicy) -> v1::PeerPolicy {
             DtlsSetup::Actpass => v1::DtlsSetup::Actpass,
             DtlsSetup::Active => v1::DtlsSetup::Active,
             DtlsSetup::Passive => v1::DtlsSetup::Passive,
+        }
+        .into(),
+        feedback: match peer.feedback {
+            Feedback::Pass => v1::Feedback::Pass,
+            Feedback::Add => v1::Feedback::Add,
+            Feedback::Remove => v1::Feedback::Remove,
         }
         .into(),
         short_rtcp_tags: Some(peer.short_rtcp_tags),
@@ -245,6 +257,7 @@ mod tests {
         policy.callee.keyings = Some(vec![Keying::DtlsSrtp, Keying::None]);
         policy.callee.ice = IceUse::Full;
         policy.callee.dtls_setup = DtlsSetup::Passive;
+        policy.callee.feedback = Feedback::Remove;
         policy.callee.short_rtcp_tags = true;
         policy.caller.rtcp_mux = Handling::Pass;
         policy.caller.lifetime = Some(31);

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use sluice_keying::dtls_srtp::{Role, Settings};
+use sluice_keying::ice::Candidate;
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use sluice_proto::v1::signalling_client::SignallingClient;
@@ -269,6 +270,42 @@ async fn candidates_that_trickle_in_before_and_after_the_answer_are_found() {
         alice.handshake(Role::Server, &[value(&answered, "fingerprint").to_owned()], &SUITES);
         alice.until_keyed();
     });
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_nominates_says_in_a_re_offer_what_was_chosen_until_checks_begin_anew() {
+    let policy =
+        "[policy.caller]\nsecurity = \"plain\"\n[policy.callee]\nkeyings = [\"dtls-srtp\"]\nice = \"full\"\n";
+    let bed = Bed::configured("chosen", policy).await;
+    let mut desk = Desk::at(&bed).await;
+    let (alice, mut bob) = (Phone::new(), Peer::new());
+    let offered = desk.offer(&alice.sdp("RTP/AVP", &[])).await;
+    assert!(!offered.contains("a=remote-candidates"), "{offered}");
+    let answer = said(&mut bob, "active", true, "bobs-association-0001");
+    desk.answer(&answer).await;
+    block_in_place(|| {
+        let gateway = address(&offered, 0);
+        let candidates = vec![Candidate::host(1, gateway, u16::MAX)];
+        (bob.controls, bob.gateway) = (false, Some(gateway));
+        bob.check_with(candidates, value(&offered, "ice-ufrag"), value(&offered, "ice-pwd"), false);
+        bob.until("a way", Peer::is_connected);
+        bob.handshake(Role::Client, &[value(&offered, "fingerprint").to_owned()], &SUITES);
+        bob.until_keyed();
+    });
+    let again = desk.offer_from("c", v1::CallSide::Caller, &alice.sdp("RTP/AVP", &[])).await;
+    let (ip, port) = (bob.address().ip(), bob.address().port());
+    assert_eq!(value(&again, "remote-candidates"), format!("1 {ip} {port}"));
+    assert_eq!(value(&again, "ice-ufrag"), value(&offered, "ice-ufrag"));
+    // Other credentials of the peer's are a restart.
+    let fresh = bob.own_ice().credentials;
+    let (ufrag, password) = (value(&answer, "ice-ufrag"), value(&answer, "ice-pwd"));
+    let restarted = answer.replace(ufrag, &fresh.ufrag).replace(password, &fresh.password);
+    desk.offer_from("c", v1::CallSide::Callee, &restarted.replace("o=- 1 1", "o=- 1 2")).await;
+    desk.answer(&alice.sdp("RTP/AVP", &[])).await;
+    let anew = desk.offer_from("c", v1::CallSide::Caller, &alice.sdp("RTP/AVP", &[])).await;
+    assert_ne!(value(&anew, "ice-ufrag"), value(&offered, "ice-ufrag"));
+    assert!(!anew.contains("a=remote-candidates"), "{anew}");
     bed.daemon.stop().await;
 }
 

@@ -31,6 +31,8 @@ pub struct Peer {
     endpoint: Arc<Endpoint>,
     agent: Option<Agent>,
     own_ice: Option<OwnIce>,
+    /// Whether it nominates.
+    pub controls: bool,
     association: Option<Association>,
     /// Where the gateway is.
     pub gateway: Option<SocketAddr>,
@@ -58,6 +60,7 @@ impl Peer {
             endpoint,
             agent: None,
             own_ice: None,
+            controls: true,
             association: None,
             gateway: None,
             keys: Vec::new(),
@@ -93,7 +96,7 @@ impl Peer {
         own
     }
 
-    /// Begins checks, nominating.
+    /// Begins checks with a lite agent.
     pub fn check(&mut self, gateway: SocketAddr, ufrag: &str, password: &str) {
         let candidates = vec![Candidate::host(1, gateway, u16::MAX)];
         self.gateway = Some(gateway);
@@ -104,7 +107,7 @@ impl Peer {
     pub fn check_with(&mut self, candidates: Vec<Candidate>, ufrag: &str, password: &str, lite: bool) {
         let now = Instant::now();
         let own = self.own_ice.clone().unwrap_or_else(|| self.own_ice());
-        let mut agent = Agent::new(&own, true, now);
+        let mut agent = Agent::new(&own, self.controls, now);
         agent.drop_component(2, now);
         let peer = PeerIce {
             credentials: Credentials::new(ufrag, password).unwrap(),

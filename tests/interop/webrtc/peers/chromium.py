@@ -1,4 +1,4 @@
-"""Headless Chromium: a page with an RTCPeerConnection, whose audio is a tone; see chromium.js for what it can do."""
+"""Headless Chromium: a page with an RTCPeerConnection, whose audio is a tone; see browser.js for what it can do."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ async def main():
         page.on("pageerror", lambda error: print("page:", error))
         await page.route(PAGE, lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
         await page.goto(PAGE)
-        script = pathlib.Path(__file__).with_name("chromium.js").read_text()
+        script = pathlib.Path(__file__).with_name("browser.js").read_text()
         await page.add_script_tag(content=script)
 
         def run(name):

@@ -1,5 +1,5 @@
 // What a page of the tests does as a WebRTC peer. Audio that it sends is a tone of an oscillator; what it decodes is
-// recorded at 8000 samples a second.
+// recorded at 8000 samples a second. Firefox does both otherwise: firefox.js.
 "use strict";
 
 const RATE = 8000;
@@ -27,7 +27,7 @@ const peer = {
     const connection = new RTCPeerConnection(configuration);
     this.connection = connection;
     connection.ontrack = ({ track }) => this.hear(track);
-    if (tone) connection.addTrack(this.tone(tone), new MediaStream());
+    if (tone) connection.addTrack(await this.tone(tone), new MediaStream());
     // A transceiver of addTrack takes up a line that is offered, and one with encodings never does.
     if (video === 1) connection.addTrack(devices.getVideoTracks()[0], new MediaStream());
     if (video > 1) {
