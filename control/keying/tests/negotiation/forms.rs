@@ -2,6 +2,7 @@
 
 use sluice_keying::policy::{BestEffortForm, Feedback, Security, Side};
 use sluice_keying::sdp::{Sdp, Secured};
+use sluice_srtp::Suite;
 
 use super::support::{CM80, Call, Exchange, GCM128, Peer, attributes, audio, crypto, lines, sdp};
 
@@ -244,6 +245,7 @@ fn what_is_said_of_feedback_goes_where_its_profile_does() {
     };
     // A browser's offer to a phone: without.
     let mut call = Call::new(Security::Required, Security::Required);
+    call.policy.suites = vec![Suite::AesCm128HmacSha1_80];
     call.policy.callee.feedback = Feedback::Remove;
     let (_, local) = call.offer(Side::Caller, &video("192.0.2.10", "RTP/SAVPF", &all)).expect("an offer");
     assert_eq!(left(local.sdp()), (0, 2), "{}", local.sdp());

@@ -297,6 +297,7 @@ async fn who_nominates_says_in_a_re_offer_what_was_chosen_until_checks_begin_ane
     let (ip, port) = (bob.address().ip(), bob.address().port());
     assert_eq!(value(&again, "remote-candidates"), format!("1 {ip} {port}"));
     assert_eq!(value(&again, "ice-ufrag"), value(&offered, "ice-ufrag"));
+    desk.answer(&answer).await;
     // Other credentials of the peer's are a restart.
     let fresh = bob.own_ice().credentials;
     let (ufrag, password) = (value(&answer, "ice-ufrag"), value(&answer, "ice-pwd"));
