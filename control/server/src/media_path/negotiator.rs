@@ -34,8 +34,8 @@ pub(super) enum Order {
     Set(LegId, Box<Wanted>),
     /// More of its peer's candidates, or that there are no more.
     Candidates(LegId, Vec<Candidate>, bool),
-    /// It goes.
-    Stop(LegId),
+    /// It goes, or has neither any more. Who asked is told once its worker was given what its peer is to hear of that.
+    Stop(LegId, oneshot::Sender<()>),
     /// How it stands.
     Show(LegId, oneshot::Sender<v1::MediaPath>),
     /// Its first media came.
@@ -114,12 +114,12 @@ impl Negotiator {
                     self.perform(leg);
                 }
             }
-            Order::Stop(leg) => {
+            Order::Stop(leg, asked) => {
                 if let Some(mut keyer) = self.keyers.remove(&leg) {
                     keyer.stop(&mut self.shared, now);
-                    // Its leg is gone, and with it the socket by which the peer could be told.
-                    self.shared.actions.clear();
+                    self.perform(leg);
                 }
+                let _ = asked.send(());
             }
             Order::Show(leg, asked) => {
                 if let Some(keyer) = self.keyers.get(&leg) {
@@ -202,6 +202,12 @@ impl Negotiator {
                 }
                 Action::Silence(silent) => {
                     let update = LegUpdate { silent: Some(silent), ..LegUpdate::new(leg) };
+                    self.update(leg, worker, update, None);
+                }
+                // Of a leg without keys, its early media says what becomes of what comes before the first.
+                Action::Rekeying(true) if !self.gateway.directory.has_keys(leg) => {}
+                Action::Rekeying(rekeying) => {
+                    let update = LegUpdate { rekeying: Some(rekeying), ..LegUpdate::new(leg) };
                     self.update(leg, worker, update, None);
                 }
                 Action::Tell(kind) => drop(self.outcomes.send(Outcome::Tell(leg, kind))),
