@@ -204,14 +204,25 @@ impl Negotiator {
                     let update = LegUpdate { silent: Some(silent), ..LegUpdate::new(leg) };
                     self.update(leg, worker, update, None);
                 }
-                // Of a leg without keys, its early media says what becomes of what comes before the first.
-                Action::Rekeying(true) if !self.gateway.directory.has_keys(leg) => {}
-                Action::Rekeying(rekeying) => {
-                    let update = LegUpdate { rekeying: Some(rekeying), ..LegUpdate::new(leg) };
-                    self.update(leg, worker, update, None);
-                }
+                Action::Rekeying(rekeying) => self.await_keys(leg, worker, rekeying),
                 Action::Tell(kind) => drop(self.outcomes.send(Outcome::Tell(leg, kind))),
             }
+        }
+    }
+
+    /// Has a worker keep what comes under keys that are on their way, or no more.
+    fn await_keys(&self, leg: LegId, worker: usize, rekeying: bool) {
+        let update = LegUpdate { rekeying: Some(rekeying), ..LegUpdate::new(leg) };
+        if !rekeying {
+            return self.update(leg, worker, update, None);
+        }
+        // Of a leg without keys, its early media says what becomes of what comes before the first.
+        if !self.gateway.directory.has_keys(leg) {
+            return;
+        }
+        // If it waited for room it might come after the keys, and nothing would end what it begins.
+        if !matches!(self.gateway.try_send(worker, Command::UpdateLeg(update)), Ok(Ok(_))) {
+            tracing::debug!(leg, "the worker is too busy to keep what overtakes another association's keys");
         }
     }
 

@@ -122,6 +122,7 @@ impl Bed {
         let leg = self.daemon.leg("s", "alice", checked(&mut alice)).await.unwrap();
         let (bob, to_bob_leg) = self.bridge("alice").await;
         block_in_place(|| meet_after_checks(&mut alice, &leg, &gateway));
+        self.keyed("alice").await;
         Talk { alice, gateway, bob, to_bob_leg }
     }
 
@@ -132,7 +133,15 @@ impl Bed {
         let leg = self.daemon.leg("s", "alice", spec).await.unwrap();
         let (bob, to_bob_leg) = self.bridge("alice").await;
         block_in_place(|| meet(&mut alice, &leg, role, &gateway));
+        self.keyed("alice").await;
         Talk { alice, gateway, bob, to_bob_leg }
+    }
+
+    /// Waits for the last flight of a leg's peer, which may have its keys before the gateway does.
+    async fn keyed(&self, leg: &str) {
+        let keyed =
+            || async { (self.path(leg).await.dtls_state() == v1::DtlsState::Established).then_some(()) };
+        self.daemon.eventually(keyed).await;
     }
 }
 

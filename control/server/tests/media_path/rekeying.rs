@@ -156,7 +156,6 @@ async fn two_associations_on_one_5_tuple_are_told_apart_whoever_begins_and_whene
         let alice = Peer::with(endpoint(&Settings { versions, ..Settings::default() }));
         let Talk { mut alice, gateway, bob, to_bob_leg, .. } = bed.talk(alice, role).await;
         block_in_place(|| {
-            // What comes to Bob shows that the gateway has the keys.
             alice.send(&rtp(0, 0xa, 100));
             assert_eq!(receive(&bob), rtp(0, 0xa, 100));
             begin(&bob, to_bob_leg);
