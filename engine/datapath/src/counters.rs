@@ -121,7 +121,7 @@ impl VolumeCounter {
     }
 }
 
-/// Media that came before its leg's first inbound key.
+/// Media that came before the inbound key that it may be under.
 #[derive(Debug, Default)]
 pub(crate) struct EarlyCounters {
     pub(crate) held: Counter,
@@ -141,7 +141,8 @@ impl EarlyCounters {
     }
 }
 
-/// Media that came before its leg's first inbound key and was kept for that ([`crate::EarlyMedia::Hold`]).
+/// Media that came before the inbound key that it may be under and was kept for that: before its leg's first
+/// ([`crate::EarlyMedia::Hold`]), or while another was on its way ([`crate::LegUpdate::rekeying`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EarlyCount {
     /// Packets kept now.
@@ -151,7 +152,8 @@ pub struct EarlyCount {
     /// Packets played out.
     pub released: u64,
     /// Packets dropped before that, of [`DropReason::EarlyMediaFull`], [`DropReason::EarlyMediaExpired`] or
-    /// [`DropReason::LegRemoved`].
+    /// [`DropReason::LegRemoved`]; where another key was on its way and did not come, of what was wrong with them under those
+    /// that there were.
     pub evicted: u64,
 }
 
@@ -243,7 +245,7 @@ pub struct LegSnapshot {
     pub clashes: u64,
     /// ICMP errors that told of datagrams to the peer: it, or a host on the way, did not take them.
     pub unreachable: u64,
-    /// Media that came before the first inbound key and was kept.
+    /// Media that came before its inbound key and was kept.
     pub early: EarlyCount,
     /// What was dropped, received for this leg or about to be sent from it.
     pub dropped: Drops,
@@ -404,7 +406,7 @@ pub struct WorkerSnapshot {
     pub sent: u64,
     /// Datagrams held for probation now.
     pub held: u64,
-    /// Media that came before the first inbound key of its leg and was kept; what other workers handed over counts here
+    /// Media that came before its inbound key and was kept; what other workers handed over counts here
     /// as well.
     pub early: EarlyCount,
     /// Datagrams and copies dropped.

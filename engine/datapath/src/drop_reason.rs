@@ -63,10 +63,10 @@ reasons! {
     UnexpectedSource = "unexpected_source",
     /// The leg expects SRTP, but has no inbound key yet.
     NoInboundKey = "no_inbound_key",
-    /// Kept until the leg's inbound key comes, and pushed out: by newer packets, or since such are kept no more. Or
-    /// there was no room to keep it.
+    /// Kept until the inbound key comes that it may be under, and pushed out: by newer packets, or since such are kept no
+    /// more. Or there was no room to keep it.
     EarlyMediaFull = "early_media_full",
-    /// Kept until the leg's inbound key comes, for as long as may be.
+    /// Kept until the inbound key comes that it may be under, for as long as may be.
     EarlyMediaExpired = "early_media_expired",
     /// A new SSRC beyond the number of streams that the leg may have.
     StreamLimit = "stream_limit",

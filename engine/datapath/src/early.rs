@@ -1,8 +1,9 @@
-//! Media that came before its leg's first key, in one store for all legs of a worker: memory is set aside at start, and
-//! there is one bound for all.
+//! Media that came before the key that it is under, in one store for all legs of a worker: memory is set aside at start,
+//! and there is one bound for all.
 
 use sluice_io::{Component, Frame};
 
+use crate::DropReason;
 use crate::table::Slab;
 
 const NONE: u32 = u32::MAX;
@@ -13,12 +14,14 @@ pub(crate) struct Waiting {
     pub(crate) component: Component,
     /// When it came.
     pub(crate) since: u64,
+    /// Why it would be dropped if it did not wait.
+    pub(crate) reason: DropReason,
     next: u32,
 }
 
 impl Waiting {
-    pub(crate) const fn new(frame: Frame, component: Component, since: u64) -> Self {
-        Self { frame, component, since, next: NONE }
+    pub(crate) const fn new(frame: Frame, component: Component, since: u64, reason: DropReason) -> Self {
+        Self { frame, component, since, reason, next: NONE }
     }
 }
 
@@ -31,11 +34,13 @@ pub(crate) struct Line {
     /// How many it may have, and for how long, in nanoseconds.
     pub(crate) most: u16,
     pub(crate) longest: u64,
+    /// Whether only those wait that are authentic under none of the keys that there are: others are on their way.
+    pub(crate) rekeying: bool,
 }
 
 impl Line {
     pub(crate) const fn new(most: u16, longest: u64) -> Self {
-        Self { first: NONE, last: NONE, len: 0, most, longest }
+        Self { first: NONE, last: NONE, len: 0, most, longest, rekeying: false }
     }
 
     pub(crate) const fn len(&self) -> u16 {
@@ -120,7 +125,8 @@ mod tests {
                 if push {
                     let frame = pool.alloc(10).unwrap();
                     let full = store.len() == 8;
-                    match store.push(line, Waiting::new(frame, Component::Rtp, step)) {
+                    let reason = DropReason::NoInboundKey;
+                    match store.push(line, Waiting::new(frame, Component::Rtp, step, reason)) {
                         Ok(()) => model.push_back(step),
                         Err(back) => {
                             prop_assert!(full);

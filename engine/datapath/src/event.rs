@@ -127,8 +127,8 @@ pub enum Event {
         /// When.
         at: u64,
     },
-    /// What was kept for a leg's first inbound key played out, under the key or as plain RTP; what did not authenticate
-    /// was dropped.
+    /// What was kept for a leg's inbound key played out, under the key or, before the first, as plain RTP; what did not
+    /// authenticate was dropped.
     EarlyMediaReleased {
         /// Which leg.
         leg: LegId,

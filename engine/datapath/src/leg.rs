@@ -115,7 +115,7 @@ pub(crate) struct Leg {
     /// How many inbound keys it had.
     pub(crate) keys_so_far: u32,
     pub(crate) early_media: EarlyMedia,
-    /// While it has no key and keeps what comes.
+    /// While it has no key and keeps what comes, or is to have another and keeps what is under none that it has.
     pub(crate) early: Option<Line>,
     /// Plain is `inbound` only until a key comes: signalling said SRTP.
     pub(crate) awaits_srtp: bool,
@@ -350,6 +350,26 @@ impl Leg {
         if let (Some(early), Some(wanted)) = (&mut self.early, line(self.early_media)) {
             (early.most, early.longest) = (wanted.most, wanted.longest);
         }
+    }
+
+    /// Begins to keep what is authentic under none of its keys: others are on their way.
+    pub(crate) fn begin_rekeying(&mut self) {
+        if self.early.is_none() && self.inbound == Protection::Srtp && !self.inbound_keys.is_empty() {
+            self.early = line(self.early_media).or(line(EarlyMedia::USUAL));
+            self.early.iter_mut().for_each(|line| line.rekeying = true);
+        }
+    }
+
+    /// Whether it keeps what is authentic under none of its keys.
+    pub(crate) fn is_rekeying(&self) -> bool {
+        self.early.as_ref().is_some_and(|line| line.rekeying)
+    }
+
+    /// Whether it looks at no media yet: it has no key, or with one of several there and the rest to follow, nothing goes
+    /// before what is kept.
+    #[inline]
+    pub(crate) fn awaits_key(&self) -> bool {
+        self.inbound_keys.is_empty() || self.early.as_ref().is_some_and(|line| !line.rekeying)
     }
 
     /// The newest inbound key.

@@ -145,6 +145,12 @@ pub struct LegUpdate {
     /// Whether no media is sent, as to a peer that does not consent to it any more (RFC 7675). Datagrams of negotiations
     /// are, since they are what may bring the consent back; and what the peer sends is received.
     pub silent: Option<bool>,
+    /// Whether other inbound keys are on their way from a negotiation in the media path, under which the peer may send
+    /// before they are here, as in a new DTLS association (RFC 8842). While they are, what is authentic under none of the
+    /// leg's keys is kept, within the bounds of its [`EarlyMedia::Hold`] or else [`EarlyMedia::USUAL_PACKETS`] and
+    /// [`EarlyMedia::USUAL_TIME`], and plays out in order with the next key; all else goes on as ever. `false`: none will come, and what was kept is
+    /// dropped for what was wrong with it. Of a leg that has no key yet, `early_media` says what becomes of it.
+    pub rekeying: Option<bool>,
 }
 
 impl LegUpdate {
@@ -163,6 +169,7 @@ impl LegUpdate {
             window: None,
             max_streams: None,
             silent: None,
+            rekeying: None,
         }
     }
 }
@@ -190,6 +197,12 @@ impl EarlyMedia {
     pub const MOST_PACKETS: u16 = 1024;
     /// Longest time for which one may be kept.
     pub const LONGEST: Duration = Duration::from_secs(10);
+    /// Packets that a leg keeps unless it names another number.
+    pub const USUAL_PACKETS: u16 = 128;
+    /// For how long, unless it names another time.
+    pub const USUAL_TIME: Duration = Duration::from_secs(2);
+    /// What a leg keeps that names no bounds.
+    pub(crate) const USUAL: Self = Self::Hold { packets: Self::USUAL_PACKETS, time: Self::USUAL_TIME };
 }
 
 /// A peer's addresses as signalling told them.

@@ -45,6 +45,49 @@ fn the_keys_that_openssl_exports_as_a_server_are_those_of_the_gateway() -> Resul
     all(false)
 }
 
+/// A peer that begins anew keeps its port, so that the second association has the 5-tuple of the first, against the letter of
+/// RFC 8842 section 5.1.
+#[test]
+fn openssl_makes_another_association_on_the_5_tuple_of_the_one_before() -> Result<()> {
+    needs!("openssl", "version");
+    let suite = SUITES[2];
+    let site = site(&[suite.0.name()], DTLS, PLAIN)?;
+    let mut api = Signalling::connect(&site.socket())?;
+    let certificate = Certificate::new(ECDSA)?;
+    for client in [true, false] {
+        let session = format!("again-{client}");
+        let (mut before, mut sources) = (None, [Source::new(1, 10), Source::new(2, 10)]);
+        for tls_id in ["first-association-01", "second-association-2"] {
+            let met = meet(&site, &mut api, &session, &certificate, suite, client, tls_id)
+                .with_context(|| format!("{tls_id}, client: {client}\n{}", site.gateway.log()))?;
+            drop(met.openssl);
+            to_and_fro(&site, &met.call, &mut sources).with_context(|| tls_id.to_owned())?;
+            ensure!(before.replace(met.call.own.material.clone()) != Some(met.call.own.material));
+        }
+        api.end(&session)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn openssl_hears_that_a_call_has_ended() -> Result<()> {
+    needs!("openssl", "version");
+    let suite = SUITES[2];
+    let site = site(&[suite.0.name()], DTLS, PLAIN)?;
+    let mut api = Signalling::connect(&site.socket())?;
+    let certificate = Certificate::new(ECDSA)?;
+    let mut met = meet(&site, &mut api, "ends", &certificate, suite, true, "first-association-01")?;
+    api.end("ends")?;
+    let deadline = Instant::now() + SETUP;
+    while met.openssl.child.try_wait()?.is_none() {
+        ensure!(Instant::now() < deadline, "nothing ended it:\n{}", met.openssl.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    // What s_client says of a close_notify; of an ICMP error, or without end, it says something else.
+    ensure!(met.openssl.log().lines().any(|line| line.trim() == "closed"), "{}", met.openssl.log());
+    Ok(())
+}
+
 /// A call under each suite, with certificates of both kinds.
 fn all(client: bool) -> Result<()> {
     let names: Vec<_> = SUITES.iter().map(|(suite, _)| suite.name()).collect();
@@ -66,57 +109,85 @@ fn call(
     api: &mut Signalling,
     session: &str,
     certificate: &Certificate,
-    (suite, profile): (Suite, &str),
+    suite: (Suite, &str),
     client: bool,
 ) -> Result<()> {
+    let met = meet(site, api, session, certificate, suite, client, "first-association-01")?;
+    // Without an alert: the association stays, and this side's own SRTP goes on from the same port.
+    drop(met.openssl);
+    to_and_fro(site, &met.call, &mut [Source::new(1, 10), Source::new(2, 65_530)])?;
+    api.end(session).map_err(Into::into)
+}
+
+/// openssl and the gateway have made a handshake.
+struct Met {
+    openssl: Openssl,
+    call: Keyed,
+}
+
+/// What came of a handshake: keys of this side and of the gateway, and where its legs are.
+struct Keyed {
+    own: Key,
+    theirs: Key,
+    to_gateway: SocketAddr,
+    to_phones_leg: SocketAddr,
+}
+
+/// Has openssl make the association of this name in a call with a plain phone, which begins with the first.
+fn meet(
+    site: &Site,
+    api: &mut Signalling,
+    session: &str,
+    certificate: &Certificate,
+    (suite, profile): (Suite, &str),
+    client: bool,
+    tls_id: &str,
+) -> Result<Met> {
     let (at, phone) = (site.world.peers_at(PORT), site.world.peers_at(PHONE));
     let setup = if client { "active" } else { "passive" };
     let offer = format!(
         "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio {PORT} UDP/TLS/RTP/SAVP 0\r\na=rtcp-mux\r\n\
-         a=setup:{setup}\r\na=fingerprint:sha-256 {1}\r\n",
+         a=setup:{setup}\r\na=tls-id:{tls_id}\r\na=fingerprint:sha-256 {1}\r\n",
         at.ip(),
         certificate.fingerprint
     );
+    // As a server it has to be there before the gateway begins.
+    let server = (!client)
+        .then(|| {
+            let arguments = ["s_server", "-accept", &at.to_string(), "-Verify", "1"];
+            Openssl::start(site, certificate, profile, &arguments)
+        })
+        .transpose()?;
     let offered = api.offer(session, "", CallSide::Caller, &offer, None)?;
     let answer = format!(
         "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio {PHONE} RTP/AVP 0\r\n",
         phone.ip()
     );
-    let mut plain = site.peer(PHONE)?;
-    // As a server it has to be there before the gateway begins.
-    let server = if client {
-        None
-    } else {
-        Some(Openssl::start(
-            site,
-            certificate,
-            profile,
-            &["s_server", "-accept", &at.to_string(), "-Verify", "1"],
-        )?)
-    };
     let answered = api.answer(session, "", &answer, false)?;
     ensure!(sdp::attributes(&answered, "setup") == [if client { "passive" } else { "active" }], "{answered}");
-    let to = sdp::destination(&answered)?;
+    let to_gateway = sdp::destination(&answered)?;
     let mut openssl = match server {
         Some(server) => server,
-        None => Openssl::start(
-            site,
-            certificate,
-            profile,
-            &["s_client", "-bind", &at.to_string(), "-connect", &to.to_string()],
-        )?,
+        None => {
+            let arguments = ["s_client", "-bind", &at.to_string(), "-connect", &to_gateway.to_string()];
+            Openssl::start(site, certificate, profile, &arguments)?
+        }
     };
     let material = openssl.exported(2 * (suite.key_len() + suite.salt_len()))?;
-    // Without an alert: the association stays, and this side's own SRTP goes on from the same port.
-    drop(openssl);
     let [of_client, of_server] = keys(suite, &material);
     let (own, theirs) = if client { (of_client, of_server) } else { (of_server, of_client) };
-    let mut secure = Peer::keyed(site.peer(PORT)?.socket, Some(&own), Some(&theirs))?;
-    let sent = stream(&mut secure, to, &mut Source::new(1, 10), 20)?;
+    let to_phones_leg = sdp::destination(&offered)?;
+    Ok(Met { openssl, call: Keyed { own, theirs, to_gateway, to_phones_leg } })
+}
+
+/// Packets from openssl's port to the phone, and back.
+fn to_and_fro(site: &Site, call: &Keyed, sources: &mut [Source; 2]) -> Result<()> {
+    let mut plain = site.peer(PHONE)?;
+    let mut secure = Peer::keyed(site.peer(PORT)?.socket, Some(&call.own), Some(&call.theirs))?;
+    let sent = stream(&mut secure, call.to_gateway, &mut sources[0], 20)?;
     expect_exactly(&mut plain, &sent).context("to the phone")?;
-    let sent = stream(&mut plain, sdp::destination(&offered)?, &mut Source::new(2, 65_530), 20)?;
-    expect_exactly(&mut secure, &sent).context("to openssl")?;
-    api.end(session).map_err(Into::into)
+    let sent = stream(&mut plain, call.to_phones_leg, &mut sources[1], 20)?;
+    expect_exactly(&mut secure, &sent).context("to openssl")
 }
 
 /// The keys of client and server in what was exported: two keys, two salts (RFC 5764 section 4.2).

@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use sluice_keying::ice::{Candidate, Event, PeerIce, State};
 
-use crate::network::{Network, SECOND, address, credentials, own, own_of};
-
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
-
-fn pair(lite: bool) -> Network {
-    Network::new([own('b', false, &[BROWSER]), own('g', lite, &[GATEWAY])])
-}
+use crate::network::{BROWSER, GATEWAY, Network, SECOND, address, credentials, own, own_of};
 
 fn ways(network: &Network) -> [(String, String); 2] {
     [0, 1].map(|side| {
@@ -22,7 +15,7 @@ fn ways(network: &Network) -> [(String, String); 2] {
 
 #[test]
 fn a_full_agent_and_a_lite_one_connect_in_three_round_trips() {
-    let mut network = pair(true);
+    let mut network = Network::pair(true);
     network.signal();
     network.connect(SECOND / 10);
     assert_eq!(
@@ -42,7 +35,7 @@ fn a_full_agent_and_a_lite_one_connect_in_three_round_trips() {
 
 #[test]
 fn two_full_agents_connect_and_both_have_checked() {
-    let mut network = pair(false);
+    let mut network = Network::pair(false);
     network.signal();
     network.connect(SECOND / 2);
     for (end, remote) in network.ends.iter().zip([GATEWAY, BROWSER]) {
@@ -104,7 +97,7 @@ fn the_best_way_that_works_is_taken_over_both_ip_versions() {
 fn a_third_of_all_datagrams_may_be_lost_others_come_twice_and_in_another_order() {
     for lite in [true, false] {
         for seed in 0..20 {
-            let mut network = pair(lite);
+            let mut network = Network::pair(lite);
             (network.loss, network.twice) = (30, 20);
             network.delay.1 = Duration::from_millis(80 + seed);
             network.signal();
@@ -118,7 +111,7 @@ fn a_third_of_all_datagrams_may_be_lost_others_come_twice_and_in_another_order()
 #[test]
 fn checks_that_come_before_the_answer_are_answered_and_count_once_it_is_there() {
     for lite in [true, false] {
-        let mut network = pair(lite);
+        let mut network = Network::pair(lite);
         let gateway = network.ends[1].peer_ice();
         network.ends[0].agent.set_peer(&gateway, network.now);
         network.run(SECOND / 5);
@@ -138,7 +131,7 @@ fn checks_that_come_before_the_answer_are_answered_and_count_once_it_is_there() 
 
 #[test]
 fn what_another_branch_of_a_fork_checked_before_the_answer_does_not_count() {
-    let mut network = pair(true);
+    let mut network = Network::pair(true);
     let gateway = network.ends[1].peer_ice();
     network.ends[0].agent.set_peer(&gateway, network.now);
     network.run(SECOND / 5);
@@ -152,7 +145,7 @@ fn what_another_branch_of_a_fork_checked_before_the_answer_does_not_count() {
 #[test]
 fn candidates_may_trickle_in_from_either_side() {
     for late in [0, 1] {
-        let mut network = pair(false);
+        let mut network = Network::pair(false);
         for side in 0..2 {
             let peer = &network.ends[1 - side];
             let (mut ice, now) = (peer.peer_ice(), network.now);
@@ -221,7 +214,7 @@ fn two_lite_agents_use_their_best_addresses_without_checks() {
 #[test]
 fn failure_is_told_once_after_as_long_as_a_check_may_take_and_is_not_final() {
     for lite in [true, false] {
-        let mut network = pair(lite);
+        let mut network = Network::pair(lite);
         network.loss = 100;
         network.signal();
         network.run(SECOND * 39);

@@ -5,22 +5,11 @@ use std::time::Duration;
 use sluice_keying::ice::{Event, State};
 
 use crate::checks::{Check, receive};
-use crate::network::{Network, SECOND, address, is_lost, own};
-
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
-
-fn connected(lite: bool) -> Network {
-    let mut network = Network::new([own('b', false, &[BROWSER]), own('g', lite, &[GATEWAY])]);
-    network.signal();
-    network.connect(SECOND);
-    network.run(SECOND);
-    network
-}
+use crate::network::{BROWSER, GATEWAY, Network, SECOND, address, is_lost};
 
 #[test]
 fn consent_is_asked_for_about_every_five_seconds_and_at_times_that_differ() {
-    let mut network = connected(false);
+    let mut network = Network::connected(false);
     let before = network.ends[1].sent.len();
     network.run(SECOND * 300);
     let asked: Vec<_> =
@@ -43,7 +32,7 @@ fn consent_is_asked_for_about_every_five_seconds_and_at_times_that_differ() {
 #[test]
 fn consent_ends_thirty_seconds_after_the_last_sign_of_the_peer_and_nothing_is_sent_any_more() {
     for lite in [true, false] {
-        let mut network = connected(lite);
+        let mut network = Network::connected(lite);
         let silent = network.now;
         network.loss = 100;
         network.run(SECOND * 23);
@@ -65,7 +54,7 @@ fn consent_ends_thirty_seconds_after_the_last_sign_of_the_peer_and_nothing_is_se
 
 #[test]
 fn a_peer_that_nominates_again_is_sent_to_again() {
-    let mut network = connected(true);
+    let mut network = Network::connected(true);
     network.loss = 100;
     network.run(SECOND * 31);
     assert_eq!(network.ends[1].agent.selected(1), None);
@@ -81,7 +70,7 @@ fn a_peer_that_nominates_again_is_sent_to_again() {
 
 #[test]
 fn keep_alives_are_no_consent() {
-    let mut network = connected(true);
+    let mut network = Network::connected(true);
     network.dead.push(address(BROWSER));
     // A Binding indication with FINGERPRINT.
     let mut indication = vec![0, 0x11, 0, 8, 0x21, 0x12, 0xa4, 0x42];

@@ -13,10 +13,7 @@ use stun_types::message::{
 };
 
 use crate::checks::{CONTROLLED, Check, PRIORITY, receive};
-use crate::network::{SECOND, address, own};
-
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
+use crate::network::{BROWSER, GATEWAY, SECOND, address, own};
 
 fn agent(lite: bool, now: Instant) -> Agent {
     let mut agent = Agent::new(&own('g', lite, &[GATEWAY]), false, now);

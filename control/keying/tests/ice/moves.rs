@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use sluice_keying::ice::{Agent, Event, PeerIce};
 
 use crate::checks::{Check, receive};
-use crate::network::{Network, SECOND, address, is_lost, own};
+use crate::network::{BROWSER, GATEWAY, Network, SECOND, address, is_lost, own};
 
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
 const MOVED: &str = "203.0.113.9:7000";
 
 /// A lite gateway whose peer is known and has nominated nothing.

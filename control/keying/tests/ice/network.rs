@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use sluice_keying::ice::{Agent, Candidate, Credentials, Event, Output, OwnIce, PeerIce, Transmit};
 
+/// The usual addresses of the gateway, and of its peer.
+pub(crate) const GATEWAY: &str = "192.0.2.1:5000";
+pub(crate) const BROWSER: &str = "198.51.100.7:6000";
+
 /// Nothing that is tested here takes as many steps.
 const MAX_STEPS: usize = 200_000;
 
@@ -69,6 +73,20 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Of a browser and a gateway that have told each other nothing.
+    pub(crate) fn pair(lite: bool) -> Self {
+        Self::new([own('b', false, &[BROWSER]), own('g', lite, &[GATEWAY])])
+    }
+
+    /// Of the two, who have found their way.
+    pub(crate) fn connected(lite: bool) -> Self {
+        let mut network = Self::pair(lite);
+        network.signal();
+        network.connect(SECOND);
+        network.run(SECOND);
+        network
+    }
+
     /// Of two that have told each other nothing; the first controls.
     pub(crate) fn new(ends: [OwnIce; 2]) -> Self {
         Self::with_roles(ends, [true, false])

@@ -3,18 +3,7 @@
 use sluice_keying::ice::{Event, OwnIce, State};
 
 use crate::checks::Check;
-use crate::network::{Network, SECOND, address, is_lost, is_selected, own};
-
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
-
-fn connected(lite: bool) -> Network {
-    let mut network = Network::new([own('b', false, &[BROWSER]), own('g', lite, &[GATEWAY])]);
-    network.signal();
-    network.connect(SECOND);
-    network.run(SECOND);
-    network
-}
+use crate::network::{BROWSER, GATEWAY, Network, SECOND, address, is_lost, is_selected, own};
 
 fn restart(network: &mut Network, side: usize, own: OwnIce) {
     network.ends[side].agent.restart(&own, network.now);
@@ -24,7 +13,7 @@ fn restart(network: &mut Network, side: usize, own: OwnIce) {
 #[test]
 fn the_old_way_is_used_until_there_is_a_new_one() {
     for lite in [true, false] {
-        let mut network = connected(lite);
+        let mut network = Network::connected(lite);
         let old = network.ends[1].agent.selected(1);
         restart(&mut network, 1, own('h', lite, &["192.0.2.2:5000", GATEWAY]));
         network.run(SECOND * 100);
@@ -47,7 +36,7 @@ fn the_old_way_is_used_until_there_is_a_new_one() {
 
 #[test]
 fn credentials_of_before_are_of_no_use_once_there_is_a_new_way() {
-    let mut network = connected(true);
+    let mut network = Network::connected(true);
     let old = Check::new('b', 'g').nominating().write();
     let check = |network: &mut Network| {
         let (now, agent) = (network.now, &mut network.ends[1].agent);
@@ -67,7 +56,7 @@ fn credentials_of_before_are_of_no_use_once_there_is_a_new_way() {
 #[test]
 fn a_restart_that_was_refused_leaves_all_as_it_was() {
     for lite in [true, false] {
-        let mut network = connected(lite);
+        let mut network = Network::connected(lite);
         let before = network.ends[1].own.clone();
         restart(&mut network, 1, own('h', lite, &[GATEWAY]));
         network.run(SECOND * 10);
@@ -84,7 +73,7 @@ fn a_restart_that_was_refused_leaves_all_as_it_was() {
 #[test]
 fn a_peer_that_restarts_alone_is_followed() {
     for lite in [true, false] {
-        let mut network = connected(lite);
+        let mut network = Network::connected(lite);
         restart(&mut network, 0, own('c', false, &["198.51.100.8:6000"]));
         network.signal();
         network.run(SECOND);
@@ -96,7 +85,7 @@ fn a_peer_that_restarts_alone_is_followed() {
 
 #[test]
 fn an_agent_may_become_lite_and_a_signalling_repetition_changes_nothing() {
-    let mut network = connected(false);
+    let mut network = Network::connected(false);
     network.signal();
     network.run(SECOND * 10);
     assert_eq!(network.ends[1].told().iter().filter(|event| is_selected(event)).count(), 1);

@@ -3,10 +3,7 @@
 use sluice_keying::ice::{Agent, Event, IceError};
 
 use crate::checks::{CONTROLLED, Check, receive};
-use crate::network::{End, Network, SECOND, address, own};
-
-const GATEWAY: &str = "192.0.2.1:5000";
-const BROWSER: &str = "198.51.100.7:6000";
+use crate::network::{BROWSER, End, GATEWAY, Network, SECOND, address, own};
 
 #[test]
 fn two_with_the_same_role_end_with_one_that_controls_and_a_way() {

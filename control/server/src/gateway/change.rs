@@ -144,6 +144,7 @@ impl Gateway {
 
     /// Removes legs with their keys and routes; those that are not there are fine.
     pub(crate) async fn remove_legs(&self, session: &str, legs: &HashSet<String>) -> Result<(), ApiError> {
+        self.close_associations(session, |id| legs.contains(id)).await;
         let (tickets, outcome) = {
             let mut state = self.state.lock().await;
             self.begin_removal(&mut state, session, |id| legs.contains(id)).await
@@ -153,6 +154,7 @@ impl Gateway {
 
     /// Removes a session like [`Gateway::delete_session`], and does not keep the state locked meanwhile.
     pub(crate) async fn end_session(&self, session: &str) -> Result<bool, ApiError> {
+        self.close_associations(session, |_| true).await;
         let tickets = {
             let mut state = self.state.lock().await;
             if !state.sessions.contains_key(session) {
@@ -170,6 +172,16 @@ impl Gateway {
         };
         await_gone(tickets).await?;
         Ok(true)
+    }
+
+    /// Has legs close their associations before they go. The state is not locked meanwhile.
+    async fn close_associations(&self, session: &str, goes: impl Fn(&str) -> bool) {
+        let legs: Vec<_> = {
+            let state = self.state.lock().await;
+            let legs = state.sessions.get(session).into_iter().flat_map(|session| &session.legs);
+            legs.filter(|(id, _)| goes(id)).map(|(_, leg)| leg.number).collect()
+        };
+        self.say_goodbye(legs).await;
     }
 
     /// Legs whose predicate holds are told to go and taken out of the state; what could not be told stays.
@@ -320,9 +332,9 @@ impl Gateway {
         let worker = found.worker;
         let (command, forget) = match step {
             Begun::Leg(id) => {
-                let Some(leg) = found.legs.get(&id) else { return Ok(None) };
-                let command = Command::RemoveLeg { leg: leg.number };
-                (command, Forget::Leg(id))
+                let Some(number) = found.legs.get(&id).map(|leg| leg.number) else { return Ok(None) };
+                self.say_goodbye([number]).await;
+                (Command::RemoveLeg { leg: number }, Forget::Leg(id))
             }
             Begun::Key { leg, number, key } => {
                 let command = Command::RetireKey { leg: number, direction: key.direction, key: key.number };

@@ -114,6 +114,11 @@ impl Directory {
         self.read(|names| Some(names.legs.get(&leg)?.1.get(&key)?.0.clone()))
     }
 
+    /// Whether a leg has any key.
+    pub(crate) fn has_keys(&self, leg: LegId) -> bool {
+        self.read(|names| names.legs.get(&leg).is_some_and(|(_, keys)| !keys.is_empty()))
+    }
+
     pub(super) fn add_leg(&self, leg: LegId, names: LegNames) {
         self.write(|all| drop(all.legs.insert(leg, (names, HashMap::new()))));
     }

@@ -25,9 +25,6 @@ use crate::{ApiError, Config};
 
 /// Each costs a tag, for whoever sends packets of unknown SSRCs.
 const MAX_ROC_TRIALS: u8 = 16;
-/// How much early media a leg keeps that keeps any, unless its client says otherwise.
-const HELD_PACKETS: u32 = 128;
-const HELD_MILLISECONDS: u32 = 2_000;
 
 /// A leg whose command is on its way.
 pub(super) enum Begun {
@@ -182,7 +179,8 @@ impl Gateway {
         let Ok(found) = state.session(session) else { return };
         let worker = found.worker;
         if let Some(leg) = found.legs.remove(id) {
-            self.stop_media_path(leg.number);
+            // One that was removed has ended it before; one that failed to be made need not wait for it.
+            drop(self.stop_media_path(leg.number));
             self.directory.remove_leg(leg.number);
             state.count_legs(worker, -1);
             state.ports.freed();
@@ -220,6 +218,7 @@ impl Gateway {
         let found = state.session(session)?;
         let worker = found.worker;
         let Some(leg) = found.legs.get(id).cloned() else { return Ok(false) };
+        self.say_goodbye([leg.number]).await;
         self.remove(worker, Command::RemoveLeg { leg: leg.number }).await?;
         self.forget_legs(&mut state, session, &HashSet::from([id.to_owned()]));
         self.legs_changed(&state, session);
@@ -462,9 +461,9 @@ pub(super) fn early_media(wanted: &v1::EarlyMedia) -> Result<EarlyMedia, ApiErro
     let bounds = (wanted.packets, wanted.milliseconds);
     match v1::EarlyMediaMode::try_from(wanted.mode) {
         Ok(v1::EarlyMediaMode::Hold) => {
-            let usual = |given, usual| if given == 0 { usual } else { given };
-            let packets = usual(bounds.0, HELD_PACKETS);
-            let time = Duration::from_millis(usual(bounds.1, HELD_MILLISECONDS).into());
+            let packets = if bounds.0 == 0 { EarlyMedia::USUAL_PACKETS.into() } else { bounds.0 };
+            let given = Duration::from_millis(bounds.1.into());
+            let time = if given.is_zero() { EarlyMedia::USUAL_TIME } else { given };
             match u16::try_from(packets) {
                 Ok(packets) if packets <= EarlyMedia::MOST_PACKETS && time <= EarlyMedia::LONGEST => {
                     Ok(EarlyMedia::Hold { packets, time })

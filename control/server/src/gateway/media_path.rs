@@ -7,7 +7,7 @@ use sluice_proto::v1;
 
 use super::Gateway;
 use super::legs::latching;
-use crate::media_path::{Asked, Surroundings, Wanted, own_candidates, peer_candidates};
+use crate::media_path::{Asked, Stopping, Surroundings, Wanted, own_candidates, peer_candidates};
 use crate::{ApiError, Config};
 
 impl Gateway {
@@ -33,10 +33,20 @@ impl Gateway {
     }
 
     /// A leg has neither any more.
-    pub(super) fn stop_media_path(&self, leg: LegId) {
-        if self.directory.negotiates_no_more(leg) {
+    pub(super) fn stop_media_path(&self, leg: LegId) -> Option<Stopping> {
+        let did = self.directory.negotiates_no_more(leg);
+        did.then(|| {
             self.media_path.count(-1);
-            self.media_path.stop(leg);
+            self.media_path.stop(leg)
+        })
+    }
+
+    /// Has legs that are about to be removed close their associations, while they have sockets to say it with. Waits for
+    /// no peer.
+    pub(super) async fn say_goodbye(&self, legs: impl IntoIterator<Item = LegId>) {
+        let stopping: Vec<_> = legs.into_iter().filter_map(|leg| self.stop_media_path(leg)).collect();
+        if !stopping.is_empty() {
+            Stopping::told(stopping).await;
         }
     }
 

@@ -139,6 +139,7 @@ impl Gateway {
         let Some(session) = state.sessions.get(id) else { return Ok(false) };
         let worker = session.worker;
         let legs: Vec<_> = session.legs.iter().map(|(id, leg)| (id.clone(), leg.number)).collect();
+        self.say_goodbye(legs.iter().map(|(_, number)| *number)).await;
         // All commands first, then all answers. The engine removes a leg's routes and keys with it. What was
         // sent before something went wrong is done all the same, and noted.
         let mut sent = Vec::with_capacity(legs.len());

@@ -103,7 +103,7 @@ impl Gateway {
         leg.config = updated.config;
         match updated.negotiates {
             InPath::Wants(wanted) => self.set_media_path(leg.number, *wanted),
-            InPath::NoMore => self.stop_media_path(leg.number),
+            InPath::NoMore => drop(self.stop_media_path(leg.number)),
             InPath::Never => {}
         }
         self.legs_changed(state, session);

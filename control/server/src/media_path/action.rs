@@ -18,6 +18,8 @@ pub(super) enum Action {
     Towards { rtp: SocketAddr, rtcp: Option<SocketAddr> },
     /// Media is not sent any more, or is again.
     Silence(bool),
+    /// An association is under way whose keys the peer may send under before they are here, or none is any more.
+    Rekeying(bool),
     /// Watchers are told.
     Tell(Kind),
 }

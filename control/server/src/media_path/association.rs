@@ -110,6 +110,13 @@ pub(super) fn is_client_hello(datagram: &[u8]) -> bool {
     datagram.first() == Some(&22) && datagram.get(3..5) == Some(&[0, 0]) && datagram.get(13) == Some(&1)
 }
 
+/// Whether a datagram begins with a protected record: of an epoch after the first (RFC 6347 section 4.1), or with a unified
+/// header (RFC 9147 section 4).
+pub(super) fn is_protected(datagram: &[u8]) -> bool {
+    let unified = matches!(datagram.first(), Some(0x20..=0x3f));
+    unified || datagram.get(3..5).is_some_and(|epoch| epoch != [0, 0])
+}
+
 /// A role as the API names it.
 pub(super) const fn role_shown(role: Role) -> v1::DtlsRole {
     match role {

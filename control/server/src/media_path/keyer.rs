@@ -61,6 +61,8 @@ pub(super) struct Keyer {
     /// How many associations have brought keys.
     keyed: u32,
     silent: bool,
+    /// Whether the worker keeps what comes under keys that are on their way.
+    rekeying: bool,
     drops: Drops,
     /// When the last flight of the handshake came or went, until media followed.
     last_flight: Option<Instant>,
@@ -82,6 +84,7 @@ impl Keyer {
             retry: None,
             keyed: 0,
             silent: false,
+            rekeying: false,
             drops: Drops::default(),
             last_flight: None,
             wake: None,
@@ -206,11 +209,12 @@ impl Keyer {
         self.last_flight.take().map(|flight| at.saturating_duration_since(flight))
     }
 
-    /// The leg goes: the peer is told so.
+    /// The leg goes, or has no handshake and no checks any more: the peer is told so.
     pub(super) fn stop(&mut self, shared: &mut Shared, now: Instant) {
         for mut line in [self.next.take(), self.current.take()].into_iter().flatten() {
             Self::end(&mut line, shared, now);
         }
+        self.await_keys(shared);
     }
 
     /// Which of the peer's addresses checks have chosen, by component.
@@ -281,6 +285,7 @@ impl Keyer {
     fn settle(&mut self, shared: &mut Shared, now: Instant) {
         self.drain_checks(shared);
         self.begin_own(shared, now);
+        self.await_keys(shared);
         let lines = [&self.current, &self.next].into_iter().flatten().filter_map(|line| line.timeout);
         let checks = self.checks.as_ref().and_then(Checks::timeout);
         self.wake = lines.chain(checks).chain(self.retry).min();
@@ -313,6 +318,16 @@ impl Keyer {
         if silent != self.silent {
             self.silent = silent;
             shared.actions.push(Action::Silence(silent));
+        }
+    }
+
+    /// "Each endpoint needs to be prepared to receive data on both the new and old DTLS associations" (RFC 8842 section
+    /// 5.5), and the peer may have the new keys first.
+    fn await_keys(&mut self, shared: &mut Shared) {
+        let rekeying = [&self.current, &self.next].into_iter().flatten().any(Line::is_under_way);
+        if rekeying != self.rekeying {
+            self.rekeying = rekeying;
+            shared.actions.push(Action::Rekeying(rekeying));
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) use self::wanted::{Surroundings, Wanted, peer_candidates};
 
 /// Datagrams that wait for one thread; what comes beyond that is dropped and counted.
 const INBOX: usize = 8_192;
-/// How long a thread is waited for that is to say how a leg stands.
+/// How long a thread is waited for that is to say how a leg stands, or to end what it has.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The ways to the threads, and what all know of them.
@@ -91,9 +91,11 @@ impl MediaPath {
         self.order(leg, Order::Candidates(leg, candidates, end));
     }
 
-    /// A leg is gone.
-    pub(crate) fn stop(&self, leg: LegId) {
-        self.order(leg, Order::Stop(leg));
+    /// A leg is about to go, or has neither any more: its peer is told so, as far as there is an association to tell it by.
+    pub(crate) fn stop(&self, leg: LegId) -> Stopping {
+        let (told, stopping) = oneshot::channel();
+        self.order(leg, Order::Stop(leg, told));
+        Stopping(stopping)
     }
 
     /// A leg's first media came.
@@ -158,6 +160,22 @@ impl<T> Asked<T> {
     /// The answer; none if there is none in time.
     pub(crate) async fn answer(self) -> Option<T> {
         tokio::time::timeout(PATIENCE, self.0).await.ok()?.ok()
+    }
+}
+
+/// A leg's handshake and checks that a thread is to end.
+pub(crate) struct Stopping(oneshot::Receiver<()>);
+
+impl Stopping {
+    /// Waits until the workers were given what all their peers are to hear, or until this has taken too long.
+    pub(crate) async fn told(all: Vec<Self>) {
+        let told = async {
+            // The last one first: a thread does one after the other, so that this waits once for each.
+            for Self(one) in all.into_iter().rev() {
+                let _ = one.await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, told).await;
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) enum Order {
     Set(LegId, Box<Wanted>),
     /// More of its peer's candidates, or that there are no more.
     Candidates(LegId, Vec<Candidate>, bool),
-    /// It goes.
-    Stop(LegId),
+    /// It goes, or has neither any more. Who asked is told once its worker was given what its peer is to hear of that.
+    Stop(LegId, oneshot::Sender<()>),
     /// How it stands.
     Show(LegId, oneshot::Sender<v1::MediaPath>),
     /// Which of its peer's addresses checks have chosen, by component.
@@ -116,12 +116,12 @@ impl Negotiator {
                     self.perform(leg);
                 }
             }
-            Order::Stop(leg) => {
+            Order::Stop(leg, asked) => {
                 if let Some(mut keyer) = self.keyers.remove(&leg) {
                     keyer.stop(&mut self.shared, now);
-                    // Its leg is gone, and with it the socket by which the peer could be told.
-                    self.shared.actions.clear();
+                    self.perform(leg);
                 }
+                let _ = asked.send(());
             }
             Order::Show(leg, asked) => {
                 if let Some(keyer) = self.keyers.get(&leg) {
@@ -211,8 +211,25 @@ impl Negotiator {
                     let update = LegUpdate { silent: Some(silent), ..LegUpdate::new(leg) };
                     self.update(leg, worker, update, None);
                 }
+                Action::Rekeying(rekeying) => self.await_keys(leg, worker, rekeying),
                 Action::Tell(kind) => drop(self.outcomes.send(Outcome::Tell(leg, kind))),
             }
+        }
+    }
+
+    /// Has a worker keep what comes under keys that are on their way, or no more.
+    fn await_keys(&self, leg: LegId, worker: usize, rekeying: bool) {
+        let update = LegUpdate { rekeying: Some(rekeying), ..LegUpdate::new(leg) };
+        if !rekeying {
+            return self.update(leg, worker, update, None);
+        }
+        // Of a leg without keys, its early media says what becomes of what comes before the first.
+        if !self.gateway.directory.has_keys(leg) {
+            return;
+        }
+        // If it waited for room it might come after the keys, and nothing would end what it begins.
+        if !matches!(self.gateway.try_send(worker, Command::UpdateLeg(update)), Ok(Ok(_))) {
+            tracing::debug!(leg, "the worker is too busy to keep what overtakes another association's keys");
         }
     }
 

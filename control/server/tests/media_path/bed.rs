@@ -1,13 +1,16 @@
 //! A daemon with legs that are made by hand, and what is seen of them.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use sluice_keying::dtls_srtp::Role;
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use sluice_server::Config;
+use tokio::task::block_in_place;
 use tonic::Streaming;
 
-use crate::peer::Peer;
+use crate::peer::{Peer, SUITES};
 use crate::support::{Daemon, LegSpec, udp};
 
 pub const UFRAG: &str = "gatewayU";
@@ -73,6 +76,22 @@ impl Bed {
         drops.into_iter().find(|drop| drop.reason == reason).map_or(0, |drop| drop.packets)
     }
 
+    /// Signalling wants another association of a leg.
+    pub async fn reassociate(&self, leg: &str, tls_id: &str) {
+        let mut dtls = self.leg(leg).await.config.unwrap().dtls.unwrap();
+        dtls.tls_id = tls_id.into();
+        let (session, leg) = ("s".to_owned(), leg.to_owned());
+        self.update(v1::UpdateLegRequest { session, leg, dtls: Some(dtls), ..Default::default() }).await;
+    }
+
+    /// How many packets of a leg wait for a key.
+    pub async fn waiting(&self, leg: &str) -> u64 {
+        let request = v1::GetStatisticsRequest { session: "s".into(), workers_only: false };
+        let legs = self.daemon.client().await.get_statistics(request).await.unwrap().into_inner().legs;
+        let leg = legs.into_iter().find(|found| found.leg == leg).expect("the leg");
+        leg.early_media.unwrap_or_default().held
+    }
+
     /// The next event that is one.
     pub async fn event<T>(&mut self, look: impl Fn(&Kind) -> Option<T>) -> T {
         let next = async {
@@ -87,7 +106,7 @@ impl Bed {
     }
 
     /// A leg towards a plain peer, with routes from and to another.
-    pub async fn bridge(&self, other: &str) -> (std::net::UdpSocket, std::net::SocketAddr) {
+    pub async fn bridge(&self, other: &str) -> (UdpSocket, SocketAddr) {
         let bob = udp();
         let spec = LegSpec::plain().remote(&bob).with(|config| config.rtcp_mux = true);
         let leg = self.daemon.leg("s", "bob", spec).await.unwrap();
@@ -95,10 +114,68 @@ impl Bed {
         self.daemon.route("s", "back", "bob", other).await.unwrap();
         (bob, leg.local_rtp.parse().unwrap())
     }
+
+    /// Alice makes checks and a handshake, and speaks with Bob.
+    pub async fn talk_after_checks(&self) -> Talk {
+        let gateway = self.fingerprint().await;
+        let mut alice = Peer::new();
+        let leg = self.daemon.leg("s", "alice", checked(&mut alice)).await.unwrap();
+        let (bob, to_bob_leg) = self.bridge("alice").await;
+        block_in_place(|| meet_after_checks(&mut alice, &leg, &gateway));
+        self.keyed("alice").await;
+        Talk { alice, gateway, bob, to_bob_leg }
+    }
+
+    /// The same with a handshake alone, in which Alice has this role.
+    pub async fn talk(&self, mut alice: Peer, role: Role) -> Talk {
+        let gateway = self.fingerprint().await;
+        let spec = handshaken(&alice).remote(&alice.socket).with(|config| answers(config, role));
+        let leg = self.daemon.leg("s", "alice", spec).await.unwrap();
+        let (bob, to_bob_leg) = self.bridge("alice").await;
+        block_in_place(|| meet(&mut alice, &leg, role, &gateway));
+        self.keyed("alice").await;
+        Talk { alice, gateway, bob, to_bob_leg }
+    }
+
+    /// Waits for the last flight of a leg's peer, which may have its keys before the gateway does.
+    async fn keyed(&self, leg: &str) {
+        let keyed =
+            || async { (self.path(leg).await.dtls_state() == v1::DtlsState::Established).then_some(()) };
+        self.daemon.eventually(keyed).await;
+    }
+}
+
+/// Alice has a leg of that name, with keys of a handshake, and Bob a plain one.
+pub struct Talk {
+    pub alice: Peer,
+    /// The hash of the gateway's certificate.
+    pub gateway: String,
+    pub bob: UdpSocket,
+    pub to_bob_leg: SocketAddr,
+}
+
+/// Has a leg take the other role than its peer.
+pub fn answers(config: &mut v1::LegConfig, peer: Role) {
+    let role = if peer == Role::Server { v1::DtlsRole::Client } else { v1::DtlsRole::Server };
+    config.dtls.as_mut().unwrap().role = role.into();
+}
+
+/// Has a peer make its checks with a leg, and begin a handshake after them.
+pub fn meet_after_checks(peer: &mut Peer, leg: &v1::Leg, gateway: &str) {
+    peer.check(leg.local_rtp.parse().unwrap(), UFRAG, PASSWORD);
+    peer.until("a way", Peer::is_connected);
+    meet(peer, leg, Role::Client, gateway);
+}
+
+/// Has a peer make a handshake with a leg.
+pub fn meet(peer: &mut Peer, leg: &v1::Leg, role: Role, gateway: &str) {
+    peer.gateway = Some(leg.local_rtp.parse().unwrap());
+    peer.handshake(role, &[gateway.to_owned()], &SUITES);
+    peer.until_keyed();
 }
 
 /// Sends the first two packets of a plain stream, without which nothing of it is heard (RFC 3550 appendix A.1).
-pub fn begin(bob: &std::net::UdpSocket, to: std::net::SocketAddr) {
+pub fn begin(bob: &UdpSocket, to: SocketAddr) {
     for sequence in 0..2 {
         bob.send_to(&crate::support::rtp(sequence, 0xb, 100), to).unwrap();
     }

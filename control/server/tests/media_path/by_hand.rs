@@ -5,14 +5,14 @@ use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use tokio::task::block_in_place;
 
-use crate::bed::{Bed, PASSWORD, UFRAG, begin, checked, handshaken};
+use crate::bed::{Bed, PASSWORD, Talk, UFRAG, answers, begin, checked, handshaken, meet, meet_after_checks};
 use crate::peer::{Peer, SUITES, endpoint};
 use crate::support::{field_of, receive, rtp, silent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_and_a_handshake_bring_address_and_keys_and_media_goes_both_ways() {
     let mut bed = Bed::new("ice-dtls").await;
-    let gateway_fingerprint = bed.fingerprint().await;
+    let gateway = bed.fingerprint().await;
     let mut alice = Peer::new();
     let leg = bed.daemon.leg("s", "alice", checked(&mut alice)).await.unwrap();
     let (bob, to_bob_leg) = bed.bridge("alice").await;
@@ -21,10 +21,7 @@ async fn checks_and_a_handshake_bring_address_and_keys_and_media_goes_both_ways(
     assert!(path.explanation.contains("check"), "{}", path.explanation);
     assert_eq!(leg.remote_in_use, "");
     block_in_place(|| {
-        alice.check(leg.local_rtp.parse().unwrap(), UFRAG, PASSWORD);
-        alice.until("a way", Peer::is_connected);
-        alice.handshake(Role::Client, &[gateway_fingerprint], &SUITES);
-        alice.until_keyed();
+        meet_after_checks(&mut alice, &leg, &gateway);
         for sequence in 0..5 {
             alice.send(&rtp(sequence, 0xa, 100));
             assert_eq!(receive(&bob), rtp(sequence, 0xa, 100));
@@ -67,18 +64,9 @@ async fn a_peer_without_checks_shows_first_that_it_hears_and_the_gateway_may_beg
     for role in [Role::Client, Role::Server] {
         let name = format!("{role:?}");
         let mut peer = Peer::new();
-        let spec = handshaken(&peer).remote(&peer.socket).with(|config| {
-            let dtls = config.dtls.as_mut().unwrap();
-            if role == Role::Server {
-                dtls.role = v1::DtlsRole::Client.into();
-            }
-        });
+        let spec = handshaken(&peer).remote(&peer.socket).with(|config| answers(config, role));
         let leg = bed.daemon.leg("s", &name, spec).await.unwrap();
-        block_in_place(|| {
-            peer.gateway = Some(leg.local_rtp.parse().unwrap());
-            peer.handshake(role, std::slice::from_ref(&gateway), &SUITES);
-            peer.until_keyed();
-        });
+        block_in_place(|| meet(&mut peer, &leg, role, &gateway));
         assert_eq!(bed.statistics().await.cookies_sent, 1, "the gateway's own handshake needs none");
     }
     bed.daemon.stop().await;
@@ -130,9 +118,7 @@ async fn a_handshake_before_its_fingerprint_is_signalled_waits_for_it_and_media_
     let leg = bed.daemon.leg("s", "alice", spec).await.unwrap();
     let (bob, _) = bed.bridge("alice").await;
     block_in_place(|| {
-        alice.gateway = Some(leg.local_rtp.parse().unwrap());
-        alice.handshake(Role::Client, &[gateway], &SUITES);
-        alice.until_keyed();
+        meet(&mut alice, &leg, Role::Client, &gateway);
         for sequence in 0..5 {
             alice.send(&rtp(sequence, 0xa, 100));
         }
@@ -159,15 +145,8 @@ async fn a_handshake_before_its_fingerprint_is_signalled_waits_for_it_and_media_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_moves_is_followed_once_a_check_from_there_has_passed() {
     let mut bed = Bed::new("moves").await;
-    let gateway = bed.fingerprint().await;
-    let mut alice = Peer::new();
-    let leg = bed.daemon.leg("s", "alice", checked(&mut alice)).await.unwrap();
-    let (bob, to_bob_leg) = bed.bridge("alice").await;
+    let Talk { mut alice, bob, to_bob_leg, .. } = bed.talk_after_checks().await;
     block_in_place(|| {
-        alice.check(leg.local_rtp.parse().unwrap(), UFRAG, PASSWORD);
-        alice.until("a way", Peer::is_connected);
-        alice.handshake(Role::Client, &[gateway], &SUITES);
-        alice.until_keyed();
         alice.send(&rtp(0, 0xa, 50));
         assert_eq!(receive(&bob), rtp(0, 0xa, 50));
         // Authentic media from elsewhere is heard, and moves nothing.

@@ -147,19 +147,9 @@ async fn a_caller_with_sdes_speaks_to_one_whose_handshake_comes_before_its_answe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_with_handshakes_of_their_own_speak_and_a_re_offer_on_hold_leaves_their_keys() {
-    let policy = "[policy.callee]\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\n";
-    let bed = Bed::configured("call-dtls", policy).await;
+    let bed = Bed::configured("call-dtls", TWO_HANDSHAKES).await;
     let mut desk = Desk::at(&bed).await;
-    let (mut alice, mut bob) = (Peer::new(), Peer::new());
-    let offer = said(&mut alice, "actpass", true, "alices-association-01");
-    let offered = desk.offer(&offer).await;
-    let answer = said(&mut bob, "active", true, "bobs-association-0001");
-    let answered = desk.answer(&answer).await;
-    block_in_place(|| {
-        go(&mut bob, &offered, Role::Client);
-        go(&mut alice, &answered, Role::Server);
-        speak(&mut alice, &mut bob, 0);
-    });
+    let Two { mut alice, mut bob, offer, answer } = two_speak(&mut desk).await;
     let before = bed.daemon.legs("c").await;
     let hold = offer.replace("a=rtcp-mux", "a=sendonly\r\na=rtcp-mux");
     let offered = desk.offer_from("c", v1::CallSide::Caller, &hold).await;
@@ -176,6 +166,30 @@ async fn two_with_handshakes_of_their_own_speak_and_a_re_offer_on_hold_leaves_th
         assert_eq!(bob.receive(), rtp(100, 0xa, 100));
     });
     bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_of_a_branch_that_is_dropped_and_of_a_call_that_ends_hear_a_close_notify() {
+    for ends in [true, false] {
+        let bed = Bed::configured("call-ends", TWO_HANDSHAKES).await;
+        let mut desk = Desk::at(&bed).await;
+        let Two { mut alice, mut bob, .. } = two_speak(&mut desk).await;
+        let session = "c".to_owned();
+        if ends {
+            desk.0.end_session(v1::EndSessionRequest { session, ..Default::default() }).await.unwrap();
+        } else {
+            let call = desk.0.get_call(v1::GetCallRequest { session: session.clone() }).await.unwrap();
+            let branch = call.into_inner().call.unwrap().branches[0].id.clone();
+            let request = v1::DropBranchRequest { session, branch, ..Default::default() };
+            assert!(desk.0.drop_branch(request).await.unwrap().into_inner().existed);
+        }
+        block_in_place(|| {
+            for peer in [&mut alice, &mut bob] {
+                peer.until("a close_notify", Peer::was_closed);
+            }
+        });
+        bed.daemon.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,8 +216,6 @@ async fn a_re_offer_with_another_association_behind_a_restart_is_keyed_anew_whil
         alice.send(&rtp(5, 0xa, 100));
         assert_eq!(receive(&bob), rtp(5, 0xa, 100), "under the keys that there are");
         go(&mut alice, &second, Role::Server);
-        // As the server she has her keys before her last flight is at the gateway.
-        alice.for_a_while(std::time::Duration::from_millis(200));
         for sequence in 6..9 {
             alice.send(&rtp(sequence, 0xa, 100));
             assert_eq!(receive(&bob), rtp(sequence, 0xa, 100));
@@ -308,6 +320,32 @@ async fn who_nominates_says_in_a_re_offer_what_was_chosen_until_checks_begin_ane
     assert_ne!(value(&anew, "ice-ufrag"), value(&offered, "ice-ufrag"));
     assert!(!anew.contains("a=remote-candidates"), "{anew}");
     bed.daemon.stop().await;
+}
+
+/// With handshakes and checks on both sides.
+const TWO_HANDSHAKES: &str = "[policy.callee]\nkeyings = [\"dtls-srtp\"]\nice = \"lite\"\n";
+
+/// Two that speak, and what they have said of themselves.
+struct Two {
+    alice: Peer,
+    bob: Peer,
+    offer: String,
+    answer: String,
+}
+
+/// Alice offers, Bob answers, and both make their checks and handshakes.
+async fn two_speak(desk: &mut Desk) -> Two {
+    let (mut alice, mut bob) = (Peer::new(), Peer::new());
+    let offer = said(&mut alice, "actpass", true, "alices-association-01");
+    let offered = desk.offer(&offer).await;
+    let answer = said(&mut bob, "active", true, "bobs-association-0001");
+    let answered = desk.answer(&answer).await;
+    block_in_place(|| {
+        go(&mut bob, &offered, Role::Client);
+        go(&mut alice, &answered, Role::Server);
+        speak(&mut alice, &mut bob, 0);
+    });
+    Two { alice, bob, offer, answer }
 }
 
 fn speak(alice: &mut Peer, bob: &mut Peer, from: u16) {

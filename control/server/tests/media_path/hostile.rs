@@ -8,7 +8,7 @@ use sluice_keying::dtls_srtp::{Association, Endpoint, Output, Role, Settings};
 use sluice_proto::v1;
 use tokio::task::block_in_place;
 
-use crate::bed::{Bed, PASSWORD, UFRAG, checked, handshaken};
+use crate::bed::{Bed, Talk, checked, handshaken, meet, meet_after_checks};
 use crate::peer::{Peer, SUITES, endpoint};
 use crate::support::{receive, rtp, udp};
 
@@ -55,13 +55,8 @@ async fn a_stray_client_hello_disturbs_no_call_that_runs() {
     bed.daemon.route("s", "back", "carol", "alice").await.unwrap();
     let [to_alice, to_carol] = [&with_checks, &without].map(|leg| leg.local_rtp.parse().unwrap());
     block_in_place(|| {
-        alice.check(to_alice, UFRAG, PASSWORD);
-        alice.until("a way", Peer::is_connected);
-        alice.handshake(Role::Client, std::slice::from_ref(&gateway), &SUITES);
-        alice.until_keyed();
-        carol.gateway = Some(to_carol);
-        carol.handshake(Role::Client, &[gateway], &SUITES);
-        carol.until_keyed();
+        meet_after_checks(&mut alice, &with_checks, &gateway);
+        meet(&mut carol, &without, Role::Client, &gateway);
         for sequence in 0..20 {
             for to in [to_alice, to_carol] {
                 Beginner::new(&stranger).send(to);
@@ -111,17 +106,8 @@ async fn a_flood_of_handshakes_that_do_not_end_is_bounded_while_another_call_goe
     const BOUND: u64 = 8;
     const FLOOD: usize = 24;
     let bed = Bed::configured("flood", &format!("[dtls]\nhalf_open = {BOUND}\n")).await;
-    let gateway = bed.fingerprint().await;
     let stranger = endpoint(&Settings::default());
-    let mut alice = Peer::new();
-    let spec = handshaken(&alice).remote(&alice.socket);
-    let leg = bed.daemon.leg("s", "alice", spec).await.unwrap();
-    let (bob, _) = bed.bridge("alice").await;
-    block_in_place(|| {
-        alice.gateway = Some(leg.local_rtp.parse().unwrap());
-        alice.handshake(Role::Client, &[gateway], &SUITES);
-        alice.until_keyed();
-    });
+    let Talk { mut alice, bob, .. } = bed.talk(Peer::new(), Role::Client).await;
     let mut beginners = Vec::new();
     for number in 0..FLOOD {
         let victim = Peer::new();

@@ -13,6 +13,7 @@ mod phone;
 mod bed;
 mod by_hand;
 mod calls;
+mod closing;
 mod hostile;
 mod peer;
 mod rekeying;

@@ -17,8 +17,8 @@ use sluice_srtp::{
     unprotect,
 };
 
-/// Suites of peers that say nothing else.
-pub const SUITES: [Suite; 2] = [Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80];
+/// Suites of peers that say nothing else: in the order of DTLS 1.3's library, which knows no other.
+pub const SUITES: [Suite; 3] = [Suite::AeadAes256Gcm, Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80];
 /// How long anything may take: machines of tests are busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,12 +28,19 @@ static USUAL: LazyLock<Arc<Endpoint>> = LazyLock::new(|| endpoint(&Settings::def
 /// A peer with one medium.
 pub struct Peer {
     pub socket: UdpSocket,
-    endpoint: Arc<Endpoint>,
+    pub endpoint: Arc<Endpoint>,
     agent: Option<Agent>,
     own_ice: Option<OwnIce>,
     /// Whether it nominates.
     pub controls: bool,
     association: Option<Association>,
+    /// The one whose place that took: both are alive.
+    older: Option<Association>,
+    /// With more keys than these what it has to say of handshakes is held back.
+    holds_back_after: Option<usize>,
+    held_back: Vec<Vec<u8>>,
+    /// Datagrams of the newest handshake that came.
+    pub heard: usize,
     /// Where the gateway is.
     pub gateway: Option<SocketAddr>,
     pub keys: Vec<Keys>,
@@ -62,6 +69,10 @@ impl Peer {
             own_ice: None,
             controls: true,
             association: None,
+            older: None,
+            holds_back_after: None,
+            held_back: Vec::new(),
+            heard: 0,
             gateway: None,
             keys: Vec::new(),
             events: Vec::new(),
@@ -135,12 +146,43 @@ impl Peer {
         let fingerprints = fingerprints.iter().map(|one| one.parse().unwrap()).collect();
         let peer = PeerDtls { fingerprints, tls_id: None };
         let association = Association::new(&self.endpoint, role, suites, Some(&peer), Instant::now());
-        self.association = Some(association.unwrap());
+        self.older = self.association.replace(association.unwrap());
+        self.heard = 0;
+    }
+
+    /// Holds back its last flight of the handshake to come, which goes out once it has the keys.
+    pub fn hold_back(&mut self) {
+        self.holds_back_after = Some(self.keys.len());
+    }
+
+    /// Sends what it held back.
+    pub fn let_go(&mut self) {
+        self.holds_back_after = None;
+        self.work();
     }
 
     pub fn close(&mut self) {
         self.association.as_mut().unwrap().close(Instant::now());
         self.work();
+    }
+
+    /// Closes the association whose place another takes, and at once: whatever else is held back.
+    pub fn close_older(&mut self) -> Vec<u8> {
+        let older = self.older.as_mut().unwrap();
+        older.close(Instant::now());
+        let Output::Transmit(farewell) = older.poll() else { panic!("a close_notify") };
+        self.send_raw(&farewell);
+        farewell
+    }
+
+    /// Sends a datagram as it is.
+    pub fn send_raw(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.gateway.unwrap()).unwrap();
+    }
+
+    /// Whether the gateway has closed an association.
+    pub fn was_closed(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Closed))
     }
 
     /// Whether checks have found a way.
@@ -189,6 +231,11 @@ impl Peer {
         jobs[0].result.unwrap();
         let len = jobs[0].len;
         self.socket.send_to(&buffer[..len], self.gateway.unwrap()).unwrap();
+    }
+
+    /// Sends what looks like media and is under no key.
+    pub fn send_forged(&self, packet: &[u8]) {
+        self.send_raw(&[packet, &[0xee; 16]].concat());
     }
 
     /// The next media, under the newest keys.
@@ -253,7 +300,8 @@ impl Peer {
                 }
             }
             Some(20..=63) => {
-                if let Some(association) = &mut self.association {
+                self.heard += 1;
+                for association in [&mut self.association, &mut self.older].into_iter().flatten() {
                     let _ = association.handle_datagram(now, datagram);
                 }
             }
@@ -275,14 +323,20 @@ impl Peer {
             }
         }
         let Some(gateway) = self.gateway else { return };
-        let Some(association) = &mut self.association else { return };
-        association.handle_timeout(now);
-        loop {
-            match association.poll() {
-                Output::Transmit(bytes) => _ = self.socket.send_to(&bytes, gateway).unwrap(),
-                Output::Event(Event::Keys(keys)) => self.keys.push(*keys),
-                Output::Event(event) => self.events.push(event),
-                Output::Timeout(_) => break,
+        for association in [&mut self.association, &mut self.older].into_iter().flatten() {
+            association.handle_timeout(now);
+            loop {
+                match association.poll() {
+                    Output::Transmit(bytes) => self.held_back.push(bytes),
+                    Output::Event(Event::Keys(keys)) => self.keys.push(*keys),
+                    Output::Event(event) => self.events.push(event),
+                    Output::Timeout(_) => break,
+                }
+            }
+        }
+        if self.holds_back_after.is_none_or(|keys| self.keys.len() <= keys) {
+            for bytes in self.held_back.drain(..) {
+                self.socket.send_to(&bytes, gateway).unwrap();
             }
         }
     }

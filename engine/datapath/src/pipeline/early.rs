@@ -1,12 +1,14 @@
-//! Media before its leg's first key: kept, and played out once the key is there (RFC 5479 R-AVOID-CLIPPING).
+//! Media before the key that it is under: kept, and played out once the key is there (RFC 5479 R-AVOID-CLIPPING).
 //!
 //! ```text
 //! ingress ─NoInboundKey─▶ kept, oldest out first ─first key, or plain─▶ ingress once more, in order
-//!                            └ EarlyMediaFull, EarlyMediaExpired
+//! ingress, unprotect         │ └ EarlyMediaFull, EarlyMediaExpired          ▲
+//!      └─AuthFailed …, while │                  ─next key───────────────────┘
+//!        the leg is rekeying ┘                  ─none comes─▶ AuthFailed …
 //! ```
 //!
 //! A flood of forged packets before the key takes no more than the leg's share of the store, and a tag for each of
-//! these once the key is there.
+//! these once the key is there. What is authentic under the keys that a leg has waits for no other.
 
 use std::time::Duration;
 
@@ -17,30 +19,46 @@ use sluice_srtp::MAX_OVERHEAD;
 use super::{BATCH, Pipeline, Received, Transmit};
 use crate::counters::EarlyCounters;
 use crate::early::{Line, Waiting};
+use crate::leg::Leg;
+use crate::rate::Bucket;
 use crate::{DropReason, Event, Protection};
 
 /// Of a worker's small chunks the share that early media may take, at the most: the rest is for packets on their way.
 const SHARE: u32 = 4;
 
 impl Pipeline {
-    /// Keeps a packet that came before its leg's first key, if the leg keeps such.
+    /// Drops a packet that its leg has not taken, unless it is for want of a key and the leg keeps such.
     #[cold]
-    pub(super) fn keep_early(&mut self, frame: Frame, slot: u32, component: Component, pool: &mut Pool) {
-        let since = self.now;
-        self.keep_since(frame, slot, component, since, pool);
+    pub(super) fn turn_away(
+        &mut self,
+        frame: Frame,
+        slot: u32,
+        component: Component,
+        reason: DropReason,
+        pool: &mut Pool,
+    ) {
+        let keeps = match reason {
+            DropReason::NoInboundKey => true,
+            reason => may_be_for_want_of_a_key(reason) && self.legs.get(slot).is_some_and(Leg::is_rekeying),
+        };
+        if keeps {
+            self.keep_since(frame, slot, component, (self.now, reason), pool);
+        } else {
+            self.refuse(frame, slot, reason, pool);
+        }
     }
 
-    /// The same with a packet that came then.
+    /// Keeps a packet that came then, and would else be dropped for this reason.
     pub(super) fn keep_since(
         &mut self,
         frame: Frame,
         slot: u32,
         component: Component,
-        since: u64,
+        (since, reason): (u64, DropReason),
         pool: &mut Pool,
     ) {
         if self.legs.get(slot).is_none_or(|leg| leg.early.is_none()) {
-            return self.discard(frame, slot, DropReason::NoInboundKey, pool);
+            return self.discard(frame, slot, reason, pool);
         }
         self.expire_early(slot, pool);
         let frame = match small(frame, pool) {
@@ -51,7 +69,8 @@ impl Pipeline {
         let most = self.most_early(pool);
         let kept = match self.legs.get_mut(slot).and_then(|leg| leg.early.as_mut()) {
             Some(line) if self.early.len() < most && line.len() < line.most => {
-                self.early.push(line, Waiting::new(frame, component, since)).map_err(|back| back.frame)
+                let waiting = Waiting::new(frame, component, since, reason);
+                self.early.push(line, waiting).map_err(|back| back.frame)
             }
             _ => Err(frame),
         };
@@ -117,11 +136,15 @@ impl Pipeline {
     }
 
     fn drop_early(&mut self, waiting: Waiting, slot: u32, reason: DropReason, pool: &mut Pool) {
+        self.count_evicted(slot);
+        self.discard(waiting.frame, slot, reason, pool);
+    }
+
+    fn count_evicted(&self, slot: u32) {
         self.stats.early.evicted.add(1);
         if let Some(leg) = self.legs.get(slot) {
             leg.counters().early.evicted.add(1);
         }
-        self.discard(waiting.frame, slot, reason, pool);
     }
 
     /// Drops what a leg has kept for as long as it may.
@@ -136,7 +159,21 @@ impl Pipeline {
     /// Has a leg hear its peer whose keys did not all come, as it was told that they would.
     pub(super) fn give_up_early(&mut self, slot: u32) {
         let Some(leg) = self.legs.get_mut(slot).filter(|leg| !leg.inbound_keys.is_empty()) else { return };
-        leg.early.take_if(|line| line.len() == 0);
+        leg.early.take_if(|line| line.len() == 0 && !line.rekeying);
+    }
+
+    /// Has a leg to which no other keys will come drop what it has kept for these, each packet for what was wrong with it.
+    pub(super) fn end_rekeying(&mut self, slot: u32, pool: &mut Pool) {
+        if !self.legs.get(slot).is_some_and(Leg::is_rekeying) {
+            return;
+        }
+        while let Some(waiting) = self.take_early(slot, u64::MAX) {
+            self.count_evicted(slot);
+            self.refuse(waiting.frame, slot, waiting.reason, pool);
+        }
+        if let Some(leg) = self.legs.get_mut(slot) {
+            leg.early = None;
+        }
     }
 
     /// Drops all that a leg has kept, and keeps no more.
@@ -164,28 +201,34 @@ impl Pipeline {
         pool: &mut Pool,
     ) -> Vec<Packed> {
         let mut packed = Vec::with_capacity(usize::from(line.len()));
-        while let Some(Waiting { frame, component, since, .. }) = self.early.pop(line) {
+        while let Some(Waiting { frame, component, since, reason, .. }) = self.early.pop(line) {
             for counters in [&self.stats.early, counters] {
                 counters.held.sub(1);
                 counters.total.sub(1);
             }
             self.stats.handed_out.add(1);
             if let Some(ingress) = frame.ingress().copied() {
-                packed.push(Packed { component, ingress, since, bytes: frame.payload().into() });
+                packed.push(Packed { component, ingress, since, reason, bytes: frame.payload().into() });
             }
             pool.free(frame);
         }
         packed
     }
 
-    /// Plays out what a leg has kept: its first key is there, or it is plain. Nothing newer was looked at since.
+    /// Plays out what a leg has kept: its key is there, or it is plain. Nothing newer was looked at since.
     pub(super) fn release_early(&mut self, slot: u32, pool: &mut Pool, transmit: &mut impl Transmit) {
         let Some(line) = self.legs.get(slot).and_then(|leg| leg.early.as_ref()) else { return };
         if line.len() == 0 {
             return self.end_early(slot, DropReason::NoInboundKey, pool);
         }
         self.expire_early(slot, pool);
-        let Some(mut line) = self.legs.get_mut(slot).and_then(|leg| leg.early.take()) else { return };
+        let Some(leg) = self.legs.get_mut(slot) else { return };
+        let Some(mut line) = leg.early.take() else { return };
+        if line.rekeying {
+            // What streams of the peer's have cost while their key was not there is not theirs to pay.
+            let rate = self.tuning.auth_failures_per_second;
+            (leg.unknown_from_remote, leg.unknown_from_elsewhere) = (Bucket::new(rate), Bucket::new(rate));
+        }
         let oldest = self.early.oldest(&line);
         let mut packets = 0;
         while line.len() > 0 {
@@ -232,7 +275,27 @@ pub(super) struct Packed {
     pub(super) component: Component,
     pub(super) ingress: Ingress,
     pub(super) since: u64,
+    pub(super) reason: DropReason,
     pub(super) bytes: Box<[u8]>,
+}
+
+/// Whether a packet that is dropped for this reason may be right under a key that is not there yet. Where its sequence
+/// number stands, and how long its tag is, is judged before its tag, by the keys that there are.
+const fn may_be_for_want_of_a_key(reason: DropReason) -> bool {
+    use DropReason::{
+        AuthFailed, AuthRateLimited, InboundKeyExpired, InvalidSrtp, Replayed, TooOld, TooShort, UnknownMki,
+    };
+    matches!(
+        reason,
+        AuthFailed
+            | AuthRateLimited
+            | InboundKeyExpired
+            | InvalidSrtp
+            | Replayed
+            | TooOld
+            | TooShort
+            | UnknownMki
+    )
 }
 
 /// The packet in a small chunk: large ones are few, and io_uring receives into them.

@@ -31,11 +31,8 @@ impl Media {
 impl Pipeline {
     /// Takes a packet from unprotection to the queue of what is to be sent.
     pub(super) fn forward(&mut self, packet: Received, pool: &mut Pool, transmit: &mut impl Transmit) {
-        if packet.outcome == Err(DropReason::NoInboundKey) {
-            return self.keep_early(packet.frame, packet.leg, packet.component, pool);
-        }
         if let Err(reason) = packet.outcome {
-            return self.refuse(packet.frame, packet.leg, reason, pool);
+            return self.turn_away(packet.frame, packet.leg, packet.component, reason, pool);
         }
         match self.legs.get(packet.leg).map(|leg| leg.inbound) {
             Some(Protection::Srtp) => self.forward_authenticated(packet, pool, transmit),

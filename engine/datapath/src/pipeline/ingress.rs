@@ -85,12 +85,8 @@ impl Pipeline {
                 outcome: Ok(()),
                 frame,
             }),
-            Err(DropReason::NoInboundKey) => {
-                self.keep_early(frame, slot, component, pool);
-                None
-            }
             Err(reason) => {
-                self.discard(frame, slot, reason, pool);
+                self.turn_away(frame, slot, component, reason, pool);
                 None
             }
         }
@@ -192,8 +188,7 @@ impl Pipeline {
             return Err(DropReason::UnexpectedSource);
         }
         let is_srtp = leg.inbound == Protection::Srtp;
-        // With one of several keys there and the rest to follow, nothing goes before what is kept.
-        if is_srtp && (leg.inbound_keys.is_empty() || leg.early.is_some()) {
+        if is_srtp && leg.awaits_key() {
             return Err(DropReason::NoInboundKey);
         }
         let found = self.stream_ids.get(&(slot, ssrc));

@@ -366,7 +366,7 @@ impl Pipeline {
         };
         frame.fill(&packed.bytes);
         frame.set_ingress(packed.ingress);
-        self.keep_since(frame, slot, packed.component, packed.since, pool);
+        self.keep_since(frame, slot, packed.component, (packed.since, packed.reason), pool);
     }
 
     /// Neither worker has room: the legs end here, and their indices are remembered.

@@ -265,10 +265,8 @@ impl Pipeline {
         pool: &mut Pool,
     ) -> Option<Received> {
         let Some((leg, stream, unknown)) = self.admit_next(&frame, &mut trial, pool) else {
-            match trial.blame() {
-                (leg, DropReason::NoInboundKey) => self.keep_early(frame, leg, Component::Rtp, pool),
-                (leg, reason) => self.discard(frame, leg, reason, pool),
-            }
+            let (leg, reason) = trial.blame();
+            self.turn_away(frame, leg, Component::Rtp, reason, pool);
             return None;
         };
         Some(Received {

@@ -6,7 +6,7 @@ use sluice_io::{PacketIo, Pool};
 
 use super::Pipeline;
 use super::apply::{Applied, WRONG_FAMILY, check, check_early};
-use crate::leg::canonical;
+use crate::leg::{Leg, canonical};
 use crate::{CommandError, DropReason, EarlyMedia, LegUpdate, Protection};
 
 impl Pipeline {
@@ -46,8 +46,15 @@ impl Pipeline {
             self.index_remote(slot);
             self.request_resolution(slot);
         }
+        match update.rekeying {
+            Some(true) => self.legs.get_mut(slot).into_iter().for_each(Leg::begin_rekeying),
+            Some(false) => self.end_rekeying(slot, pool),
+            None => {}
+        }
         // Last, so that what was kept finds the leg as it is now.
-        self.play_out(update.leg, io, pool);
+        if !self.legs.get(slot).is_some_and(Leg::is_rekeying) {
+            self.play_out(update.leg, io, pool);
+        }
         Ok(())
     }
 
@@ -105,12 +112,12 @@ impl Pipeline {
             self.switch_inbound(slot, expected, pool);
         }
         let Some(leg) = self.legs.get_mut(slot) else { return };
-        let keeps = matches!(leg.early_media, EarlyMedia::Hold { .. });
+        let (keeps, rekeying) = (matches!(leg.early_media, EarlyMedia::Hold { .. }), leg.is_rekeying());
         let begins = before == Protection::Plain || leg.early.is_some() || update.early_media.is_some();
         if expected == Protection::Srtp && leg.inbound_keys.is_empty() && keeps && begins {
             leg.begin_early();
             self.trim_early(slot, pool);
-        } else if expected == Protection::Srtp && !keeps {
+        } else if expected == Protection::Srtp && !keeps && !rekeying {
             self.end_early(slot, DropReason::EarlyMediaFull, pool);
         }
     }
@@ -118,6 +125,8 @@ impl Pipeline {
     /// Has the leg expect the other of plain media and SRTP from now on. Streams begin anew, and where those of SRTP
     /// stood is remembered.
     pub(super) fn switch_inbound(&mut self, slot: u32, inbound: Protection, pool: &mut Pool) {
+        // What waits for another key of SRTP is no plain media.
+        self.end_rekeying(slot, pool);
         let streams = self.legs.get(slot).map(|leg| leg.streams.clone()).unwrap_or_default();
         for index in streams {
             self.evict(index, DropReason::NoInboundKey, pool);

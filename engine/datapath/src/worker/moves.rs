@@ -15,8 +15,8 @@ use sluice_srtp::{
 use super::tests::{leg, limits, pair, peer, put, rtp, worker};
 use super::*;
 use crate::{
-    CommandError, Direction, EarlyCount, EarlyMedia, LegId, Limits, OnSsrcClash, Protection, RocOnRekey,
-    RouteOptions, Shared, Ticket,
+    CommandError, Direction, EarlyCount, EarlyMedia, LegId, LegUpdate, Limits, OnSsrcClash, Protection,
+    RocOnRekey, RouteOptions, Shared, Ticket,
 };
 
 fn keys(id: u64) -> Arc<SessionKeys> {
@@ -152,15 +152,37 @@ fn a_packet_on_probation_moves_along() {
 
 #[test]
 fn media_that_waits_for_its_key_moves_along_and_plays_out_where_the_leg_is_then() {
+    media_moves_along(false);
+}
+
+#[test]
+fn media_that_waits_for_another_key_than_its_leg_has_moves_along_as_well() {
+    media_moves_along(true);
+}
+
+/// Of leg 1, which awaits key 1: its first one, or another than the one that it has.
+fn media_moves_along(rekeying: bool) {
     let (shared, _events) = Shared::new(&limits(), 2);
     let (mut workers, wires): (Vec<_>, Vec<_>) = (0..2).map(|n| worker(n, &shared)).unzip();
     let (mut one, two) = (leg(1), leg(2));
     one.inbound = Protection::Srtp;
     one.early_media = EarlyMedia::Hold { packets: 8, time: Duration::from_secs(5) };
     let (local, stats) = (one.local, Arc::clone(&one.stats));
+    let install = |key| Command::InstallKeys {
+        leg: 1,
+        direction: Direction::Inbound,
+        keys: vec![keys(key)],
+        shared: false,
+        roc: RocOnRekey::Keep,
+        more_follow: false,
+    };
     let route = Command::AddRoute { route: 1, from: 1, to: 2, options: RouteOptions::default() };
-    let tickets =
-        [Command::AddLeg(one), Command::AddLeg(two), route].map(|command| put(&workers[0], command));
+    let mut commands = vec![Command::AddLeg(one), Command::AddLeg(two), route];
+    if rekeying {
+        let update = LegUpdate { rekeying: Some(true), ..LegUpdate::new(1) };
+        commands.extend([install(3), Command::UpdateLeg(update)]);
+    }
+    let tickets: Vec<_> = commands.into_iter().map(|command| put(&workers[0], command)).collect();
     workers[0].round();
     assert!(tickets.iter().all(|ticket| done(ticket) == Some(Ok(()))));
     let mut ends = Ends::new();
@@ -175,15 +197,7 @@ fn media_that_waits_for_its_key_moves_along_and_plays_out_where_the_leg_is_then(
     wires[0].send(peer(1), local, &ends.protect(&rtp(4)));
     rounds(&mut workers);
     assert_eq!(stats.snapshot().early.held, 4);
-    let install = Command::InstallKeys {
-        leg: 1,
-        direction: Direction::Inbound,
-        keys: vec![keys(1)],
-        shared: false,
-        roc: RocOnRekey::Keep,
-        more_follow: false,
-    };
-    let ticket = put(&workers[1], install);
+    let ticket = put(&workers[1], install(1));
     rounds(&mut workers);
     assert_eq!(done(&ticket), Some(Ok(())));
     let sent: Vec<_> = wires[1].sent().into_iter().map(|sent| sent.payload).collect();

@@ -12,6 +12,8 @@ use sluice_srtp::{KeyId, KeyOptions, MAX_OVERHEAD, MasterKey, Mki, SessionKeys, 
 
 use crate::support::*;
 
+mod rekeying;
+
 const HOLD: EarlyMedia = EarlyMedia::Hold { packets: 8, time: Duration::from_secs(2) };
 
 /// Leg 1 awaits SRTP and has no key yet; what it receives goes to leg 2, which is plain.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use sluice_datapath::Protection::{Plain, Srtp};
-use sluice_datapath::{Command, Direction, Latching, OnSsrcClash, Protection, RouteOptions};
+use sluice_datapath::{Command, Direction, Latching, LegUpdate, OnSsrcClash, Protection, RouteOptions};
 use sluice_io::Component;
 
 use crate::support::*;
@@ -23,6 +23,7 @@ enum Step {
     Unroute { route: u32 },
     Rekey { leg: u32, inbound: bool, key: u64, shared: bool },
     Retire { leg: u32, inbound: bool, key: u64 },
+    Rekeying { leg: u32, on: bool },
     Wait { milliseconds: u64 },
 }
 
@@ -46,7 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..9_u32).prop_map(|route| Step::Unroute { route }),
         3 => (leg.clone(), prop::bool::weighted(0.2), 1..4_u64, any::<bool>())
             .prop_map(|(leg, inbound, key, shared)| Step::Rekey { leg, inbound, key, shared }),
-        1 => (leg, any::<bool>(), 1..8_u64).prop_map(|(leg, inbound, key)| Step::Retire { leg, inbound, key }),
+        1 => (leg.clone(), any::<bool>(), 1..8_u64).prop_map(|(leg, inbound, key)| Step::Retire { leg, inbound, key }),
+        1 => (leg, prop::bool::weighted(0.7)).prop_map(|(leg, on)| Step::Rekeying { leg, on }),
         1 => (0..40_000_u64).prop_map(|milliseconds| Step::Wait { milliseconds }),
     ]
 }
@@ -162,6 +164,9 @@ fn command(harness: &mut Harness, step: &Step) {
         Step::Retire { leg, inbound, key: id } => {
             let key = key(100 + id).id();
             harness.apply(Command::RetireKey { leg, direction: direction(inbound), key })
+        }
+        Step::Rekeying { leg, on } => {
+            harness.apply(Command::UpdateLeg(LegUpdate { rekeying: Some(on), ..LegUpdate::new(leg) }))
         }
         Step::Wait { milliseconds } => {
             harness.pass(milliseconds * MILLI);

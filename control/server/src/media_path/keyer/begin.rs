@@ -9,7 +9,7 @@ use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 
 use super::{HOLD, Keyer, Shared, Which};
-use crate::media_path::association::{Facts, Line, Stage, is_client_hello, role_shown};
+use crate::media_path::association::{Facts, Line, Stage, is_client_hello, is_protected, role_shown};
 use crate::media_path::counters::add;
 use crate::media_path::reason::Reason;
 
@@ -31,8 +31,8 @@ impl Keyer {
         if is_checked == Some(false) {
             return Err(Reason::Unchecked);
         }
-        let hello = is_client_hello(datagram);
-        let mut refused = None;
+        let (hello, protected) = (is_client_hello(datagram), is_protected(datagram));
+        let (mut taken, mut refused) = (false, None);
         for which in [Which::Next, Which::Current] {
             let Some(line) = self.line(which) else { continue };
             if line.has_failed() || (is_checked.is_none() && line.remote != remote) {
@@ -44,13 +44,21 @@ impl Keyer {
                         line.remote = remote;
                     }
                     self.drain(which, shared, now);
-                    return Ok(());
+                    // Both associations have one 5-tuple. What is protected may be of either: it is authentic in one of
+                    // them, and the other leaves it alone. A new one that has its keys by now is the only one.
+                    if !protected || self.next.is_none() {
+                        return Ok(());
+                    }
+                    taken = true;
                 }
                 Err(error) => {
                     tracing::debug!(leg = self.leg, %remote, %error, "DTLS datagram refused");
                     refused = Some(Reason::Record);
                 }
             }
+        }
+        if taken {
+            return Ok(());
         }
         if hello && self.may_begin(remote, is_checked.is_some(), now)? {
             return self.begin_for(remote, is_checked.is_some(), datagram, shared, now);

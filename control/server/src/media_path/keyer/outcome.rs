@@ -85,6 +85,8 @@ impl Keyer {
             key.options.short_rtcp_tags |= short_tags && short_in_rtp;
         }
         shared.actions.push(Action::Install { keys, roc, number: self.keyed, finished });
+        // With the key the worker plays out what it kept.
+        self.rekeying = false;
         // Who holds the certificate has shown where he is.
         if self.checks.is_none()
             && let Some(remote) = remote.filter(|remote| self.wanted.remote != Some(*remote))
