@@ -76,9 +76,8 @@ pub(super) struct Configuration {
 /// What a media line and its session say of capabilities.
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
-    transports: BTreeMap<u32, String>,
-    /// Whether there were transports at the media line and at the session.
-    has_transports: [bool; 2],
+    /// Transports of the media line, and of the session.
+    transports: [BTreeMap<u32, String>; 2],
     attributes: BTreeMap<u32, Attribute>,
     potential: Vec<Potential>,
     /// Extensions are required that the gateway does not have: potential configurations MUST NOT be used, and the
@@ -151,17 +150,24 @@ impl Capabilities {
         }
     }
 
-    /// "There MUST NOT be more than one "a=tcap" attribute at the session level and one at the media level": the first
-    /// counts.
+    /// "There MUST NOT be more than one "a=tcap" attribute at the session level and one at the media level": yet Linphone
+    /// has one for each transport unless it is told otherwise, with numbers that follow one another. Each adds to those
+    /// before it; of a number that comes twice the first counts.
     fn take_transports(&mut self, value: &str, session: bool) {
-        if std::mem::replace(&mut self.has_transports[usize::from(session)], true) {
-            return;
-        }
+        let transports = &mut self.transports[usize::from(session)];
         let mut words = value.split_ascii_whitespace();
         let Some(first) = words.next().and_then(number) else { return };
-        for (number, proto) in (first..).zip(words.take(MOST_CONFIGURATIONS)) {
-            self.transports.insert(number, proto.to_owned());
+        for (number, proto) in (first..).zip(words) {
+            if transports.len() >= MOST_CONFIGURATIONS {
+                return;
+            }
+            transports.entry(number).or_insert_with(|| proto.to_owned());
         }
+    }
+
+    /// The media line's transport of a number, or else the session's.
+    fn transport(&self, number: u32) -> Option<&String> {
+        self.transports.iter().find_map(|transports| transports.get(&number))
     }
 
     fn take_attribute(&mut self, value: &str) {
@@ -192,7 +198,7 @@ impl Capabilities {
         alternative: &Alternative,
     ) -> Option<Configuration> {
         let proto = match transport {
-            Some(transport) => Some(self.transports.get(&transport)?.clone()),
+            Some(transport) => Some(self.transport(transport)?.clone()),
             None => None,
         };
         if !alternative.mandatory.iter().all(|number| self.negotiable(*number)) {
@@ -325,6 +331,23 @@ mod tests {
         let media = [("acap", "2 crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA"), ("pcfg", "1 t=5 a=1|2")];
         let read = Capabilities::read(session.iter().copied(), media.iter().copied()).configurations();
         assert_eq!(read.iter().map(|one| one.acfg.as_str()).collect::<Vec<_>>(), ["1 t=5 a=2"]);
+    }
+
+    #[test]
+    fn transports_of_several_attributes_add_up() {
+        // Linphone writes them so; numbers that come twice are anybody's.
+        let protos = |session: &[(&str, &str)], media: &[(&str, &str)]| -> Vec<String> {
+            let media: Vec<_> = media.iter().copied().chain([("pcfg", "1 t=1|2|3|4")]).collect();
+            let read = Capabilities::read(session.iter().copied(), media.into_iter()).configurations();
+            read.into_iter().filter_map(|one| one.proto).collect()
+        };
+        let several = [("tcap", "1 RTP/AVP"), ("tcap", "2 RTP/SAVP"), ("tcap", "2 X Y"), ("tcap", "4 Z")];
+        assert_eq!(protos(&several, &[]), ["RTP/AVP", "RTP/SAVP", "Y", "Z"]);
+        assert_eq!(
+            protos(&several, &[("tcap", "2 M")]),
+            ["RTP/AVP", "M", "Y", "Z"],
+            "the media line's go first"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 const MOST_ATTRIBUTES: usize = 64;
 
 /// A potential configuration with all its alternatives (RFC 5939 section 3.5.1).
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Potential {
     pub(super) number: u32,
     pub(super) transports: Vec<u32>,
@@ -13,7 +13,7 @@ pub(super) struct Potential {
 }
 
 /// One of its alternative lists of attributes, by their numbers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Alternative {
     pub(super) mandatory: Vec<u32>,
     pub(super) optional: Vec<u32>,

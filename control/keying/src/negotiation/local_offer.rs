@@ -47,8 +47,8 @@ pub(super) struct LocalLine {
     pub(super) keyings: Option<Keyings>,
     pub(super) dtls: Option<OfferedDtls>,
     pub(super) ice: Option<OwnIce>,
-    /// Of a potential configuration that is taken as a whole the number of its attribute capabilities.
-    pub(super) capabilities: usize,
+    /// Of a potential configuration that is taken as a whole how many attribute capabilities it demands, and has in all.
+    pub(super) capabilities: [usize; 2],
     /// What stood before.
     pub(super) since: Option<Arc<StandingLine>>,
     pub(super) rtcp_mux: bool,
@@ -334,7 +334,7 @@ impl LocalLine {
             keyings: None,
             dtls: None,
             ice: None,
-            capabilities: 0,
+            capabilities: [0; 2],
             since: None,
             rtcp_mux: false,
             direction: Direction::Inactive,

@@ -87,10 +87,16 @@ impl Composer<'_> {
         let first = self.capability;
         self.capability += attributes.len() as u32;
         line.role = Role::Gateway(Form::Capabilities { first });
-        let whole = keyings.first == Keying::DtlsSrtp;
-        line.capabilities = if whole { attributes.len() } else { 0 };
         let secure = RtpProfile::new(keyings.secured(), feedback);
-        put_configuration(&mut line.media, first, secure, &attributes, whole)
+        let list = match keyings.first {
+            Keying::DtlsSrtp => {
+                let demanded = attributes.iter().take_while(|(name, _)| *name != "tls-id").count();
+                line.capabilities = [demanded, attributes.len()];
+                whole(first, line.capabilities)
+            }
+            _ => numbers(first, attributes.len(), "|"),
+        };
+        put_configuration(&mut line.media, first, secure, &attributes, &list)
     }
 
     /// What is offered of a handshake.
@@ -133,24 +139,35 @@ impl Composer<'_> {
     }
 }
 
-/// Puts a potential configuration in, whose attributes are alternatives, or taken as a whole (RFC 5939 section 3.5.1).
+/// Puts a potential configuration in with this list of its attributes (RFC 5939 section 3.5.1).
 fn put_configuration(
     media: &mut Media,
     first: u32,
     secure: RtpProfile,
     attributes: &[(&str, &str)],
-    whole: bool,
+    list: &str,
 ) -> Result<(), NegotiationError> {
     // Transport capabilities have numbers of their own, which need not follow one another (RFC 5939 section 3.4.2).
     let transport = format!("{first} {secure}");
     let capability =
         |(number, (name, value)): (u32, &(&str, &str))| Zeroizing::new(format!("{number} {name}:{value}"));
     let capabilities: Vec<_> = (first..).zip(attributes).map(capability).collect();
-    let numbers: Vec<_> = (first..).take(attributes.len()).map(|number| number.to_string()).collect();
-    let numbers = numbers.join(if whole { "," } else { "|" });
-    let configuration = format!("{CONFIGURATION} t={first} a={numbers}");
+    let configuration = format!("{CONFIGURATION} t={first} a={list}");
     let mut lines = vec![("tcap", transport.as_str())];
     lines.extend(capabilities.iter().map(|capability| ("acap", capability.as_str())));
     lines.push(("pcfg", &configuration));
     Ok(rewrite::put_keying(media, &lines)?)
+}
+
+/// So many numbers from the first on.
+fn numbers(first: u32, count: usize, between: &str) -> String {
+    (first..).take(count).map(|number| number.to_string()).collect::<Vec<_>>().join(between)
+}
+
+/// Attributes that are taken as a whole, of which the last ones may be left out: who does not know `a=tls-id` (RFC 8842)
+/// may know handshakes all the same, and must refuse a configuration that demands it (RFC 5939 section 3.5.1).
+fn whole(first: u32, [demanded, all]: [usize; 2]) -> String {
+    let list = numbers(first, demanded, ",");
+    let optional = numbers(first + demanded as u32, all - demanded, ",");
+    if optional.is_empty() { list } else { format!("{list},[{optional}]") }
 }

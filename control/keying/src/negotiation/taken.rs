@@ -1,6 +1,6 @@
 //! Which keying of an offer its answer takes.
 
-use super::configuration::Actual;
+use super::configuration::{Actual, Alternative, Potential};
 use super::dtls::{self, Place};
 use super::form::{Form, Keyings};
 use super::levels::Levels;
@@ -152,18 +152,34 @@ fn check_configuration(
     let value = media
         .value("acfg")
         .ok_or_else(|| Fault::NoActualConfiguration { profile: media.proto().to_owned() })?;
-    let attributes: Vec<u32> = match accepted {
-        None => (first..).take(offered.capabilities).collect(),
+    let numbers = |count: usize| (first..).take(count).collect::<Vec<u32>>();
+    let taken: Vec<Vec<u32>> = match accepted {
+        // "the known and supported parameters" (RFC 5939 section 3.5.2): with what may be left out, or without.
+        None => offered.capabilities.map(numbers).into(),
         Some(accepted) => {
             let named = (first..).zip(&offered.keys).filter(|(_, line)| line.tag() == accepted.tag());
-            named.map(|(number, _)| number).take(1).collect()
+            named.map(|(number, _)| vec![number]).take(1).collect()
         }
     };
-    let want = (!attributes.is_empty()).then_some(Actual {
-        number: CONFIGURATION,
-        transport: Some(first),
-        attributes,
-    });
-    let named = want.is_some() && Actual::parse(value) == want;
+    let is_taken = |actual: Actual| {
+        let Actual { number, transport, attributes } = actual;
+        (number, transport) == (CONFIGURATION, Some(first))
+            && !attributes.is_empty()
+            && taken.contains(&attributes)
+    };
+    let named = Actual::parse(value).is_some_and(is_taken) || is_echo(value, first, offered);
     named.then_some(()).ok_or(Fault::ConfigurationNotOffered)
+}
+
+/// Whether `a=acfg` repeats `a=pcfg` with all its alternatives, as Linphone does: it says which configuration was taken, and
+/// the tag of the crypto line says by which alternative.
+fn is_echo(value: &str, first: u32, offered: &LocalLine) -> bool {
+    let alternative = |number| Alternative { mandatory: vec![number], optional: Vec::new() };
+    let offered = Potential {
+        number: CONFIGURATION,
+        transports: vec![first],
+        delete: "",
+        attributes: (first..).take(offered.keys.len()).map(alternative).collect(),
+    };
+    Potential::parse(value).is_some_and(|repeated| repeated == offered)
 }

@@ -81,12 +81,15 @@ fn best_effort_has_a_form_for_handshakes_too() {
     let names: Vec<_> =
         local.sdp().lines().skip(6).map(|line| line.split(['/', ' ']).next().unwrap()).collect();
     assert_eq!(names[1..5], ["a=tcap:1", "a=acap:1", "a=acap:2", "a=acap:3"], "{}", local.sdp());
-    assert_eq!(lines(local.sdp(), "a=pcfg"), ["a=pcfg:1 t=1 a=1,2,3"]);
+    assert_eq!(lines(local.sdp(), "a=pcfg"), ["a=pcfg:1 t=1 a=1,2,[3]"], "who knows no tls-id may take it");
     assert_eq!(lines(local.sdp(), "a=tcap"), ["a=tcap:1 UDP/TLS/RTP/SAVP"]);
     let taken = |acfg: &str| audio("UDP/TLS/RTP/SAVP", &["setup:active", &fingerprint(b'q'), acfg]);
-    let (read, _) = call.answer(&remote, &local, &taken("acfg:1 t=1 a=1,2,3")).expect("RFC 5939");
-    assert_eq!(at(&read.agreed(), 0).keying, Keying::DtlsSrtp);
-    for wrong in ["acfg:1 t=1 a=1,2", "acfg:1 t=1 a=1", "x"] {
+    // The last one is as linphone has it.
+    for right in ["acfg:1 t=1 a=1,2,[3]", "acfg:1 t=1 a=1,2,3", "acfg:1 a=1,2 t=1"] {
+        let (read, _) = call.answer(&remote, &local, &taken(right)).expect("RFC 5939");
+        assert_eq!(at(&read.agreed(), 0).keying, Keying::DtlsSrtp, "{right}");
+    }
+    for wrong in ["acfg:1 t=1 a=1", "acfg:1 t=1 a=1,[3]", "acfg:1 t=1", "acfg:1 t=1 a=1|2", "x"] {
         assert!(call.answer(&remote, &local, &taken(wrong)).is_err(), "{wrong}");
     }
 

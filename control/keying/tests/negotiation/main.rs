@@ -1,6 +1,7 @@
 //! Negotiations between two peers through the gateway, as SDP in and SDP out.
 
 mod any;
+mod best_effort_peers;
 mod bundles;
 mod dtls;
 mod dtls_forms;

@@ -1,19 +1,12 @@
 //! SDP of peers that key themselves in the media path, as they wrote it (`tests/vectors/sdp`), and what RFCs have for
 //! examples.
 
-use std::path::Path;
-
 use sluice_keying::dtls_srtp::Role;
 use sluice_keying::negotiation::Agreed;
 use sluice_keying::policy::{Handling, IceUse, Keying, Security, Side};
 use sluice_keying::sdp::Sdp;
 
-use super::support::{Call, Peer, at, lines};
-
-fn captured(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/sdp").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use super::support::{Call, Peer, at, captured, lines};
 
 /// What a peer on the caller's side gets for its offer, and what is agreed on with it.
 fn answered(name: &str) -> (Call, String, Vec<Option<Agreed>>) {

@@ -1,6 +1,7 @@
 //! A gateway between a caller and a callee, and peers that answer.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -43,6 +44,12 @@ pub(crate) fn sdp(address: &str, media: &[(&str, Vec<String>)]) -> String {
         }
     }
     text
+}
+
+/// A description as a peer wrote it, of `tests/vectors/sdp`.
+pub(crate) fn captured(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/sdp").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Attributes from their texts.
