@@ -10,6 +10,7 @@ use sluice_proto::v1::event::Kind;
 use tracing::{debug, error, info, warn};
 
 use crate::gateway::{Gateway, path_name};
+use crate::recording::Notice;
 use crate::stun;
 
 /// Takes events from the engine until it has shut down. Blocks its thread.
@@ -19,7 +20,8 @@ pub(crate) fn pump(gateway: &Arc<Gateway>, events: &EventReceiver) {
     }
 }
 
-fn handle(gateway: &Gateway, event: Event) {
+/// Tells watchers of an event, and has done what follows from it.
+pub(crate) fn handle(gateway: &Gateway, event: Event) {
     let (leg, kind) = match event {
         Event::FirstMedia { leg, ssrc, path, .. } => {
             gateway.media_path.first_media(leg);
@@ -110,6 +112,7 @@ fn handle(gateway: &Gateway, event: Event) {
         }
         Event::WorkerDied { worker, reason } => {
             error!(worker, reason, "a worker died: its calls have no media; restart sluice");
+            gateway.recording.notice(Notice::Died { worker, reason: reason.clone() });
             let reason = format!("worker {worker} died: {reason}");
             (None, Kind::Degraded(v1::Degraded { interface: String::new(), reason }))
         }

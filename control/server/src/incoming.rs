@@ -25,21 +25,32 @@ const PREFACE: usize = 24;
 /// A connection that counts until it is dropped.
 pub(crate) struct Counted<IO> {
     io: IO,
-    /// Until it has said enough: it is cut off by then.
-    greeting: Option<Greeting>,
     connection: Arc<Connection>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A connection that has yet to say the client's preface (RFC 9113 section 3.4), or something longer under TLS.
+/// A connection that speaks HTTP/2, or is cut off: what comes by it is in the clear, so that TLS is below it.
+pub(crate) struct Greeted<IO> {
+    io: IO,
+    /// Until it has said enough.
+    greeting: Option<Greeting>,
+}
+
+/// What a connection has yet to say of the client's preface (RFC 9113 section 3.4), and by when.
 struct Greeting {
     missing: usize,
     end: Pin<Box<Sleep>>,
 }
 
-impl Greeting {
-    fn new(patience: Duration) -> Self {
-        Self { missing: PREFACE, end: Box::pin(tokio::time::sleep(patience)) }
+impl<IO> Greeted<IO> {
+    /// One that may say it from now on.
+    pub(crate) fn new(io: IO) -> Self {
+        Self::within(PATIENCE, io)
+    }
+
+    fn within(patience: Duration, io: IO) -> Self {
+        let greeting = Greeting { missing: PREFACE, end: Box::pin(tokio::time::sleep(patience)) };
+        Self { io, greeting: Some(greeting) }
     }
 }
 
@@ -57,7 +68,7 @@ pub(crate) fn limited<IO>(
                     // Never closed: there is always a permit in the end.
                     let permit = permits.acquire_owned().await.ok();
                     let connection = Arc::new(Connection::new(requests_per_second));
-                    Ok(Counted { io, greeting: Some(Greeting::new(PATIENCE)), connection, _permit: permit })
+                    Ok(Counted { io, connection, _permit: permit })
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the API");
@@ -70,6 +81,12 @@ pub(crate) fn limited<IO>(
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Counted<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
@@ -100,11 +117,33 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
     }
 }
 
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 impl<IO: Connected> Connected for Counted<IO> {
     type ConnectInfo = Link<IO::ConnectInfo>;
 
     fn connect_info(&self) -> Self::ConnectInfo {
         Link { peer: self.io.connect_info(), connection: Arc::clone(&self.connection) }
+    }
+}
+
+impl<IO: Connected> Connected for Greeted<IO> {
+    type ConnectInfo = IO::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.io.connect_info()
     }
 }
 
@@ -144,12 +183,8 @@ mod tests {
         for (octets, stays) in [(0, false), (PREFACE - 1, false), (PREFACE, true)] {
             let (mut client, server) = std::os::unix::net::UnixStream::pair().unwrap();
             server.set_nonblocking(true).unwrap();
-            let mut accepted = Counted {
-                io: tokio::net::UnixStream::from_std(server).unwrap(),
-                greeting: Some(Greeting::new(patience)),
-                connection: Arc::new(Connection::new(None)),
-                _permit: None,
-            };
+            let server = tokio::net::UnixStream::from_std(server).unwrap();
+            let mut accepted = Greeted::within(patience, server);
             client.write_all(&[b'P'; PREFACE][..octets]).unwrap();
             let read = async {
                 loop {

@@ -1,6 +1,5 @@
 //! The TCP listener: mutual TLS, with certificates that are read again when their files change.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +8,16 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tower::layer::util::{Identity as NoLayer, Stack};
 
 use crate::access::Guard;
 use crate::config::Tcp;
+use crate::handshakes::{self, Handshakes};
 use crate::{StartError, Transport, incoming};
 
-/// Time that a client has for the TLS handshake: until then it is nobody, and holds a descriptor.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How late a change of the files may be noticed.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -30,25 +28,24 @@ pub(crate) type Guarded = Router<Stack<Guard, NoLayer>>;
 pub(crate) struct Listener {
     config: Tcp,
     socket: std::net::TcpListener,
-    /// Without TLS.
-    bare: Transport,
+    transport: Transport,
     current: Generation,
 }
 
-/// A server with the certificates as they were once, and what tells them from others.
+/// Handshakes with the certificates as they were once, and what tells them from others.
 struct Generation {
-    transport: Transport,
+    tls: TlsAcceptor,
     files: [u8; 32],
 }
 
 impl Listener {
     /// Reads the certificates and binds the socket.
-    pub(crate) async fn bind(config: &Tcp, bare: &Transport) -> Result<Self, StartError> {
-        let current = generation(config, bare)?;
+    pub(crate) async fn bind(config: &Tcp, transport: &Transport) -> Result<Self, StartError> {
+        let current = generation(config)?;
         let failed = |source| StartError::Tcp { address: config.address, source };
         let socket =
             TcpListener::bind(config.address).await.and_then(TcpListener::into_std).map_err(failed)?;
-        Ok(Self { config: config.clone(), socket, bare: bare.clone(), current })
+        Ok(Self { config: config.clone(), socket, transport: transport.clone(), current })
     }
 
     /// Serves until told to stop. Once certificates have changed, new connections get the new ones, and those that there
@@ -59,18 +56,19 @@ impl Listener {
         requests_per_second: Option<u32>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Self { config, socket, bare, mut current } = self;
+        let Self { config, socket, transport, mut current } = self;
         let permits = Arc::new(Semaphore::new(crate::MAX_CONNECTIONS));
         let mut generations = JoinSet::new();
         loop {
             let listener = TcpListener::from_std(socket.try_clone()?)?;
             let incoming = TcpListenerStream::new(listener);
             let incoming = incoming::limited(incoming, Arc::clone(&permits), requests_per_second);
+            let incoming = Handshakes::new(incoming, current.tls);
             // Dropped when the next one takes its place.
             let (serving, mut replaced) = watch::channel(());
             let until = async move { while replaced.changed().await.is_ok() {} };
-            generations.spawn(router(current.transport).serve_with_incoming_shutdown(incoming, until));
-            let changed = changed(&config, &bare, current.files);
+            generations.spawn(router(transport.clone()).serve_with_incoming_shutdown(incoming, until));
+            let changed = changed(&config, current.files);
             tokio::pin!(changed);
             current = loop {
                 tokio::select! {
@@ -95,11 +93,11 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// Waits for certificates that are others and can be used. Files that are being written may not yet fit each other.
-async fn changed(config: &Tcp, bare: &Transport, files: [u8; 32]) -> Generation {
+async fn changed(config: &Tcp, files: [u8; 32]) -> Generation {
     let mut seen = String::new();
     loop {
         tokio::time::sleep(TICK).await;
-        match generation(config, bare) {
+        match generation(config) {
             Ok(next) if next.files != files => return next,
             Ok(_) => seen.clear(),
             Err(error) => {
@@ -113,7 +111,7 @@ async fn changed(config: &Tcp, bare: &Transport, files: [u8; 32]) -> Generation 
     }
 }
 
-fn generation(config: &Tcp, bare: &Transport) -> Result<Generation, StartError> {
+fn generation(config: &Tcp) -> Result<Generation, StartError> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|source| StartError::Certificate { path: path.to_owned(), source })
     };
@@ -124,14 +122,6 @@ fn generation(config: &Tcp, bare: &Transport) -> Result<Generation, StartError> 
         files.update((file.len() as u64).to_be_bytes());
         files.update(file);
     }
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .client_ca_root(Certificate::from_pem(authority))
-        .timeout(HANDSHAKE);
-    let transport = bare.clone().tls_config(tls).map_err(|error| {
-        let reasons = std::iter::successors(error.source(), |error| (*error).source());
-        let reason = reasons.last().map_or_else(|| error.to_string(), ToString::to_string);
-        StartError::Tls(reason)
-    })?;
-    Ok(Generation { transport, files: files.finalize().into() })
+    let tls = handshakes::acceptor(&certificate, &key, &authority).map_err(StartError::Tls)?;
+    Ok(Generation { tls, files: files.finalize().into() })
 }

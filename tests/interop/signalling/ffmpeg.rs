@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sluice_proto::v1::CallSide;
 use sluice_proto::v1::MediaSecurity::{self, BestEffort, Plain, Required};
+use sluice_proto::v1::{CallSide, EarlyMedia, EarlyMediaMode, SessionPolicy};
 use sluice_srtp::Suite;
 use sluice_tests::signalling::Signalling;
 use sluice_tests::site::Site;
@@ -42,6 +42,36 @@ fn plain_rtp_of_ffmpeg_is_srtp_to_ffmpeg_and_the_other_way_round() -> Result<()>
     needs!("ffmpeg", "-version");
     call(None, SHA1_80, [Plain, Required])?;
     call(Some(SHA1_80), "", [BestEffort, Plain])
+}
+
+#[test]
+fn a_plain_announcement_of_ffmpeg_is_heard_by_ffmpeg_before_any_answer() -> Result<()> {
+    needs!("ffmpeg", "-version");
+    let mut site = Site::new()?;
+    let directory = tempfile::tempdir()?;
+    let mut api = Signalling::connect(&site.socket())?;
+    let key = Key::random(Suite::AesCm128HmacSha1_80)?;
+    let announcer = Caller { site: &site, suite: None, key: &key, directory: directory.path() };
+    // Who calls listens, where it is written for the other one to.
+    let offer = own_address(&site, &announcer.describe()?);
+    let early_media = EarlyMedia { mode: EarlyMediaMode::Plain.into(), ..Default::default() };
+    let policy = SessionPolicy { early_media: Some(early_media), ..policy(&[SHA1_80], BestEffort, Required) };
+    let offered = api.offer("call", "", CallSide::Caller, &offer, Some(policy))?;
+    ensure!(suites(&offered) == [SHA1_80], "the callee must have SRTP once it answers: {offered}");
+    let heard = directory.path().join("heard.wav");
+    let mut listener = Process::spawn("caller", listen(&site, &offer, &heard)?, directory.path())?;
+    listener.wait_for_udp(CALLEE, START)?;
+    let send = announcer.send(destination(&offered)?);
+    Process::spawn("callee", send, directory.path())?.succeed(START)?;
+    listener.succeed(START)?;
+    tones::expect(&heard, TONE, HEARD - 0.3).with_context(|| listener.last_words())?;
+    // A report that comes before a second packet of media is from nobody that is known yet.
+    for (leg, besides) in [("main.callee.0", "unexpected_source"), ("main.caller.0", "")] {
+        let leg = site.gateway.leg("call", leg)?;
+        ensure!(drops(&leg, |reason| reason != besides) == 0, "{:?}", leg.drops);
+    }
+    api.end("call")?;
+    Ok(())
 }
 
 /// One ffmpeg calls another, which has to hear its tone. `to` is the suite that the callee is offered first; none: no SRTP.

@@ -15,6 +15,7 @@ mod error;
 mod fingerprints;
 mod header;
 mod json;
+mod options;
 mod party;
 mod passport;
 mod replays;
@@ -26,10 +27,11 @@ pub use certificates::{CertificateError, CertificateStore, Chain, StoreError, Tr
 pub use error::IdentityError;
 pub use fingerprints::{FingerprintError, MediaKey, MediaKeys};
 pub use header::{HeaderError, IdentityHeader};
+pub use options::{OptionsError, VerifierOptions};
 pub use party::{DialPlan, Party, PartyError};
 pub use passport::{Claims, Form, TokenError};
 pub use signer::{Signed, Signer, SignerError};
-pub use verifier::{Presented, Verified, Verifier, VerifierOptions};
+pub use verifier::{Presented, Verified, Verifier};
 
 /// What a signature covers of a SIP request (RFC 8224 section 4.1).
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Digits of the longest telephone number (E.164).
-const LONGEST_NUMBER: usize = 15;
+pub(super) const LONGEST_NUMBER: usize = 15;
 
 /// An identity: a telephone number or a URI, both canonical.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

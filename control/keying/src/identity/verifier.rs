@@ -4,41 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use p256::ecdsa::signature::Verifier as _;
-use serde::{Deserialize, Serialize};
 
+use super::Request;
 use super::certificates::{CertificateError, CertificateStore, Chain, Leaf, TrustAnchors};
 use super::error::IdentityError;
 use super::fingerprints::MediaKeys;
 use super::header::IdentityHeader;
+use super::options::VerifierOptions;
 use super::party::{DialPlan, Party};
 use super::passport::{Claims, ES256, Form, FullForm, Token};
 use super::replays::{Replays, Seen};
-use super::{FRESHNESS_SECONDS, Request};
-
-/// What a verifier takes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VerifierOptions {
-    /// How far Date and `iat` may be from now, in seconds.
-    pub freshness_seconds: u64,
-    /// How many PASSporTs are remembered of each span of twice the freshness, so that none is used twice. More are refused.
-    pub remembered: usize,
-    /// Codes of service providers whose certificates count for every telephone number.
-    pub service_providers: Vec<String>,
-    /// How numbers that are not global become so.
-    pub dial_plan: DialPlan,
-}
-
-impl Default for VerifierOptions {
-    fn default() -> Self {
-        Self {
-            freshness_seconds: FRESHNESS_SECONDS,
-            remembered: 1 << 20,
-            service_providers: Vec::new(),
-            dial_plan: DialPlan::default(),
-        }
-    }
-}
 
 /// An Identity header field as it came.
 #[derive(Clone, Copy, Debug)]

@@ -141,6 +141,17 @@ impl RemoteOffer {
         self.side
     }
 
+    /// A line that says where the peer takes plain RTP of a transport before an answer: who offers "MUST be prepared to
+    /// receive media" (RFC 3264 section 5.1), of the actual configuration at least (RFC 5939 section 3.9). None where the
+    /// policy does not let it have plain RTP, it receives nothing, has no address, or is found by checks.
+    pub fn takes_plain_early(&self, transport: usize) -> Option<&RemoteMedia> {
+        let line = &self.media[self.line_of(transport)?];
+        let plain = |choice: &Choice| !choice.is_secure() && !choice.is_potential();
+        let receives = |media: &RemoteMedia| media.transport == Some(transport) && media.direction.receives();
+        let placed = line.remote.is_some() && line.ice().is_none();
+        (placed && line.choices.iter().any(plain) && self.media.iter().any(receives)).then_some(line)
+    }
+
     /// Lines that are refused, each with the reason.
     pub fn refusals(&self) -> impl Iterator<Item = &NegotiationError> {
         self.media.iter().filter_map(|media| match &media.treatment {

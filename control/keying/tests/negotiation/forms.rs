@@ -68,6 +68,35 @@ fn srtp_is_taken_of_the_caller_whenever_it_can_and_rtp_only_where_it_may() {
 }
 
 #[test]
+fn plain_rtp_is_taken_before_an_answer_where_policy_and_actual_configuration_have_it() {
+    let early = |security, text: &str| {
+        let (offer, _) = Call::new(security, Security::Plain).offer(Side::Caller, text).ok()?;
+        offer.takes_plain_early(0)?.remote
+    };
+    let there = Some("192.0.2.10:4000".parse().expect("an address"));
+    for (name, ..) in OFFERS {
+        let text = offer(name, "");
+        assert_eq!(early(Security::Required, &text), None, "{name}");
+        let dual = name.starts_with("dual");
+        let wanted = there.filter(|_| name != "secure" && !dual);
+        assert_eq!(
+            early(Security::BestEffort, &text),
+            wanted,
+            "{name}: of two lines the secure one is taken"
+        );
+        assert_eq!(early(Security::Plain, &text), there.filter(|_| name != "secure"), "{name}");
+    }
+    let key = format!("crypto:{}", crypto(1, CM80, b'a'));
+    let potential = audio("RTP/SAVP", &[&key, "tcap:1 RTP/AVP", "pcfg:1 t=1"]);
+    assert_eq!(early(Security::Plain, &potential), None, "it may not process that (RFC 5939 section 3.9)");
+    for (attribute, wanted) in [("sendonly", None), ("inactive", None), ("recvonly", there)] {
+        assert_eq!(early(Security::Plain, &audio("RTP/AVP", &[attribute])), wanted, "{attribute}");
+    }
+    let nowhere = audio("RTP/AVP", &[]).replace("audio 4000", "audio 9");
+    assert_eq!(early(Security::Plain, &nowhere), None);
+}
+
+#[test]
 fn srtp_is_agreed_on_with_the_callee_whenever_form_and_peer_allow() {
     use BestEffortForm::{Capabilities, DualLines, Osrtp};
     let secure = |form, peer| match (form, peer) {

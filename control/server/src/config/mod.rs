@@ -403,6 +403,7 @@ impl Config {
             return Err(invalid(problem.to_owned()));
         }
         config.policy.check().map_err(|error| invalid(error.to_string()))?;
+        config.identity.verify.check().map_err(|error| invalid(error.to_string()))?;
         Ok(config)
     }
 
@@ -531,6 +532,16 @@ mod tests {
         ] {
             let problem = problem(text);
             assert!(problem.contains(reason), "{text}\n→ {problem}");
+        }
+    }
+
+    #[test]
+    fn a_verifier_of_identities_that_could_not_work_is_an_error() {
+        for (key, value) in
+            [("freshness_seconds", "0"), ("remembered", "0"), ("service_providers", "[\"7 9\"]")]
+        {
+            let problem = problem(&format!("[identity.verify]\n{key} = {value}"));
+            assert!(problem.contains(&format!("identity.verify.{key}")), "{problem}");
         }
     }
 

@@ -343,7 +343,7 @@ impl Gateway {
             let is_it = |key: &Key| key.id == at.key && key.number == number && is_due(key);
             if leg.keys.iter().any(is_it) {
                 match self.begin_retirement(&mut state, &at).await {
-                    Ok(begun) => sent.push((at, begun)),
+                    Ok(begun) => sent.extend(begun.map(|begun| (at, begun))),
                     Err(error) => not_retired(&at, &error),
                 }
             }
@@ -366,28 +366,32 @@ impl Gateway {
         results
     }
 
+    /// One that is not there is as it is to be: who repeats a request whose answer was lost has its end.
     async fn retire_key(&self, state: &mut State, wanted: &v1::KeyRef) -> Result<v1::Key, ApiError> {
-        let (leg, key, ticket) = self.begin_retirement(state, wanted).await?;
+        let Some((leg, key, ticket)) = self.begin_retirement(state, wanted).await? else {
+            let (id, direction) = (wanted.key.clone(), wanted.direction);
+            return Ok(v1::Key { id, direction, ..Default::default() });
+        };
         gone(ticket.await)?;
         self.forget_key(state, &wanted.session, &wanted.leg, leg, &key);
         Ok(key.shown())
     }
 
-    /// Gives the command; the key stays in the state until it is answered.
+    /// Gives the command; the key stays in the state until it is answered. `None`: the leg has no such key.
     async fn begin_retirement(
         &self,
         state: &mut State,
         wanted: &v1::KeyRef,
-    ) -> Result<(LegId, Key, Ticket), ApiError> {
+    ) -> Result<Option<(LegId, Key, Ticket)>, ApiError> {
         let direction = direction(wanted.direction())?;
         let session = state.session(&wanted.session)?;
         let worker = session.worker;
         let leg = session.leg("leg", &wanted.leg)?;
         let number = leg.number;
         let found = leg.keys.iter().find(|key| key.id == wanted.key && key.direction == direction);
-        let key = found.cloned().ok_or_else(|| ApiError::not_found("key", "key", &wanted.key))?;
+        let Some(key) = found.cloned() else { return Ok(None) };
         let command = Command::RetireKey { leg: number, direction, key: key.number };
-        Ok((number, key, self.send(worker, command).await?))
+        Ok(Some((number, key, self.send(worker, command).await?)))
     }
 
     /// The suite of what each leg of a session receives, by the newest key.

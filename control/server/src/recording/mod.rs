@@ -72,6 +72,13 @@ pub(crate) enum Notice {
     Legs(String),
     /// The engine lost the legs of a session with taps.
     Lost(String),
+    /// A worker died, and with it the legs of its sessions.
+    Died {
+        /// Which.
+        worker: usize,
+        /// Why.
+        reason: String,
+    },
     /// A session was deleted with its taps.
     Gone(Vec<GoneTap>),
     /// A tap has to end.
@@ -161,6 +168,7 @@ pub(crate) async fn attend(gateway: Arc<Gateway>) {
         match notice {
             Notice::Legs(session) => gateway.follow_legs(&session).await,
             Notice::Lost(session) => gateway.end_taps(&session, &Ended::by(v1::TapEnd::Worker)).await,
+            Notice::Died { worker, reason } => gateway.end_taps_of_worker(worker, &reason).await,
             Notice::Gone(taps) => gateway.bury_taps(taps).await,
             Notice::Ended { name, ended } => gateway.end_tap(&name, ended).await,
         }

@@ -10,8 +10,8 @@ use sluice_keying::robustness::of_agreed;
 use sluice_proto::v1;
 
 use super::call::{Attestation, Branch, MediaLeg, leg_id, other, route_id};
+use super::early_media::early_media;
 use super::in_media_path::Told;
-use super::policy;
 use crate::gateway::robustness::{attested_shown, keying_shown};
 use crate::gateway::{Reserved, Step};
 
@@ -113,27 +113,30 @@ impl Outcome<'_> {
             || before.is_some_and(checked);
         // Where there are checks, they find where the peer is.
         let remote = now.remote.filter(|_| moved && !checked(now));
-        // As it was made, if nothing was agreed yet: see `offered`.
-        let was = |of: fn(&Agreed) -> &Protected| {
-            before.map_or(v1::Protection::Srtp, |before| protection(of(before)))
+        // As it was made, if nothing was agreed yet.
+        let was = |of: fn(&Agreed) -> &Protected, made| before.map_or(made, |before| protection(of(before)));
+        let becomes = |of: fn(&Agreed) -> &Protected, made| {
+            Some(protection(of(now))).filter(|now| *now != was(of, made)).map(Into::into)
         };
-        let becomes = |of: fn(&Agreed) -> &Protected| {
-            Some(protection(of(now))).filter(|now| *now != was(of)).map(Into::into)
-        };
-        let inbound: Option<i32> = becomes(|agreed| &agreed.inbound);
+        let inbound: Option<i32> = becomes(|agreed| &agreed.inbound, v1::Protection::Srtp);
+        let sent = if leg.hears_early { v1::Protection::Plain } else { v1::Protection::Srtp };
         let attested = self.attested(side);
         let same_attested = before.is_some() && attested == self.branch.peer(side).attestation.attested();
+        let told = Told::agreed(now, Some(leg), self.policy.peer(side));
+        let awaits_handshake = before.is_none() && leg.hears_early && told.dtls.is_some();
         let mut request = v1::UpdateLegRequest {
+            early_media: awaits_handshake.then(|| early_media(self.policy, false)),
             remote: remote.map(|remote| remote.to_string()),
             remote_rtcp: remote.map(|_| text(rtcp_remote(now))),
             payload_types: changed(|a, b| a.payload_types == b.payload_types).then(|| v1::PayloadTypes {
                 values: now.payload_types.iter().map(|number| u32::from(*number)).collect(),
             }),
             inbound,
-            outbound: becomes(|agreed| &agreed.outbound),
+            outbound: becomes(|agreed| &agreed.outbound, sent),
             rtcp_mux: Some(now.rtcp_mux).filter(|mux| *mux != before.is_some_and(|before| before.rtcp_mux)),
-            // A window can be chosen only before media comes, and plain media may have.
-            replay_window: (before.is_none() && self.policy.early_media.mode != EarlyMediaMode::Plain)
+            // A window can be chosen only before media comes, and plain media of who was offered something may have.
+            replay_window: (before.is_none()
+                && (leg.hears_early || self.policy.early_media.mode != EarlyMediaMode::Plain))
                 .then(|| window(now))
                 .filter(|window| *window > 0),
             max_streams: Some(max_streams(now)).filter(|streams| *streams != before.map_or(0, max_streams)),
@@ -141,7 +144,7 @@ impl Outcome<'_> {
             attestation: (!same_attested).then(|| attested_shown(attested)),
             ..self.request(id)
         };
-        Told::agreed(now, Some(leg), self.policy.peer(side)).changes(&leg.told, &mut request);
+        told.changes(&leg.told, &mut request);
         if request == self.request(id) {
             return;
         }
@@ -204,15 +207,16 @@ impl Outcome<'_> {
     }
 
     fn routes(&self, plan: &mut Plan, transport: usize, caller: &Agreed, callee: &Agreed) {
-        let routed = self.branch.media.get(transport).is_some_and(|medium| medium.routed);
+        let medium = self.branch.media.get(transport);
+        let routed = |to| medium.is_some_and(|medium| medium.has_route(to));
         let before = |side| {
-            let leg = self.branch.media.get(transport).and_then(|medium| medium.leg(side));
+            let leg = medium.and_then(|medium| medium.leg(side));
             leg.and_then(|leg| leg.agreed.as_ref())
         };
         let was = [before(Side::Caller), before(Side::Callee)];
         for (to, [from, at]) in [(Side::Callee, [caller, callee]), (Side::Caller, [callee, caller])] {
             let paused = !flows(from, at);
-            if !routed {
+            if !routed(to) {
                 plan.routes.push(Step::Route(Box::new(self.route(to, transport, paused))));
                 continue;
             }
@@ -294,34 +298,6 @@ impl Plan {
     }
 }
 
-/// A leg towards who is offered something, as it is made before it is known what is agreed. It takes media as its policy
-/// says of early media.
-pub(super) fn offered(policy: &Policy, latching: v1::Latching, told: Told) -> v1::LegConfig {
-    v1::LegConfig {
-        inbound: v1::Protection::Srtp.into(),
-        outbound: v1::Protection::Srtp.into(),
-        latching: latching.into(),
-        early_media: Some(early_media(policy, true)),
-        dtls: told.dtls,
-        ice: told.ice,
-        ..Default::default()
-    }
-}
-
-/// What becomes of media before the first key. Once it is agreed that a handshake brings that, nothing is let through plain.
-fn early_media(policy: &Policy, may_be_plain: bool) -> v1::EarlyMedia {
-    let early = &policy.early_media;
-    let (packets, milliseconds) = match early.mode {
-        EarlyMediaMode::Hold => (early.packets.into(), early.milliseconds.into()),
-        EarlyMediaMode::Plain | EarlyMediaMode::Drop => (0, 0),
-    };
-    let mode = match early.mode {
-        EarlyMediaMode::Plain if !may_be_plain => EarlyMediaMode::Drop,
-        mode => mode,
-    };
-    v1::EarlyMedia { mode: policy::early_media_mode(mode).into(), packets, milliseconds }
-}
-
 /// The suite of what the peer sends.
 pub(super) fn suite(agreed: &Agreed) -> String {
     match &agreed.inbound {
@@ -332,7 +308,7 @@ pub(super) fn suite(agreed: &Agreed) -> String {
 
 /// What a new leg of a branch is known by.
 pub(super) fn media_leg(own: OwnMedia) -> MediaLeg {
-    MediaLeg { own, agreed: None, told: Told::default(), association: 0 }
+    MediaLeg { own, agreed: None, hears_early: false, told: Told::default(), association: 0 }
 }
 
 /// Whether media goes from one peer to another: the one sends, and the other receives and has an address.
@@ -346,7 +322,7 @@ fn rtcp_remote(agreed: &Agreed) -> Option<std::net::SocketAddr> {
     agreed.remote_rtcp.filter(|_| !agreed.rtcp_mux && agreed.remote.is_some() && agreed.ice.is_none())
 }
 
-fn text(address: Option<std::net::SocketAddr>) -> String {
+pub(super) fn text(address: Option<std::net::SocketAddr>) -> String {
     address.map_or_else(String::new, |address| address.to_string())
 }
 

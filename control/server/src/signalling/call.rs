@@ -95,7 +95,7 @@ pub(super) struct Medium {
     pub(super) refused: Option<String>,
     /// The caller's and the callee's leg.
     pub(super) legs: [Option<MediaLeg>; 2],
-    /// Whether there are routes between them.
+    /// Whether there are routes both ways between them.
     pub(super) routed: bool,
 }
 
@@ -104,6 +104,8 @@ pub(super) struct MediaLeg {
     pub(super) own: OwnMedia,
     /// What is in force; none: nothing yet.
     pub(super) agreed: Option<Agreed>,
+    /// It was made with its peer's own offer: plain RTP is sent to it until something is agreed.
+    pub(super) hears_early: bool,
     /// What it was told of its handshake and its checks.
     pub(super) told: Told,
     /// Tells associations apart that the gateway calls the same.
@@ -329,6 +331,11 @@ impl Medium {
 
     pub(super) fn leg(&self, side: Side) -> Option<&MediaLeg> {
         self.legs[at(side)].as_ref()
+    }
+
+    /// Whether there is a route towards a side.
+    pub(super) fn has_route(&self, to: Side) -> bool {
+        self.routed || self.leg(to).is_some_and(|leg| leg.hears_early)
     }
 
     pub(super) fn slot(&mut self, side: Side) -> &mut Option<MediaLeg> {

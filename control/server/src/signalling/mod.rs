@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ProcessOffer ──▶ RemoteOffer ──▶ sockets ──▶ LocalOffer ──▶ legs towards the callee ──▶ SDP for the callee
+//!                                                              (and towards a caller who hears plain early media)
 //!  ProcessAnswer ─▶ RemoteAnswer ─▶ sockets ──▶ LocalAnswer ─▶ legs, keys, routes ───────▶ SDP for the caller
 //! ```
 //!
@@ -14,7 +15,9 @@
 mod answer;
 mod apply;
 mod attest;
+mod branches;
 mod call;
+mod early_media;
 mod ends;
 mod in_media_path;
 mod offer;

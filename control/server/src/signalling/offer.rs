@@ -1,6 +1,5 @@
-//! Offers: the caller's first, of which branches are made, and later ones of either side.
+//! Offers: the caller's first, and later ones of either side.
 
-use std::collections::HashMap;
 use std::mem::take;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,11 +9,12 @@ use sluice_keying::policy::{PeerPolicy, Policy, Side};
 use sluice_proto::v1;
 use zeroize::Zeroize;
 
-use super::apply::{media_leg, offered};
-use super::call::{Attestation, Branch, Call, Exchange, Gone, Medium, leg_id, other};
+use super::apply::media_leg;
+use super::call::{Attestation, Branch, Call, Exchange, Medium, leg_id, other};
+use super::early_media::offered;
 use super::in_media_path::Told;
 use super::requests::Request;
-use super::{Random, Signalling, policy, present, shown};
+use super::{Random, Signalling, policy, shown};
 use crate::ApiError;
 use crate::config::MediaAddress;
 use crate::gateway::{Change, Step};
@@ -29,14 +29,14 @@ pub(super) const NOWHERE: OwnMedia = {
 };
 
 /// What the other side is to be offered, before it is.
-struct Composed {
-    exchange: Exchange,
+pub(super) struct Composed {
+    pub(super) exchange: Exchange,
     /// Transports that are new.
     media: Vec<Medium>,
     origin: Origin,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// What legs towards the other side are told, by transport.
-    told: Vec<Option<Told>>,
+    pub(super) told: Vec<Option<Told>>,
     identity: Option<v1::SignedIdentity>,
 }
 
@@ -82,54 +82,6 @@ impl Signalling {
         }
     }
 
-    /// Another branch of the caller's first offer.
-    pub(crate) async fn create_branch(
-        &self,
-        asked: v1::CreateBranchRequest,
-    ) -> Result<v1::CreateBranchResponse, ApiError> {
-        let request = Request::new(&asked.request_id, "CreateBranch", &asked)?;
-        let place = self.place(&asked.session)?;
-        let mut guard = place.call.lock().await;
-        let call = present(&place, &mut guard)?;
-        if let Some(answer) = call.requests.repeated(request.as_ref())? {
-            return Ok(answer);
-        }
-        call.check_new("branch", &asked.branch)?;
-        let (sdp, identity) =
-            self.make_branch(call, &place.session, &asked.branch, None, asked.sign.as_ref()).await?;
-        let answer =
-            v1::CreateBranchResponse { sdp, identity, call: Some(shown::call(&place.session, call)) };
-        call.requests.answered(request.as_ref(), &answer);
-        Ok(answer)
-    }
-
-    /// A branch goes, and another of the caller's first offer takes its place. If that cannot be made, it stays.
-    pub(crate) async fn retarget(
-        &self,
-        asked: v1::RetargetRequest,
-    ) -> Result<v1::RetargetResponse, ApiError> {
-        let request = Request::new(&asked.request_id, "Retarget", &asked)?;
-        let place = self.place(&asked.session)?;
-        let mut guard = place.call.lock().await;
-        let call = present(&place, &mut guard)?;
-        if let Some(answer) = call.requests.repeated(request.as_ref())? {
-            return Ok(answer);
-        }
-        let old = call.branch_id(&asked.branch)?;
-        call.check_new("new_branch", &asked.new_branch)?;
-        if call.branch(&old)?.state == v1::BranchState::Answered {
-            let message = format!("branch {old:?} has its final answer");
-            let remedy = "re-offer on it (ProcessOffer), or end the call";
-            return Err(ApiError::precondition("CALL_ANSWERED", message, remedy).at("branch"));
-        }
-        let (sdp, identity) =
-            self.make_branch(call, &place.session, &asked.new_branch, None, asked.sign.as_ref()).await?;
-        self.drop_branches(&place.session, call, &[old], Gone::Retargeted).await?;
-        let answer = v1::RetargetResponse { sdp, identity, call: Some(shown::call(&place.session, call)) };
-        call.requests.answered(request.as_ref(), &answer);
-        Ok(answer)
-    }
-
     async fn first_offer(
         &self,
         asked: &v1::ProcessOfferRequest,
@@ -155,39 +107,6 @@ impl Signalling {
         let shown = Some(shown::call(&asked.session, &call));
         let branch = branch.to_owned();
         Ok((call, v1::ProcessOfferResponse { sdp, branch, identity, call: shown }))
-    }
-
-    /// Makes a branch of the caller's first offer; the SDP for its callee, and a signature of it if that was asked for.
-    async fn make_branch(
-        &self,
-        call: &mut Call,
-        session: &str,
-        id: &str,
-        make: Option<HashMap<String, String>>,
-        sign: Option<&v1::IdentityRequest>,
-    ) -> Result<(String, Option<v1::SignedIdentity>), ApiError> {
-        let mut random = Random::default();
-        let mut branch = Branch::new(call.caller.clone(), &mut |octets| random.fill(octets));
-        random.check()?;
-        let offering = Offering {
-            session,
-            id,
-            branch: &branch,
-            policy: &call.policy,
-            latching: call.latching,
-            from: Side::Caller,
-            offer: call.first_offer()?,
-            sign,
-        };
-        let mut composed = self.compose(offering).await?;
-        let steps = take(&mut composed.steps);
-        self.gateway.change(Change { session: session.to_owned(), make, steps }).await?;
-        let (sdp, identity) = branch.offered(composed);
-        self.disarm(&mut call.timer);
-        branch.timer = Some(self.arm(session, id, call));
-        call.branches.insert(id.to_owned(), branch);
-        self.tell(session, id, v1::CallChange::BranchCreated, "");
-        Ok((sdp, identity))
     }
 
     async fn later_offer(
@@ -254,7 +173,7 @@ impl Signalling {
     }
 
     /// The offer for the other side, with sockets for the transports that have no leg there yet.
-    async fn compose(&self, offering: Offering<'_>) -> Result<Composed, ApiError> {
+    pub(super) async fn compose(&self, offering: Offering<'_>) -> Result<Composed, ApiError> {
         let Offering { session, id, branch, policy, latching, from, offer, sign } = offering;
         let towards = other(from);
         let peer = branch.peer(towards);
@@ -344,20 +263,20 @@ impl Signalling {
 }
 
 /// An offer that is to go on to the other side of a branch.
-struct Offering<'a> {
-    session: &'a str,
-    id: &'a str,
-    branch: &'a Branch,
-    policy: &'a Policy,
-    latching: v1::Latching,
-    from: Side,
-    offer: Arc<RemoteOffer>,
-    sign: Option<&'a v1::IdentityRequest>,
+pub(super) struct Offering<'a> {
+    pub(super) session: &'a str,
+    pub(super) id: &'a str,
+    pub(super) branch: &'a Branch,
+    pub(super) policy: &'a Policy,
+    pub(super) latching: v1::Latching,
+    pub(super) from: Side,
+    pub(super) offer: Arc<RemoteOffer>,
+    pub(super) sign: Option<&'a v1::IdentityRequest>,
 }
 
 impl Branch {
     /// The other side is offered it; the SDP, and a signature if there is one.
-    fn offered(&mut self, composed: Composed) -> (String, Option<v1::SignedIdentity>) {
+    pub(super) fn offered(&mut self, composed: Composed) -> (String, Option<v1::SignedIdentity>) {
         let Composed { exchange, media, origin, told, identity, .. } = composed;
         let towards = other(exchange.from);
         self.refusals = exchange.offer.refusals().map(ToString::to_string).collect();

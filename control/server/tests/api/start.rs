@@ -7,6 +7,15 @@ use sluice_proto::v1::sluice_client::SluiceClient;
 use sluice_server::config::Interface;
 use sluice_server::{Config, Server};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::transport::{Certificate as Authority, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::{Daemon, config};
@@ -129,6 +138,56 @@ async fn a_tcp_client_that_never_says_who_it_is_is_cut_off() {
     silent.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
     let read = tokio::task::spawn_blocking(move || silent.read(&mut [0]).map_err(|error| error.kind()));
     assert_eq!(read.await.unwrap(), Ok(0), "closed");
+    daemon.stop().await;
+}
+
+/// A client's end of a TLS connection to a daemon of [`with_tcp`].
+async fn secured(port: u16, server: &Signed, client: &Signed) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.authority.as_bytes()).unwrap()).unwrap();
+    let certificate = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let mut config = config.with_client_auth_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols.push(b"h2".to_vec());
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_tls_client_that_does_not_go_on_to_speak_http_2_is_cut_off() {
+    let (server, clients) = (signed("localhost"), signed("client"));
+    let folder = tempfile::tempdir().unwrap();
+    let port = 47_446;
+    let config = with_tcp(folder.path(), port, &server, &clients);
+    let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), config).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let [nothing, part, all] = [&[][..], &preface[..23], &[&preface[..], &empty_settings].concat()];
+    let mut connections = Vec::new();
+    for said in [nothing, part, all] {
+        let mut connection = secured(port, &server, &clients).await;
+        connection.write_all(said).await.unwrap();
+        connections.push(connection);
+    }
+    let mut greeted = connections.pop().unwrap();
+    for mut cut_off in connections {
+        // What the server says of itself comes first.
+        let mut said = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), cut_off.read_to_end(&mut said));
+        // With or without a farewell of TLS.
+        let _ = end.await.expect("it is closed");
+    }
+    // That one may be silent: a ping is answered yet.
+    greeted.write_all(&[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]).await.unwrap();
+    let answered = async {
+        let mut heard = Vec::new();
+        while !heard.ends_with(&[0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]) {
+            assert_ne!(greeted.read_buf(&mut heard).await.unwrap(), 0, "it is open: {heard:?}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("an answer");
     daemon.stop().await;
 }
 

@@ -119,6 +119,40 @@ async fn a_caller_with_checks_and_a_handshake_speaks_to_one_in_the_clear() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_may_have_a_handshake_hears_plain_rtp_before_the_answer_and_none_from_then_on() {
+    let policy = "[policy.early_media]\nmode = \"plain\"\n[policy.caller]\nsecurity = \"best-effort\"\n\
+                  [policy.callee]\nsecurity = \"plain\"\n";
+    let bed = Bed::configured("call-early", policy).await;
+    let mut desk = Desk::at(&bed).await;
+    let (mut alice, bob) = (Peer::new(), udp());
+    // OSRTP (RFC 8643), without checks.
+    let offer = said(&mut alice, "actpass", false, "alices-association-01");
+    let offered = desk.offer(&offer.replace("UDP/TLS/RTP/SAVP", "RTP/AVP")).await;
+    let to = address(&offered, 0);
+    let mut from = None;
+    for sequence in 0..2 {
+        bob.send_to(&rtp(sequence, 0xe, 100), to).unwrap();
+    }
+    alice.socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    for sequence in 0..2 {
+        let mut buffer = [0; 2048];
+        let (len, source) = alice.socket.recv_from(&mut buffer).expect("plain RTP");
+        assert_eq!(buffer[..len], rtp(sequence, 0xe, 100));
+        from = Some(source);
+    }
+    let answer = format!("m=audio {} RTP/AVP 0 8\r\na=rtcp-mux\r\n", bob.local_addr().unwrap().port());
+    let answered = desk.answer(&crate::phone::description(&answer)).await;
+    assert_eq!(from, Some(address(&answered, 0)), "the leg is the one that was there");
+    bob.send_to(&rtp(2, 0xe, 100), to).unwrap();
+    block_in_place(|| {
+        assert!(alice.hears_nothing(), "there is no key yet, and plain RTP is over");
+        go(&mut alice, &answered, Role::Server);
+        to_and_fro(&mut alice, &bob, to);
+    });
+    bed.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_with_sdes_speaks_to_one_whose_handshake_comes_before_its_answer() {
     let bed = Bed::configured("call-sdes", "[policy.callee]\nkeyings = [\"dtls-srtp\"]\n").await;
     let mut desk = Desk::at(&bed).await;

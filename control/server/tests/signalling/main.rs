@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod calls;
 mod desk;
+mod early_media;
 mod forking;
 mod identity;
 mod phone;

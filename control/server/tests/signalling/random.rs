@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sluice_proto::v1;
+use sluice_proto::v1::MediaSecurity::Plain;
 use tonic::Code;
 
 use crate::desk::{Desk, Left, daemon, plain};
+use crate::early_media::plain_early;
 use crate::phone::Phone;
 
 const PORTS: u16 = 24_800;
@@ -13,7 +15,7 @@ const PORTS: u16 = 24_800;
 /// What may be asked, of two sessions with three branches.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
-    Offer { from: u8 },
+    Offer { from: u8, early: bool },
     Answer { branch: u8, provisional: bool },
     Reject { branch: u8 },
     Branch { branch: u8 },
@@ -27,7 +29,7 @@ enum Asked {
 fn asked() -> impl Strategy<Value = (bool, Asked)> {
     let branch = 0..4_u8;
     let one = prop_oneof![
-        4 => (0..3_u8).prop_map(|from| Asked::Offer { from }),
+        4 => (0..3_u8, any::<bool>()).prop_map(|(from, early)| Asked::Offer { from, early }),
         4 => (branch.clone(), any::<bool>())
             .prop_map(|(branch, provisional)| Asked::Answer { branch, provisional }),
         1 => branch.clone().prop_map(|branch| Asked::Reject { branch }),
@@ -72,12 +74,13 @@ async fn step(daemon: &crate::support::Daemon, desk: &mut Desk, session: &str, a
     let id = |branch: u8| ["", "main", "b", "c"][usize::from(branch)];
     let sdp = || Phone::new().sdp("RTP/AVP", &[]);
     let outcome = match asked {
-        Asked::Offer { from } => {
+        Asked::Offer { from, early } => {
             let request = v1::ProcessOfferRequest {
                 session: session.into(),
                 from: from.into(),
                 sdp: sdp(),
-                policy: Some(plain()),
+                // With the caller's leg made at the answer, and at the offer.
+                policy: Some(if early { plain_early(Plain, Plain) } else { plain() }),
                 ..Default::default()
             };
             desk.process_offer(request).await.map(drop)

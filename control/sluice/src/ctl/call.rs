@@ -206,8 +206,8 @@ async fn keys(client: &mut Client, command: Keys, print: Printer) -> Result<()> 
             let direction = v1::Direction::from(direction).into();
             let key = v1::KeyRef { session, leg, key, direction };
             let request = v1::RetireKeysRequest { keys: vec![key] };
-            succeeded(answer(client.retire_keys(request).await)?.results)?;
-            print.deleted("key", true)
+            let keys = succeeded(answer(client.retire_keys(request).await)?.results)?;
+            print.deleted("key", keys.iter().any(|key| !key.suite.is_empty()))
         }
         Keys::List { session, leg } => {
             let request = v1::ListKeysRequest { session, leg: leg.unwrap_or_default() };

@@ -168,6 +168,7 @@ fn a_call_from_beginning_to_end_in_tables_and_json() {
     let third = hex::encode(key_b.iter().rev().copied().collect::<Vec<_>>());
     heard.table(&format!("{rekey} {third}"), &["k3", "outbound"]);
     heard.table("keys retire s1 b k2 --direction inbound", &["key gone"]);
+    heard.table("keys retire s1 b k2 --direction inbound", &["key did not exist"]);
     let update = heard.json("legs update s1 b --remote 127.0.0.1:9 --dscp 46");
     assert_eq!(update["config"]["dscp"], 46, "{update}");
     heard.table("routes delete s1 r", &["route gone"]);

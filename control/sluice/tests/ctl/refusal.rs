@@ -26,7 +26,7 @@ fn refusals_name_the_field_the_reason_and_a_remedy() {
         ("stats nosuch", &["session: ", "\"nosuch\" does not exist"]),
         ("watch no/such", &["invalid: session: ", "no/such"]),
         ("keys list nosuch", &["session: ", "\"nosuch\" does not exist"]),
-        ("keys retire s1 a nosuch --direction inbound", &["key: ", "\"nosuch\" does not exist"]),
+        ("keys retire s1 nosuch k --direction inbound", &["leg: ", "\"nosuch\" does not exist"]),
         (other, &["exists already", "\"a\"", "choose another id"]),
         ("sessions create s1 --label a=b", &["exists already", "labels"]),
         (&in_use, &["local", &taken.to_string(), "choose another port"]),

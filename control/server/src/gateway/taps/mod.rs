@@ -3,12 +3,13 @@
 mod outlets;
 mod peer;
 mod start;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sluice_datapath::LegId;
+use sluice_datapath::{Engine, LegId};
 use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use tokio::sync::oneshot;
@@ -179,10 +180,11 @@ impl Gateway {
             tap.name.clone()
         };
         self.finish_tap(&name, Ended::by(v1::TapEnd::Stopped)).await;
-        self.get_tap(session, id).await
+        Ok(find(&mut *self.state.lock().await, session, id)?.shown())
     }
 
     pub(crate) async fn get_tap(&self, session: &str, id: &str) -> Result<v1::Tap, ApiError> {
+        self.end_taps_of_the_dead(Engine::is_alive).await;
         Ok(find(&mut *self.state.lock().await, session, id)?.shown())
     }
 
@@ -192,6 +194,7 @@ impl Gateway {
     }
 
     pub(crate) async fn list_taps(&self, session: &str) -> Result<Vec<v1::Tap>, ApiError> {
+        self.end_taps_of_the_dead(Engine::is_alive).await;
         let mut state = self.state.lock().await;
         let all = |taps: &BTreeMap<String, Tap>| taps.values().map(Tap::shown).collect::<Vec<_>>();
         if session.is_empty() {
@@ -227,10 +230,14 @@ impl Gateway {
 
     /// Ends all taps of a session; of all sessions, if it is empty.
     pub(crate) async fn end_taps(&self, session: &str, ended: &Ended) {
+        self.end_taps_where(|id, _| session.is_empty() || id == session, ended).await;
+    }
+
+    async fn end_taps_where(&self, which: impl Fn(&str, &Session) -> bool, ended: &Ended) {
         let _turn = self.recording.turn.lock().await;
         let names: Vec<_> = {
             let state = self.state.lock().await;
-            let sessions = state.sessions.iter().filter(|(id, _)| session.is_empty() || *id == session);
+            let sessions = state.sessions.iter().filter(|(id, session)| which(id, session));
             let taps = sessions.flat_map(|(_, session)| session.taps.values());
             taps.filter(|tap| tap.is_running()).map(|tap| tap.name.clone()).collect()
         };
