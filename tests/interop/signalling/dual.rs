@@ -16,7 +16,7 @@ use crate::pjsua::{self, Agent};
 use crate::{SETUP, only, policy, relay, suites};
 
 /// How long the two talk, and how much of it has to be heard.
-const TALK: Duration = Duration::from_millis(2000);
+const TALK: Duration = Duration::from_secs(2);
 const HEARD: f64 = 1.0;
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 

@@ -21,34 +21,34 @@ const READY: &str = "Using wav files instead of soundcard.";
 
 /// How a linphone is to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Its user.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its SIP port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What it plays, in hertz.
-    pub tone: u32,
+    pub(crate) tone: u32,
     /// What keys its actual configuration: `none`, `srtp`.
-    pub encryption: &'static str,
+    pub(crate) encryption: &'static str,
     /// What its potential configurations are keyed by, the preferred one first: `SRTP`, `DTLS`, `None`. Without any it
     /// knows no capability negotiation.
-    pub capabilities: &'static [&'static str],
+    pub(crate) capabilities: &'static [&'static str],
 }
 
 /// A running linphonec, which takes every call.
-pub struct Linphone {
+pub(crate) struct Linphone {
     // Dropped in this order: the process before its files.
     process: Process,
     commands: ChildStdin,
     /// Where it takes calls.
-    pub at: SocketAddr,
+    pub(crate) at: SocketAddr,
     recording: PathBuf,
     _directory: TempDir,
 }
 
 impl Linphone {
     /// Starts one among the peers of a site.
-    pub fn start(site: &Site, setup: Setup) -> Result<Self> {
+    pub(crate) fn start(site: &Site, setup: Setup) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let home = directory.path();
         let at = site.world.peers_at(setup.port);
@@ -74,17 +74,17 @@ impl Linphone {
     }
 
     /// Has it call somebody.
-    pub fn dial(&mut self, user: &str, at: SocketAddr) -> Result<()> {
+    pub(crate) fn dial(&mut self, user: &str, at: SocketAddr) -> Result<()> {
         Ok(writeln!(self.commands, "call sip:{user}@{at}")?)
     }
 
     /// Everything that it wrote.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.output()
     }
 
     /// Stops it; fails unless it heard a tone for so many seconds, and little else.
-    pub fn expect_heard(&mut self, frequency: u32, seconds: f64) -> Result<()> {
+    pub(crate) fn expect_heard(&mut self, frequency: u32, seconds: f64) -> Result<()> {
         self.process.stop(Signal::TERM, Duration::from_secs(2));
         tones::expect(&self.recording, frequency, seconds).with_context(|| self.log())
     }

@@ -104,7 +104,7 @@ fn a_pjsua_call_on_hold_is_silent_and_is_heard_again_after_it() -> Result<()> {
 }
 
 /// A Python with pjsua2; `None`, loudly, where it cannot be had.
-pub fn python() -> Result<Option<PathBuf>> {
+pub(crate) fn python() -> Result<Option<PathBuf>> {
     venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)
 }
 
@@ -119,33 +119,38 @@ fn expect_suites(transcript: &Transcript, [caller, callee]: [&[&str]; 2]) -> Res
 
 /// How a pjsua is to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Its user.
-    pub user: &'static str,
+    pub(crate) user: &'static str,
     /// Its SIP port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// What it plays, in hertz.
-    pub tone: u32,
+    pub(crate) tone: u32,
     /// Its SRTP: `mandatory`, `optional` or `off`.
-    pub srtp: &'static str,
+    pub(crate) srtp: &'static str,
     /// The suites that it knows.
-    pub suites: &'static [&'static str],
+    pub(crate) suites: &'static [&'static str],
 }
 
 const ALICE: Setup = Setup { user: "alice", port: 5070, tone: 440, srtp: "mandatory", suites: &[AES_256] };
 const BOB: Setup = Setup { user: "bob", port: 5080, tone: 880, srtp: "mandatory", suites: &[AES_256_32] };
 
 /// A running pjsua.
-pub struct Agent {
+pub(crate) struct Agent {
     /// It ends with its call.
-    pub process: Process,
+    pub(crate) process: Process,
     recording: PathBuf,
     _directory: TempDir,
 }
 
 impl Agent {
     /// Starts one among the peers of a site, which takes a call, or makes one by a plan.
-    pub fn start(python: &Path, site: &Site, setup: Setup, call: Option<(&str, &[&str])>) -> Result<Self> {
+    pub(crate) fn start(
+        python: &Path,
+        site: &Site,
+        setup: Setup,
+        call: Option<(&str, &[&str])>,
+    ) -> Result<Self> {
         let Setup { user, port, .. } = setup;
         let directory = tempfile::tempdir()?;
         let [tune, recording] = ["tone.wav", "heard.wav"].map(|name| directory.path().join(name));
@@ -166,7 +171,7 @@ impl Agent {
     }
 
     /// Fails unless it heard a tone for so many seconds, and little else.
-    pub fn expect_heard(&self, tone: u32, seconds: f64) -> Result<()> {
+    pub(crate) fn expect_heard(&self, tone: u32, seconds: f64) -> Result<()> {
         tones::expect(&self.recording, tone, seconds).with_context(|| self.process.last_words())
     }
 }
