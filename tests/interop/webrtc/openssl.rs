@@ -253,14 +253,22 @@ impl Openssl {
         command.stdin(Stdio::piped()).stderr(log.try_clone()?).stdout(log);
         let mut this = Self { child: command.spawn()?, directory };
         if let ["s_server", "-accept", at, ..] = arguments {
-            this.wait_until_bound(at.parse()?, site)?;
+            this.wait_until_bound(at.parse()?)?;
         }
         Ok(this)
     }
 
-    fn wait_until_bound(&mut self, at: SocketAddr, site: &Site) -> Result<()> {
+    /// By what the kernel lists: who tried to bind the port would be in openssl's way.
+    fn wait_until_bound(&mut self, at: SocketAddr) -> Result<()> {
         let deadline = Instant::now() + SETUP;
-        while site.world.peers.udp(at).is_ok() {
+        let (listed, local) = (format!("/proc/{}/net/udp", self.child.id()), format!(":{:04X} ", at.port()));
+        let is_bound = || {
+            let sockets = fs::read_to_string(&listed).unwrap_or_default();
+            sockets
+                .lines()
+                .any(|line| line.split_once(": ").is_some_and(|(_, rest)| rest.get(8..14) == Some(&local)))
+        };
+        while !is_bound() {
             ensure!(Instant::now() < deadline, "openssl does not listen: {}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
