@@ -185,6 +185,8 @@ pub struct Agreed {
     pub outbound: Protected,
     /// Payload types that the peer may send.
     pub payload_types: Vec<u8>,
+    /// What those of them mean of which the answer says it, as `a=rtpmap` has it: `opus/48000/2`.
+    pub codecs: Vec<(u8, String)>,
     /// SSRCs that it says it will send (RFC 5576).
     pub ssrcs: Vec<u32>,
     /// Which way media flows, as the peer sees it.

@@ -12,6 +12,8 @@ pub(super) struct Common {
     /// Payload types that either may send: their numbers in the offer and in the answer, which may differ (RFC 3264
     /// section 6.1).
     pub(super) payload_types: Vec<u8>,
+    /// What those of them mean whose answer says so, as `a=rtpmap` has it.
+    pub(super) codecs: Vec<(u8, String)>,
 }
 
 impl Common {
@@ -38,16 +40,19 @@ impl Common {
                 None => continue,
             };
             common.formats.push(format.to_owned());
-            common.take_type(number);
-            common.take_type(format);
+            let named = answered.all("rtpmap").filter_map(|map| map.text().split_once(' '));
+            let name = named.filter(|(named, _)| *named == format).last().map(|(_, name)| name.trim());
+            common.take_type(number, name);
+            common.take_type(format, name);
         }
         Ok(common)
     }
 
-    fn take_type(&mut self, format: &str) {
+    fn take_type(&mut self, format: &str, name: Option<&str>) {
         match format.parse() {
             Ok(number) if number < 128 && !self.payload_types.contains(&number) => {
                 self.payload_types.push(number);
+                self.codecs.extend(name.map(|name| (number, name.to_owned())));
             }
             _ => {}
         }
@@ -110,6 +115,8 @@ mod tests {
         let common = Common::of(&offered, &answered).unwrap();
         assert_eq!(common.formats, ["97", "0", "101"]);
         assert_eq!(common.payload_types, [96, 97, 0, 101]);
+        let named = [(96, "OPUS/48000/2"), (97, "OPUS/48000/2"), (101, "telephone-event/8000/1")];
+        assert_eq!(common.codecs, named.map(|(number, name)| (number, name.to_owned())));
     }
 
     #[test]

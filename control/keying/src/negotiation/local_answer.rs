@@ -217,6 +217,7 @@ impl Composer<'_> {
             inbound: protected(choice.crypto())?,
             outbound: protected(key.as_ref())?,
             payload_types: answered.common.payload_types.clone(),
+            codecs: answered.common.codecs.clone(),
             ssrcs: read.ssrcs.clone(),
             direction: answered.direction.reversed(),
             dtls,

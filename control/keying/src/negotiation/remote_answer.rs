@@ -155,6 +155,7 @@ impl Reader<'_> {
             inbound: taken.protects(|(theirs, _)| theirs, self.policy.peer(self.offer.side))?,
             outbound: taken.protects(|(_, ours)| ours, self.policy.peer(self.offer.side))?,
             payload_types: common.payload_types.clone(),
+            codecs: common.codecs.clone(),
             ssrcs: media.ssrcs()?,
             direction,
             dtls: taken.dtls().cloned(),
@@ -248,6 +249,9 @@ pub(super) fn join(transports: usize, lines: &[Joined<'_>]) -> Vec<Option<Agreed
         types.extend(
             added.payload_types.iter().filter(|added| !types.contains(added)).copied().collect::<Vec<_>>(),
         );
+        let named = |(number, _): &&(u8, String)| agreed.codecs.iter().all(|(known, _)| known != number);
+        let codecs: Vec<_> = added.codecs.iter().filter(named).cloned().collect();
+        agreed.codecs.extend(codecs);
         agreed.ssrcs.extend_from_slice(&added.ssrcs);
     }
     all

@@ -320,6 +320,7 @@ fn agreed(keying: Keying, suite: Suite) -> Agreed {
         inbound: Protected::Srtp(vec![key.clone()]),
         outbound: Protected::Srtp(vec![key]),
         payload_types: vec![0],
+        codecs: vec![],
         ssrcs: vec![],
         direction: Direction::SendRecv,
         dtls: None,

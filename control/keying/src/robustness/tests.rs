@@ -173,6 +173,7 @@ fn agreed(inbound: Protected, outbound: Protected) -> Agreed {
         inbound,
         outbound,
         payload_types: vec![0],
+        codecs: vec![],
         ssrcs: vec![],
         direction: Direction::SendRecv,
         dtls: None,

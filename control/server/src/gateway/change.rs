@@ -40,6 +40,8 @@ pub(crate) struct Change {
     pub(crate) make: Option<HashMap<String, String>>,
     /// The steps.
     pub(crate) steps: Vec<Step>,
+    /// By leg, what payload types mean from then on, as `a=rtpmap` has it: for whoever records.
+    pub(crate) codecs: Vec<(String, Vec<(u8, String)>)>,
 }
 
 /// One of the steps of a [`Change`].
@@ -92,7 +94,7 @@ impl Gateway {
 
     /// Does all that is asked, or nothing.
     pub(crate) async fn change(&self, change: Change) -> Result<(), ApiError> {
-        let Change { session, make, steps } = change;
+        let Change { session, make, steps, codecs } = change;
         let ready = self.derive_all(steps)?;
         let mut begun = Vec::with_capacity(ready.len());
         let mut tickets = Vec::with_capacity(ready.len());
@@ -132,7 +134,7 @@ impl Gateway {
         }
         outcome = outcome.and(refused.map_or(Ok(()), Err));
         let outcome = match outcome {
-            Ok(()) => self.settle(&session, begun).await,
+            Ok(()) => self.settle(&session, begun, codecs).await,
             Err(error) => {
                 self.undo(&session, made, begun).await;
                 Err(error)
@@ -281,8 +283,18 @@ impl Gateway {
     }
 
     /// All was done: the state says so.
-    async fn settle(&self, session: &str, begun: Vec<Begun>) -> Result<(), ApiError> {
+    async fn settle(
+        &self,
+        session: &str,
+        begun: Vec<Begun>,
+        codecs: Vec<(String, Vec<(u8, String)>)>,
+    ) -> Result<(), ApiError> {
         let mut state = self.state.lock().await;
+        for (leg, codecs) in codecs {
+            if let Ok(leg) = state.session(session).and_then(|session| session.leg("leg", &leg)) {
+                leg.codecs = codecs;
+            }
+        }
         for step in begun {
             match step {
                 Begun::LegUpdate { leg, updated } => {

@@ -277,7 +277,8 @@ pub(super) fn open_leg(
     (local_rtp, local_rtcp): (SocketAddr, SocketAddr),
 ) -> Leg {
     let stats = Arc::new(LegStats::new());
-    Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring: None }
+    let (keys, codecs) = (Vec::new(), Vec::new());
+    Leg { number, config, local_rtp, local_rtcp, stats, keys, ring: None, codecs }
 }
 
 /// The first field in which two configurations differ.

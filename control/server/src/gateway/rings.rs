@@ -89,7 +89,8 @@ impl Gateway {
         let (local_rtp, local_rtcp) = (setup.local, setup.local);
         let setup = LegSetup { payload_types, max_streams, ..setup };
         let ring = Some(Ring::new()?);
-        let leg = Leg { number, config, local_rtp, local_rtcp, stats, keys: Vec::new(), ring };
+        let (keys, codecs) = (Vec::new(), Vec::new());
+        let leg = Leg { number, config, local_rtp, local_rtcp, stats, keys, ring, codecs };
         self.launch_leg(state, request, leg, setup, (worker, None)).await
     }
 

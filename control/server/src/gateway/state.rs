@@ -53,6 +53,8 @@ pub(super) struct Leg {
     pub(super) keys: Vec<Key>,
     /// Of a leg whose peer is a local application.
     pub(super) ring: Option<Ring>,
+    /// What payload types mean, as far as signalling said it.
+    pub(super) codecs: Vec<(u8, String)>,
 }
 
 #[derive(Clone)]

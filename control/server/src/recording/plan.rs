@@ -1,5 +1,6 @@
 //! What a recorder asks for, checked.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -90,15 +91,16 @@ fn check_legs(legs: &[String]) -> Result<(), ApiError> {
 }
 
 fn check_codecs(wanted: &v1::TapConfig) -> Result<(), ApiError> {
-    let fits = |(payload_type, name): (&u32, &String)| {
-        let printable = name.chars().all(|c| c.is_ascii_graphic());
-        *payload_type < 128 && (1..=64).contains(&name.len()) && printable
-    };
+    let fits = |(payload_type, name): (&u32, &String)| *payload_type < 128 && is_codec(name);
     if wanted.codecs.len() > MAX_CODECS || !wanted.codecs.iter().all(fits) {
         let remedy = "give payload types of 0 to 127, and names of 1 to 64 printable ASCII characters";
         return Err(ApiError::invalid("codecs", "are not payload types and their names", remedy));
     }
     Ok(())
+}
+
+fn is_codec(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// The shorter of what is asked for and what the configuration allows; 0 is without end.
@@ -197,14 +199,23 @@ fn to_peer(
     Ok(Destination::Peer { leg: Box::new(leg), key })
 }
 
-/// What is known of a leg, for whoever finds the file.
-pub(crate) fn comment(name: &super::TapName, leg: &str, config: &v1::TapConfig, types: &[u32]) -> String {
+/// What is known of a leg, for whoever finds the file. What payload types mean is as who asked for the tap says, else as
+/// signalling does, else as it is for all.
+pub(crate) fn comment(
+    name: &super::TapName,
+    leg: &str,
+    config: &v1::TapConfig,
+    types: &[u32],
+    signalled: &[(u8, String)],
+) -> String {
     let super::TapName { session, tap, .. } = name;
     let mut text = format!("session {session}, leg {leg}, tap {tap}: received by Sluice, decrypted");
-    let mut codecs: Vec<(u32, &str)> = config.codecs.iter().map(|(n, name)| (*n, name.as_str())).collect();
-    let known = |payload_type: &u32| !config.codecs.contains_key(payload_type);
-    codecs.extend(types.iter().filter(|t| known(t)).filter_map(|t| Some((*t, static_codec(*t)?))));
-    codecs.sort_unstable();
+    let fixed = types.iter().filter_map(|number| Some((*number, static_codec(*number)?)));
+    let mut codecs: BTreeMap<u32, &str> = fixed.collect();
+    // Of a peer: what is no name has no place in a file's comment.
+    let named = signalled.iter().filter(|(_, name)| is_codec(name));
+    codecs.extend(named.map(|(number, name)| (u32::from(*number), name.as_str())));
+    codecs.extend(config.codecs.iter().map(|(number, name)| (*number, name.as_str())));
     for (payload_type, name) in codecs {
         // Writing to a string cannot fail.
         let _ = write!(text, "\nrtpmap:{payload_type} {name}");
@@ -325,8 +336,13 @@ mod tests {
         let name = super::super::TapName { session: "s".into(), tap: "t".into(), number: 1 };
         let codecs = [(96, "opus/48000/2".to_owned())].into();
         let config = v1::TapConfig { codecs, ..Default::default() };
-        let text = comment(&name, "a", &config, &[8, 0, 96, 97]);
+        let signalled =
+            [(8, "PCMA/8000/1"), (96, "iLBC/8000"), (98, "VP8/90000"), (99, "two words"), (100, "é")];
+        let signalled = signalled.map(|(number, name)| (number, name.to_owned()));
+        let text = comment(&name, "a", &config, &[8, 0, 96, 97], &signalled);
         assert!(text.starts_with("session s, leg a, tap t"), "{text}");
-        assert!(text.ends_with("\nrtpmap:0 PCMU/8000\nrtpmap:8 PCMA/8000\nrtpmap:96 opus/48000/2"), "{text}");
+        let codecs = ["0 PCMU/8000", "8 PCMA/8000/1", "96 opus/48000/2", "98 VP8/90000"];
+        let codecs = codecs.map(|codec| format!("\nrtpmap:{codec}")).concat();
+        assert!(text.ends_with(&format!("decrypted{codecs}")), "{text}");
     }
 }

@@ -106,9 +106,10 @@ impl Signalling {
         let mut plan = outcome.plan(sockets);
         let negotiated = outcome.negotiated();
         let installs = plan.installs(session);
-        let steps = std::mem::take(&mut plan.steps);
-        if !steps.is_empty() {
-            let done = self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await;
+        let (steps, codecs) = (std::mem::take(&mut plan.steps), std::mem::take(&mut plan.codecs));
+        if !steps.is_empty() || !codecs.is_empty() {
+            let change = Change { session: session.to_owned(), make: None, steps, codecs };
+            let done = self.gateway.change(change).await;
             self.audit(caller, session, installs, &done);
             done?;
         }

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) replacing: Vec<v1::KeyRef>,
     /// How many keys were numbered so far.
     pub(super) keys: u32,
+    /// By leg, what payload types mean, where that is new.
+    pub(super) codecs: Vec<(String, Vec<(u8, String)>)>,
     early: Vec<Step>,
     sending: Vec<Step>,
     routes: Vec<Step>,
@@ -78,6 +80,9 @@ impl Outcome<'_> {
                 let request = v1::UpdateLegRequest { rtcp_mux: Some(true), ..self.request(&id) };
                 plan.early.push(Step::UpdateLeg(Box::new(request)));
             }
+        }
+        if before.map_or(&[][..], |before| &before.codecs) != agreed.codecs {
+            plan.codecs.push((id.clone(), agreed.codecs.clone()));
         }
         self.keys(plan, &id, Way::Outbound, before.map(|before| &before.outbound), &agreed.outbound);
         self.keys(plan, &id, Way::Inbound, before.map(|before| &before.inbound), &agreed.inbound);

@@ -88,7 +88,7 @@ impl Signalling {
         let hearing = self.hear_early(session, id, call, &composed).await?;
         let mut steps = take(&mut composed.steps);
         steps.extend(hearing.steps);
-        self.gateway.change(Change { session: session.to_owned(), make, steps }).await?;
+        self.gateway.change(Change { session: session.to_owned(), make, steps, ..Change::default() }).await?;
         let (sdp, identity) = branch.offered(composed);
         branch.hears_early(hearing.legs);
         self.disarm(&mut call.timer);

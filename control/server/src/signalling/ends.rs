@@ -237,7 +237,7 @@ impl Signalling {
         if steps.is_empty() {
             return Ok(());
         }
-        self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await
+        self.gateway.change(Change { session: session.to_owned(), steps, ..Change::default() }).await
     }
 
     /// The branch has its final answer: it has no time limit any more, and what was refused goes.

@@ -144,7 +144,7 @@ impl Signalling {
         let mut composed = self.compose(offering).await?;
         let steps = take(&mut composed.steps);
         if !steps.is_empty() {
-            self.gateway.change(Change { session: session.to_owned(), make: None, steps }).await?;
+            self.gateway.change(Change { session: session.to_owned(), steps, ..Change::default() }).await?;
         }
         let (sdp, identity) = branch.offered(composed);
         branch.peer_mut(from).attestation = attestation;

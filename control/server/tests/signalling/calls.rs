@@ -7,7 +7,7 @@ use sluice_proto::v1;
 use sluice_proto::v1::event::Kind;
 use sluice_server::config::AbsolutePath;
 
-use crate::desk::{Desk, Left, daemon, plain, to_plain};
+use crate::desk::{Desk, Left, daemon, daemon_with, plain, to_plain};
 use crate::phone::{CM_80, Crypto, GCM_256, Phone, address, crypto, port, proto};
 use crate::support::{Daemon, config, rtp};
 
@@ -217,6 +217,40 @@ async fn keys_that_an_answer_brings_are_audited_by_their_names_and_no_key_is() {
     for secret in [key.key_salt, ours.key_salt] {
         let forms = [base64::prelude::BASE64_STANDARD.encode(&secret), hex::encode(&secret)];
         assert!(forms.iter().all(|form| !text().contains(&form[..12])));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_recording_says_what_payload_types_mean_as_the_answer_does() {
+    let folder = |folder: &std::path::Path| format!("[recording]\nfolder = {folder:?}\n");
+    let recordings = tempfile::tempdir().unwrap();
+    let daemon = daemon_with("codecs", 28_800, |_| folder(recordings.path())).await;
+    let mut desk = Desk::at(&daemon).await;
+    let (alice, bob) = (Phone::new(), Phone::new());
+    let said = |phone: &Phone, formats: &str, maps: &str| {
+        phone.sdp_with("RTP/AVP", &[], maps).replacen(" 0 8\r\n", &format!(" {formats}\r\n"), 1)
+    };
+    let maps = "a=rtpmap:96 opus/48000/2\r\na=rtpmap:97 iLBC/8000\r\n";
+    desk.offer("s", &said(&alice, "96 97 0", maps), Some(plain())).await.unwrap();
+    let answer = said(&bob, "96 0", "a=rtpmap:96 opus/48000/2\r\na=rtpmap:0 PCMU/8000\r\n");
+    desk.answer("s", "", &answer, false).await.unwrap();
+    let mut recorder = v1::recording_client::RecordingClient::new(daemon.channel().await);
+    let file = v1::TapFile { name: "call".into(), ..Default::default() };
+    let destination = Some(v1::tap_config::Destination::File(file));
+    let config = Some(v1::TapConfig { destination, ..Default::default() });
+    let request = v1::StartTapRequest { session: "s".into(), tap: "t".into(), config };
+    recorder.start_tap(request).await.unwrap();
+    let request = v1::StopTapRequest { session: "s".into(), tap: "t".into() };
+    assert_eq!(recorder.stop_tap(request).await.unwrap().into_inner().tapped_legs.len(), 0, "it has ended");
+    let written = std::fs::read(recordings.path().join("call.pcapng")).unwrap();
+    let written = String::from_utf8_lossy(&written);
+    for leg in ["main.caller.0", "main.callee.0"] {
+        let comment = format!(
+            "session s, leg {leg}, tap t: received by Sluice, decrypted\nrtpmap:0 PCMU/8000\nrtpmap:96 opus/48000/2"
+        );
+        assert!(written.contains(&comment), "{leg}: {written}");
+        assert!(!written.contains("iLBC"), "it was offered, and not agreed on");
     }
     daemon.stop().await;
 }

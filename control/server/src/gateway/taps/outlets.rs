@@ -43,6 +43,7 @@ pub(super) struct Missing {
     pub(super) number: LegId,
     addresses: Addresses,
     payload_types: Vec<u32>,
+    codecs: Vec<(u8, String)>,
 }
 
 /// Whether a tap has anything left to do.
@@ -164,14 +165,14 @@ impl Gateway {
         let session = state.session(&name.session)?;
         let worker = session.worker;
         let Some(tap) = session.running_tap(name) else { return Ok(()) };
-        let Missing { leg, number, addresses, payload_types } = missing;
+        let Missing { leg, number, addresses, payload_types, codecs } = missing;
         let addresses = Arc::new(std::sync::Mutex::new(addresses));
         let source = Source {
             leg: number,
             outlet,
             ring: ends.ours,
             title: format!("{}/{leg}", name.session),
-            comment: comment(name, &leg, &tap.config, &payload_types),
+            comment: comment(name, &leg, &tap.config, &payload_types, &codecs),
             addresses: Arc::clone(&addresses),
         };
         // Before the first packet.
@@ -276,6 +277,7 @@ fn missing(session: &mut Session, name: &TapName) -> Vec<Missing> {
         number: leg.number,
         addresses: addresses_of(leg),
         payload_types: leg.config.payload_types.clone(),
+        codecs: leg.codecs.clone(),
     });
     legs.collect()
 }
