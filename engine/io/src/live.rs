@@ -178,7 +178,7 @@ impl PacketIo for LiveIo {
     }
 
     fn end_ring(&mut self, token: SocketToken) {
-        self.rings.end(token);
+        self.rings.leave(token);
     }
 
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {

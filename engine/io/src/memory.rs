@@ -119,7 +119,7 @@ impl PacketIo for MemoryIo {
     }
 
     fn end_ring(&mut self, token: SocketToken) {
-        self.rings.end(token);
+        self.rings.leave(token);
     }
 
     fn detach_ring(&mut self, token: SocketToken) -> Option<Box<Ring>> {

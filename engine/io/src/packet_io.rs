@@ -132,7 +132,8 @@ pub trait PacketIo {
     /// the leg had before is dropped.
     fn attach_ring(&mut self, token: SocketToken, ring: Box<Ring>) -> Result<(), RingRefused>;
 
-    /// Gives the leg's ring up, which takes as long as it is large, on another thread.
+    /// Gives the leg's ring up, whose application is gone: once all that it has put there is received, and on another
+    /// thread, as that takes as long as it is large.
     fn end_ring(&mut self, token: SocketToken);
 
     /// Gives the leg's ring back, with all that is in it.

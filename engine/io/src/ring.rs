@@ -50,12 +50,14 @@ fn is_application(address: &SocketAddr) -> bool {
 pub struct Ring {
     end: GatewayEnd,
     stats: Arc<RingStats>,
+    /// How many packets are still taken from an application that is gone.
+    left: Option<usize>,
 }
 
 impl Ring {
     /// A ring whose statistics go there.
     pub const fn new(end: GatewayEnd, stats: Arc<RingStats>) -> Self {
-        Self { end, stats }
+        Self { end, stats, left: None }
     }
 }
 
@@ -169,6 +171,18 @@ impl Rings {
         self.remove(place)
     }
 
+    /// Gives a ring up whose application is gone, once all that it has put there is received.
+    pub(crate) fn leave(&mut self, token: SocketToken) {
+        let Some(place) = self.places.get(&token.leg).copied() else { return };
+        let Some(Seat { ring, .. }) = self.seats.get_mut(place) else { return };
+        if matches!(ring.end.incoming().peek(), Ok(Some(_))) {
+            // No more than there is room for, whoever still writes there.
+            ring.left = Some(ring.end.incoming().slots());
+        } else {
+            self.end(token);
+        }
+    }
+
     /// Gives a ring up, with what is still in it.
     pub(crate) fn end(&mut self, token: SocketToken) {
         if let Some(ring) = self.detach(token) {
@@ -278,10 +292,15 @@ impl Rings {
             let Some(seat) = self.seats.get_mut(self.turn) else { break };
             let before = rx.len();
             let outcome = seat.receive(pool, rx, left.min(most), counters);
+            let (token, is_over) = (seat.token, seat.is_over(rx.len() - before));
             left -= rx.len() - before;
             if let Err(why) = outcome {
                 self.flush();
                 self.give_up(self.turn, &why);
+                break;
+            }
+            if is_over {
+                self.end(token);
                 break;
             }
         }
@@ -321,6 +340,13 @@ impl Rings {
 }
 
 impl Seat {
+    /// Whether its application is gone, and all is received that it had put there.
+    fn is_over(&mut self, taken: usize) -> bool {
+        let Some(left) = &mut self.ring.left else { return false };
+        *left = left.saturating_sub(taken);
+        *left == 0 || matches!(self.ring.end.incoming().peek(), Ok(None))
+    }
+
     fn receive(
         &mut self,
         pool: &mut Pool,

@@ -155,6 +155,11 @@ impl<M: Words> Consumer<M> {
         Self { memory, lane, head: 0, released: 0, tail: 0, length: 0, sleeps: 0, armed: false }
     }
 
+    /// How many packets there may be.
+    pub const fn slots(&self) -> usize {
+        self.lane.slots as usize
+    }
+
     /// The length of the oldest packet, if there is one.
     pub fn peek(&mut self) -> Result<Option<usize>, Broken> {
         if self.head == self.tail {

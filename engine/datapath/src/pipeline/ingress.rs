@@ -282,6 +282,8 @@ pub(super) enum Located {
 pub(super) fn may_be_elsewhere(leg: &Leg, component: Component, kind: Kind, source: &SocketAddr) -> bool {
     let transport = leg.transport(component);
     match (leg.inbound, transport.remote) {
+        // An application has put it on the ring before it went; nothing else leads to such a leg.
+        (Protection::Plain, None) if leg.is_application() => true,
         // Authentication decides.
         (Protection::Srtp, None) => true,
         (Protection::Srtp, Some(_)) => {

@@ -208,6 +208,29 @@ fn without_its_application_a_leg_goes_on_and_what_is_for_it_is_counted() {
 }
 
 #[test]
+fn what_an_application_put_before_it_went_is_still_heard() {
+    for moves in [false, true] {
+        let mut room = Room::new(Protection::Plain);
+        let mut application = room.attach();
+        for packet in packets(0..SLOTS as u16) {
+            application.put(&packet).unwrap();
+        }
+        application.flush();
+        let left = put(&room.workers[0], Command::DetachRing { leg: 2 });
+        let moved = moves.then(|| put(&room.workers[0], Command::MoveLegs { legs: vec![1, 2], to: 1 }));
+        room.rounds();
+        assert_eq!(left.wait(Duration::ZERO), Some(Ok(())));
+        assert_eq!(moved.and_then(|moved| moved.wait(Duration::ZERO)), moves.then_some(Ok(())));
+        room.rounds();
+        assert_eq!(room.sent(), packets(0..SLOTS as u16), "moved: {moves}");
+        assert!(ended(&application), "it is told, whatever it still puts there");
+        room.play(0..2);
+        assert_eq!(room.dropped(DropReason::NoApplication), 2, "nobody hears it any more");
+        room.check();
+    }
+}
+
+#[test]
 fn an_application_that_does_not_keep_up_loses_the_newest_and_nobody_else_anything() {
     let mut room = Room::new(Protection::Plain);
     let mut application = room.attach();
