@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
 use sluice_tests::site::Site;
 use sluice_tests::{START, tones};
 use sluice_tools::demo::process::Process;
@@ -18,6 +17,8 @@ use tempfile::TempDir;
 
 /// How linphonec says that it took the last command that it is given at first.
 const READY: &str = "Using wav files instead of soundcard.";
+/// How it says that a call is over, and with it the file.
+const ENDED: &str = " ended (";
 
 /// How a linphone is to be.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +66,7 @@ impl Linphone {
         let mut commands = process.take_stdin().context("no standard input")?;
         let (tune, wav) = (tune.display(), recording.display());
         write!(commands, "play {tune}\nrecord {wav}\nsoundcard use files\n")?;
-        let deadline = Instant::now() + START;
-        while !process.output().contains(READY) {
-            ensure!(Instant::now() < deadline, "it takes no commands:\n{}", process.last_words());
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(&process, READY)?;
         Ok(Self { process, commands, at, recording, _directory: directory })
     }
 
@@ -83,11 +80,23 @@ impl Linphone {
         self.process.output()
     }
 
-    /// Stops it; fails unless it heard a tone for so many seconds, and little else.
+    /// Fails unless its call ends, and it heard a tone for so many seconds, and little else.
     pub(crate) fn expect_heard(&mut self, frequency: u32, seconds: f64) -> Result<()> {
-        self.process.stop(Signal::TERM, Duration::from_secs(2));
+        wait_for(&self.process, ENDED)?;
+        // It takes two seconds to end by itself.
+        self.process.kill();
         tones::expect(&self.recording, frequency, seconds).with_context(|| self.log())
     }
+}
+
+/// Waits until a linphonec wrote something.
+fn wait_for(process: &Process, words: &str) -> Result<()> {
+    let deadline = Instant::now() + START;
+    while !process.output().contains(words) {
+        ensure!(Instant::now() < deadline, "it does not say {words:?}:\n{}", process.last_words());
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn configure(at: SocketAddr, setup: Setup) -> String {
