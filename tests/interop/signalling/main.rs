@@ -1,13 +1,16 @@
 //! Calls of user agents that others wrote, through a real daemon: their SDP goes in, what comes out goes to the other one,
 //! and what the receiver decoded is the judge.
 //!
-//! baresip and pjsua2 call each other through the small SIP relay of `sluice_tests::sip`; ffmpeg has its SDP in files. Each
-//! test has namespaces and a daemon of its own.
+//! baresip, pjsua2 and linphone call each other through the small SIP relay of `sluice_tests::sip`; ffmpeg has its SDP in
+//! files. Each test has namespaces and a daemon of its own.
 
 mod calls;
+mod capabilities;
+mod dual;
 mod ffmpeg;
 mod forking;
 mod hold;
+mod linphone;
 mod pjsua;
 mod python;
 

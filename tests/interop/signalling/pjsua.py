@@ -9,6 +9,12 @@ import time
 
 import pjsua2 as pj
 
+SRTP = {
+    "off": pj.PJMEDIA_SRTP_DISABLED,
+    "optional": pj.PJMEDIA_SRTP_OPTIONAL,
+    "mandatory": pj.PJMEDIA_SRTP_MANDATORY,
+}
+
 
 class Call(pj.Call):
     def __init__(self, account, agent, call_id=pj.PJSUA_INVALID_ID):
@@ -82,7 +88,7 @@ class Agent:
         media = account.mediaConfig
         media.transportConfig.boundAddress = media.transportConfig.publicAddress = options.address
         media.transportConfig.port = options.rtp
-        media.srtpUse = pj.PJMEDIA_SRTP_MANDATORY
+        media.srtpUse = SRTP[options.srtp]
         media.srtpSecureSignaling = 0
         media.srtpOpt.keyings = pj.IntVector([pj.PJMEDIA_SRTP_KEYING_SDES])
         cryptos = pj.SrtpCryptoVector()
@@ -136,7 +142,8 @@ def main():
     parser.add_argument("--user", required=True)
     parser.add_argument("--play", required=True)
     parser.add_argument("--record", required=True)
-    parser.add_argument("--suite", action="append", required=True)
+    parser.add_argument("--srtp", choices=SRTP, default="mandatory")
+    parser.add_argument("--suite", action="append", default=[])
     parser.add_argument("--call", help="whom to call")
     parser.add_argument("--seconds", type=float, default=60, help="when to hang up")
     parser.add_argument("--reinvite", type=float, default=0, help="when to offer anew")

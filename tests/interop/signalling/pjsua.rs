@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_proto::v1::MediaSecurity::{Plain, Required};
-use sluice_tests::baresip::{Phone, Setup};
+use sluice_tests::baresip;
 use sluice_tests::sip::{Step, Target, Transcript};
 use sluice_tests::site::Site;
 use sluice_tests::{START, needs, needs_root, tones, venv};
@@ -28,22 +28,22 @@ const HOLD: [&str; 6] = ["--seconds", "5", "--hold", "1.5", "--resume", "3"];
 #[test]
 fn aes_256_of_pjsua_is_plain_rtp_or_aes_128_to_baresip_and_both_hear() -> Result<()> {
     needs!("baresip", "-h");
-    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = python()? else { return Ok(()) };
     for (security, wanted, answered) in [("srtp-mand", Required, &[AES_128][..]), ("", Plain, &[])] {
         let site = Site::new()?;
-        let callee = Setup { name: "bob", port: 5080, tone: 880, security, answers: "auto" };
-        let mut phone = Phone::start(&site, callee)?;
+        let callee = baresip::Setup { name: "bob", port: 5080, tone: 880, security, answers: "auto" };
+        let mut phone = baresip::Phone::start(&site, callee)?;
         // The caller offers AES-256 only.
         let policy = policy(&[AES_256, AES_128], Required, wanted);
         let relay = relay(&site, only(&phone, callee.name), policy)?;
         let call = format!("sip:{}@{}", callee.name, relay.at);
-        let mut caller = Agent::start(&python, &site, "alice", 5070, 440, &[AES_256], Some((&call, &PLAN)))?;
+        let mut caller = Agent::start(&python, &site, ALICE, Some((&call, &PLAN)))?;
         let transcript = relay.wait_for_answer(SETUP)?;
         caller.process.succeed(START)?;
         relay.wait(SETUP, |transcript| transcript.ended == 1)?;
         expect_suites(&transcript, [&[AES_256], answered])?;
-        caller.expect_heard(callee.tone).context("pjsua")?;
-        phone.expect_heard(440, HEARD).context("baresip")?;
+        caller.expect_heard(callee.tone, HEARD).context("pjsua")?;
+        phone.expect_heard(ALICE.tone, HEARD).context("baresip")?;
     }
     Ok(())
 }
@@ -51,14 +51,14 @@ fn aes_256_of_pjsua_is_plain_rtp_or_aes_128_to_baresip_and_both_hear() -> Result
 #[test]
 fn two_pjsuas_hear_each_other_under_another_suite_each_through_re_invites() -> Result<()> {
     needs_root!();
-    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = python()? else { return Ok(()) };
     let site = Site::new()?;
-    let mut callee = Agent::start(&python, &site, "bob", 5080, 880, &[AES_256_32], None)?;
+    let mut callee = Agent::start(&python, &site, BOB, None)?;
     let to =
         vec![Target { branch: "main".to_owned(), user: "bob".to_owned(), at: site.world.peers_at(5080) }];
     let relay = relay(&site, to, policy(&[AES_256, AES_256_32], Required, Required))?;
     let call = format!("sip:bob@{}", relay.at);
-    let mut caller = Agent::start(&python, &site, "alice", 5070, 440, &[AES_256], Some((&call, &PLAN)))?;
+    let mut caller = Agent::start(&python, &site, ALICE, Some((&call, &PLAN)))?;
     let transcript = relay.wait_for_answer(SETUP)?;
     let renewed = relay.wait(SETUP, |transcript| transcript.sdps(Step::Reanswer, "main").is_some())?;
     ensure!(renewed.trouble().is_empty(), "{:#?}", renewed.trouble());
@@ -66,21 +66,21 @@ fn two_pjsuas_hear_each_other_under_another_suite_each_through_re_invites() -> R
         process.succeed(START)?;
     }
     expect_suites(&transcript, [&[AES_256], &[AES_256_32]])?;
-    caller.expect_heard(880).context("the caller")?;
-    callee.expect_heard(440).context("the callee")
+    caller.expect_heard(BOB.tone, HEARD).context("the caller")?;
+    callee.expect_heard(ALICE.tone, HEARD).context("the callee")
 }
 
 #[test]
 fn a_pjsua_call_on_hold_is_silent_and_is_heard_again_after_it() -> Result<()> {
     needs_root!();
-    let Some(python) = venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)? else { return Ok(()) };
+    let Some(python) = python()? else { return Ok(()) };
     let mut site = Site::new()?;
-    let mut callee = Agent::start(&python, &site, "bob", 5080, 880, &[AES_256_32], None)?;
+    let mut callee = Agent::start(&python, &site, BOB, None)?;
     let to =
         vec![Target { branch: "main".to_owned(), user: "bob".to_owned(), at: site.world.peers_at(5080) }];
     let relay = relay(&site, to, policy(&[AES_256, AES_256_32], Required, Required))?;
     let call = format!("sip:bob@{}", relay.at);
-    let mut caller = Agent::start(&python, &site, "alice", 5070, 440, &[AES_256], Some((&call, &HOLD)))?;
+    let mut caller = Agent::start(&python, &site, ALICE, Some((&call, &HOLD)))?;
     relay.wait_for_answer(SETUP)?;
     let held = relay.wait(SETUP, |transcript| transcript.sdps(Step::Reanswer, "main").is_some())?;
     let offer = held.sdps(Step::Reoffer, "main").map(|(_, gave)| gave.to_owned()).unwrap_or_default();
@@ -100,7 +100,12 @@ fn a_pjsua_call_on_hold_is_silent_and_is_heard_again_after_it() -> Result<()> {
     // Before and after the hold, but not in it.
     let heard = tones::listen(&tones::read(&caller.recording)?, 880);
     ensure!((2.5..4.2).contains(&heard.tone) && heard.other <= heard.tone / 2.0, "{heard:?}");
-    callee.expect_heard(440).context("the callee")
+    callee.expect_heard(ALICE.tone, HEARD).context("the callee")
+}
+
+/// A Python with pjsua2; `None`, loudly, where it cannot be had.
+pub(crate) fn python() -> Result<Option<PathBuf>> {
+    venv::python(env!("CARGO_TARGET_TMPDIR"), "pjsua2", PACKAGE)
 }
 
 /// Fails unless caller and callee used these suites, as their own SDP has them.
@@ -112,32 +117,51 @@ fn expect_suites(transcript: &Transcript, [caller, callee]: [&[&str]; 2]) -> Res
     Ok(())
 }
 
+/// How a pjsua is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Its user.
+    pub(crate) user: &'static str,
+    /// Its SIP port.
+    pub(crate) port: u16,
+    /// What it plays, in hertz.
+    pub(crate) tone: u32,
+    /// Its SRTP: `mandatory`, `optional` or `off`.
+    pub(crate) srtp: &'static str,
+    /// The suites that it knows.
+    pub(crate) suites: &'static [&'static str],
+}
+
+const ALICE: Setup = Setup { user: "alice", port: 5070, tone: 440, srtp: "mandatory", suites: &[AES_256] };
+const BOB: Setup = Setup { user: "bob", port: 5080, tone: 880, srtp: "mandatory", suites: &[AES_256_32] };
+
 /// A running pjsua.
-struct Agent {
-    process: Process,
+pub(crate) struct Agent {
+    /// It ends with its call.
+    pub(crate) process: Process,
     recording: PathBuf,
     _directory: TempDir,
 }
 
 impl Agent {
-    fn start(
+    /// Starts one among the peers of a site, which takes a call, or makes one by a plan.
+    pub(crate) fn start(
         python: &Path,
         site: &Site,
-        user: &str,
-        port: u16,
-        tone: u32,
-        suites: &[&str],
+        setup: Setup,
         call: Option<(&str, &[&str])>,
     ) -> Result<Self> {
+        let Setup { user, port, .. } = setup;
         let directory = tempfile::tempdir()?;
         let [tune, recording] = ["tone.wav", "heard.wav"].map(|name| directory.path().join(name));
-        tones::write(&tune, tone, 30)?;
+        tones::write(&tune, setup.tone, 30)?;
         let mut command = site.peers_namespace().command(python.to_str().context("no UTF-8")?);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/interop/signalling/pjsua.py"));
         command.args(["--user", user, "--address", &site.world.peers_address.to_string()]);
         command.args(["--port", &port.to_string(), "--rtp", &(30_000 + port).to_string()]);
         command.arg("--play").arg(&tune).arg("--record").arg(&recording);
-        command.args(suites.iter().flat_map(|suite| ["--suite", suite]));
+        command.args(["--srtp", setup.srtp]);
+        command.args(setup.suites.iter().flat_map(|suite| ["--suite", suite]));
         if let Some((uri, plan)) = call {
             command.args(["--call", uri]).args(plan);
         }
@@ -146,7 +170,8 @@ impl Agent {
         Ok(Self { process, recording, _directory: directory })
     }
 
-    fn expect_heard(&self, tone: u32) -> Result<()> {
-        tones::expect(&self.recording, tone, HEARD).with_context(|| self.process.last_words())
+    /// Fails unless it heard a tone for so many seconds, and little else.
+    pub(crate) fn expect_heard(&self, tone: u32, seconds: f64) -> Result<()> {
+        tones::expect(&self.recording, tone, seconds).with_context(|| self.process.last_words())
     }
 }

@@ -24,9 +24,20 @@ pub struct Process {
 impl Process {
     /// Starts `command` with its output going to `<directory>/<name>.log`.
     pub fn spawn(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
+        command.stdin(Stdio::null());
+        Self::spawn_logged(name, command, directory)
+    }
+
+    /// The same with its standard input a pipe that the caller writes.
+    pub fn spawn_commanded(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::spawn_logged(name, command, directory)
+    }
+
+    fn spawn_logged(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        command.stderr(out.try_clone()?).stdout(out);
         Self::start(name, command, log)
     }
 
@@ -52,6 +63,11 @@ impl Process {
     /// The pipe of [`Process::spawn_piped`], once.
     pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
+    }
+
+    /// The pipe of [`Process::spawn_commanded`], once.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Sends a signal; a process that is gone already is not an error.
