@@ -166,12 +166,11 @@ fn meet(
     let answered = api.answer(session, "", &answer, false)?;
     ensure!(sdp::attributes(&answered, "setup") == [if client { "passive" } else { "active" }], "{answered}");
     let to_gateway = sdp::destination(&answered)?;
-    let mut openssl = match server {
-        Some(server) => server,
-        None => {
-            let arguments = ["s_client", "-bind", &at.to_string(), "-connect", &to_gateway.to_string()];
-            Openssl::start(site, certificate, profile, &arguments)?
-        }
+    let mut openssl = if let Some(server) = server {
+        server
+    } else {
+        let arguments = ["s_client", "-bind", &at.to_string(), "-connect", &to_gateway.to_string()];
+        Openssl::start(site, certificate, profile, &arguments)?
     };
     let material = openssl.exported(2 * (suite.key_len() + suite.salt_len()))?;
     let [of_client, of_server] = keys(suite, &material);
