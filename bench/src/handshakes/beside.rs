@@ -44,7 +44,7 @@ impl Site<'_> {
     /// Media without and with handshakes, in turn; and how soon keys were in use meanwhile, and before that.
     pub fn measure(&mut self, options: &Options) -> Result<(Vec<MediaRow>, Vec<KeyRow>)> {
         // A CPU that sleeps takes its time to wake up, on a virtual machine more than anything else does.
-        let _awake = [self.bed.device.cpu, self.bed.tester.cpu].map(IdleMeter::start);
+        let _awake = [IdleMeter::start(self.bed.device.cpu)?, IdleMeter::start(self.bed.tester.cpu)?];
         let applied = self.gateway.watch()?;
         let mut keys = vec![self.one_at_a_time(options, &applied)?];
         let listener = self.bed.tester.run(|| listen(peer_address(Role::Listener, 0)))?;
