@@ -58,7 +58,7 @@ impl Certificate {
     /// Makes one.
     pub fn generate() -> Result<Self> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-        let key = PKey::from_ec_key(EcKey::generate(&*group)?)?;
+        let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
         let mut name = X509Name::builder()?;
         name.append_entry_by_nid(Nid::COMMONNAME, "bench")?;
         let name = name.build();

@@ -71,7 +71,7 @@ impl Load<'_> {
         let done = run.all(|_, (): &mut ()| ())?;
         let elapsed = run.start.elapsed();
         let mut times = histogram()?;
-        for (_, more) in done {
+        for ((), more) in done {
             times.add(more)?;
         }
         ensure!(times.len() as usize == count, "{} handshakes of {count} were made", times.len());

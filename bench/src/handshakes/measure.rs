@@ -153,12 +153,11 @@ fn core(options: &Options) -> Result<Vec<HandshakeRow>> {
     let bed = options.bed(options.handshakes() + options.clients)?;
     bind_to(None, bed.tester.cpu)?;
     let gateway = Gateway::start(&bed, Threads::Together)?;
-    let peer = match openssl::installed() {
-        Some(version) => Some((version, Servers::start(&bed, options.clients)?)),
-        None => {
-            println!("MISSING: openssl s_server: apt-get install openssl");
-            None
-        }
+    let peer = if let Some(version) = openssl::installed() {
+        Some((version, Servers::start(&bed, options.clients)?))
+    } else {
+        println!("MISSING: openssl s_server: apt-get install openssl");
+        None
     };
     bed.pin()?;
     let mut subjects = one_core::Subjects { bed: &bed, client: Client::new()?, gateway, peer };

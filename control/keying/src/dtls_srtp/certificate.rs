@@ -246,7 +246,7 @@ mod tests {
         let rsa = |bits| PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
         let ec = |curve| {
             let group = EcGroup::from_curve_name(curve).unwrap();
-            PKey::from_ec_key(EcKey::generate(&*group).unwrap()).unwrap()
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
         };
         for (key, expected) in [
             (rsa(2048), Some(KeyKind::Rsa)),
