@@ -75,7 +75,7 @@ unit:
     #!/usr/bin/env bash
     set -euo pipefail
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --workspace -E 'not package(sluice-tests)'
+        cargo nextest run --workspace -E 'not package(sluice-tests) and not binary(netns_handshakes)'
         cargo test --workspace --doc --quiet
     else
         cargo test --workspace --exclude sluice-tests --no-fail-fast
@@ -126,7 +126,7 @@ netns *ARGS:
         echo "SKIP: tests in network namespaces need root; run: sudo -E ./justw netns" >&2
     fi
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --workspace -E 'package(sluice-tests)' {{ARGS}}
+        cargo nextest run --workspace -E 'package(sluice-tests) or binary(netns_handshakes)' {{ARGS}}
     else
         cargo test --workspace --no-fail-fast --test 'netns_*' --test suite_mixer --test guest -- --test-threads=1 {{ARGS}}
     fi
@@ -193,6 +193,11 @@ bench-wire *ARGS:
 bench-signalling *ARGS:
     cargo build --quiet --release -p sluice -p sluice-bench --bin sluice --bin bench-signalling
     "${CARGO_TARGET_DIR:-target}/release/bench-signalling" {{ARGS}}
+
+# DTLS-SRTP handshakes of one core beside openssl s_server, and media beside them (root): --quick, --json FILE, --record.
+bench-handshakes *ARGS:
+    cargo build --quiet --release -p sluice -p sluice-bench --bin sluice --bin bench-handshakes
+    "${CARGO_TARGET_DIR:-target}/release/bench-handshakes" {{ARGS}}
 
 # Whether time tells of tags or payloads: dudect's t-test on every kernel. By hand, on a quiet machine.
 constant-time *ARGS:

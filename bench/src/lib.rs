@@ -12,7 +12,11 @@
 #![deny(unsafe_code)]
 
 pub mod chart;
+#[cfg(feature = "signalling")]
+pub mod daemon;
 pub mod engine;
+#[cfg(feature = "handshakes")]
+pub mod handshakes;
 pub mod install;
 pub mod machine;
 pub mod matrix;

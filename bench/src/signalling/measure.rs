@@ -9,13 +9,14 @@ use sluice_tools::demo::namespace;
 use tokio::task::LocalSet;
 use tonic::transport::Channel;
 
-use super::daemon::{Daemon, Way, cpu_time};
+use super::daemon::Way;
 use super::desk::{Desk, Kind, Sluice};
 use super::keys::{self, Legs, Operation};
 use super::load::{Numbers, Outcome, as_fast_as_it_goes, at_a_rate};
 use super::rows::{CallRow, KeyRow, Rows};
 use super::rtpengine;
 use super::sdp::Security::{Plain, Sdes};
+use crate::daemon::{Daemon, cpu_time};
 
 /// Connections that desks share, as the workers of a SIP server do.
 const CONNECTIONS: usize = 4;
@@ -150,7 +151,7 @@ impl Run<'_> {
     async fn all(&mut self) -> Result<()> {
         let ours = self.options.wants("calls") || self.options.wants("keys");
         for way in [Way::IoUring, Way::AfXdp].into_iter().filter(|_| ours) {
-            let mut daemon = Daemon::start(self.bed, way)?;
+            let mut daemon = way.start(self.bed)?;
             let done = self.sluice(&mut daemon, way).await;
             done.with_context(|| format!("{}; it says: {}", way.name(), daemon.last_words()))?;
         }

@@ -208,7 +208,8 @@ impl Rows {
     }
 }
 
-fn empty(style: Style) -> Table {
+/// A table without rows.
+pub fn empty(style: Style) -> Table {
     let mut table = Table::new();
     table.load_style(match style {
         Style::Terminal => UTF8_FULL_CONDENSED,

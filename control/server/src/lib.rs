@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 pub mod config;
+mod cpus;
 mod descriptors;
 mod error;
 mod events;
@@ -204,6 +205,15 @@ impl Server {
     /// How the daemon runs.
     pub fn info(&self) -> sluice_proto::v1::Info {
         self.running.gateway.info().unwrap_or_default()
+    }
+
+    /// Keeps the threads of this process off the CPUs that workers are bound to, where there are others: those that run by
+    /// now but for the workers themselves, and whatever they will start. Only for a process that is the daemon and no more.
+    pub fn leave_workers_their_cpus(&self) {
+        let workers = self.running.gateway.worker_cpus();
+        if let Some(free) = cpus::free_cpus(&workers).filter(|_| !workers.is_empty()) {
+            cpus::bind_all_but_workers(&free);
+        }
     }
 
     /// Serves until `shutdown` is ready, then stops media, detaches XDP and removes the socket.

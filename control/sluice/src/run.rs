@@ -57,6 +57,7 @@ async fn serve(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let server = Server::start(config).await?;
+    server.leave_workers_their_cpus();
     let info = server.info();
     for interface in &info.interfaces {
         info!(

@@ -359,10 +359,7 @@ impl Association {
 
     fn take_certificate(&mut self, now: Instant, certificate: Vec<u8>) {
         self.unproven = None;
-        let key = openssl::x509::X509::from_der(&certificate)
-            .ok()
-            .and_then(|certificate| certificate.public_key().ok());
-        let kind = key.and_then(|key| certificate::kind(&key));
+        let kind = certificate::kind_of(&certificate);
         let fingerprint = Fingerprint::of(HashFunction::Sha256, &certificate);
         self.events.push_back(Event::PeerCertificate { kind, fingerprint });
         self.certificate = Some(certificate);

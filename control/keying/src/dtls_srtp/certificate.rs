@@ -12,6 +12,9 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, PKeyRef, Private};
 use openssl::x509::{X509, X509Name};
+use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use super::{CertificateError, Fingerprint, HashFunction};
@@ -153,8 +156,28 @@ pub(super) fn kind<T: openssl::pkey::HasPublic>(key: &PKeyRef<T>) -> Option<KeyK
     }
 }
 
+/// The same of a peer's certificate, in DER. OpenSSL knows it as well, but takes its time to decode a certificate a second
+/// time: almost as long as to verify a signature by its key.
+pub(super) fn kind_of(der: &[u8]) -> Option<KeyKind> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let info = certificate.public_key();
+    match info.parsed().ok()? {
+        PublicKey::RSA(key) if key.key_size() >= 2048 => Some(KeyKind::Rsa),
+        PublicKey::EC(_) => {
+            let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
+            let known = [(OID_EC_P256, KeyKind::EcdsaP256), (OID_NIST_EC_P384, KeyKind::EcdsaP384)];
+            known.into_iter().find(|(oid, _)| *oid == curve).map(|(_, kind)| kind)
+        }
+        _ => None,
+    }
+}
+
 fn generate(valid: Duration) -> Result<(X509, PKey<Private>), ErrorStack> {
     let key = PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?;
+    Ok((self_signed(&key, valid)?, key))
+}
+
+fn self_signed(key: &PKey<Private>, valid: Duration) -> Result<X509, ErrorStack> {
     let mut name = X509Name::builder()?;
     name.append_entry_by_nid(Nid::COMMONNAME, "sluice")?;
     let name = name.build();
@@ -173,9 +196,9 @@ fn generate(valid: Duration) -> Result<(X509, PKey<Private>), ErrorStack> {
     certificate.set_issuer_name(&name)?;
     certificate.set_not_before(&*Asn1Time::from_unix(since)?)?;
     certificate.set_not_after(&*Asn1Time::days_from_now(days)?)?;
-    certificate.set_pubkey(&key)?;
-    certificate.sign(&key, MessageDigest::sha256())?;
-    Ok((certificate.build(), key))
+    certificate.set_pubkey(key)?;
+    certificate.sign(key, MessageDigest::sha256())?;
+    Ok(certificate.build())
 }
 
 #[cfg(test)]
@@ -219,8 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn short_rsa_keys_are_of_no_kind() {
-        let short = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
-        assert_eq!(kind(&short), None);
+    fn a_key_is_of_the_same_kind_whoever_reads_it() {
+        let rsa = |bits| PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
+        let ec = |curve| {
+            let group = EcGroup::from_curve_name(curve).unwrap();
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+        };
+        for (key, expected) in [
+            (rsa(2048), Some(KeyKind::Rsa)),
+            (rsa(1024), None),
+            (ec(Nid::X9_62_PRIME256V1), Some(KeyKind::EcdsaP256)),
+            (ec(Nid::SECP384R1), Some(KeyKind::EcdsaP384)),
+            (ec(Nid::SECP521R1), None),
+        ] {
+            let certificate = self_signed(&key, DAY).unwrap().to_der().unwrap();
+            assert_eq!((kind(&key), kind_of(&certificate)), (expected, expected));
+        }
+        assert_eq!(kind_of(b"no certificate"), None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::sched_setaffinity;
 use sluice_keying::dtls_srtp::{Cookies, OFFERED, can_be_negotiated};
 use sluice_srtp::Suite;
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use super::keyer::Shared;
 use super::negotiator::{Negotiator, Order};
 use super::outcome;
 use crate::Config;
+use crate::cpus::free_cpus;
 use crate::gateway::Gateway;
 
 /// Threads that run until this is dropped.
@@ -93,28 +94,5 @@ fn suites(config: &Config) -> Vec<Suite> {
         OFFERED.into_iter().filter(|suite| can_be_negotiated(*suite)).collect()
     } else {
         known
-    }
-}
-
-/// The CPUs that the process may use and no worker is bound to; none: there are no others.
-fn free_cpus(workers: &[usize]) -> Option<CpuSet> {
-    let mut cpus = sched_getaffinity(None).ok()?;
-    workers.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU).for_each(|cpu| cpus.unset(*cpu));
-    (cpus.count() > 0).then_some(cpus)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn handshakes_leave_workers_their_cpus_where_there_are_others() {
-        let all = sched_getaffinity(None).unwrap();
-        let there: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
-        assert_eq!(free_cpus(&there), None);
-        assert_eq!(free_cpus(&[]), Some(all));
-        if let [first, .., _] = there.as_slice() {
-            assert!(!free_cpus(&[*first]).unwrap().is_set(*first));
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -20,6 +20,13 @@ pub struct IdleMeter {
 pub struct Reading {
     at: Instant,
     idle: u64,
+}
+
+impl Reading {
+    /// How long after another one this was.
+    pub fn since(&self, before: &Self) -> Duration {
+        self.at.duration_since(before.at)
+    }
 }
 
 impl IdleMeter {
@@ -44,7 +51,7 @@ impl IdleMeter {
     /// Nanoseconds of work since `before`.
     pub fn busy_since(&self, before: Reading) -> Result<u64> {
         let now = self.read()?;
-        let elapsed = now.at.duration_since(before.at).as_nanos() as u64;
+        let elapsed = now.since(&before).as_nanos() as u64;
         Ok(elapsed.saturating_sub(now.idle - before.idle))
     }
 }

@@ -41,6 +41,15 @@ impl Process {
         Self::start(name, command, log)
     }
 
+    /// Starts `command` as [`Process::spawn`] does, with a standard input that is open and says nothing for as long as it
+    /// runs: there are programs that an end of their input has stop, or turn in circles.
+    pub fn spawn_with_input(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        command.stdin(Stdio::piped()).stderr(out.try_clone()?).stdout(out);
+        Self::start(name, command, log)
+    }
+
     /// Starts `command` with its standard output going to a pipe that the caller reads.
     pub fn spawn_piped(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));

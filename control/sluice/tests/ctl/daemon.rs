@@ -25,9 +25,14 @@ impl Daemon {
 
     /// The same with more configuration.
     pub(crate) fn start_with(folder: tempfile::TempDir, more: &str) -> Self {
+        Self::start_as(folder, |text| text + more)
+    }
+
+    /// The same with a configuration that is changed.
+    pub(crate) fn start_as(folder: tempfile::TempDir, change: impl FnOnce(String) -> String) -> Self {
         let socket = folder.path().join("sluice.sock");
         let configuration = folder.path().join("sluice.toml");
-        std::fs::write(&configuration, configuration_text(&socket) + more).expect("it is written");
+        std::fs::write(&configuration, change(configuration_text(&socket))).expect("it is written");
         let mut daemon = Self { process: spawn(folder.path()), folder };
         daemon.wait_for_log("ready: ");
         daemon
@@ -48,6 +53,16 @@ impl Daemon {
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.process.output());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Its threads: number and name of each.
+    pub(crate) fn threads(&self) -> Vec<(i32, String)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
+        let thread = |task: std::fs::DirEntry| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            Some((task.file_name().to_str()?.parse().ok()?, name.trim_end().to_owned()))
+        };
+        tasks.flatten().filter_map(thread).collect()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

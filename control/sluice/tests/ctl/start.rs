@@ -74,3 +74,26 @@ fn a_socket_that_cannot_be_made_is_named() {
     }
     assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"text");
 }
+
+#[test]
+fn a_worker_has_its_cpu_to_itself_where_there_are_others() {
+    let allowed = |thread| rustix::thread::sched_getaffinity(thread).expect("it can be asked");
+    if allowed(None).count() < 2 {
+        eprintln!("SKIP: there is but one CPU, which everybody shares");
+        return;
+    }
+    let daemon =
+        Daemon::start_as(tempfile::tempdir().unwrap(), |text| text.replace("pin = false", "pin = true"));
+    let info = daemon.ctl("info --json").json();
+    let cpu = info["workers"][0]["cpu"].as_u64().expect("it is bound") as usize;
+    let threads = daemon.threads();
+    let names: Vec<_> = threads.iter().map(|(_, name)| name.as_str()).collect();
+    for name in ["sluice-0", "sluice-api", "sluice-events", "sluice-dtls-0", "sluice-rings"] {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    for (number, name) in &threads {
+        let cpus = allowed(rustix::process::Pid::from_raw(*number));
+        let expected = if name == "sluice-0" { (true, 1) } else { (false, allowed(None).count() - 1) };
+        assert_eq!((cpus.is_set(cpu), cpus.count()), expected, "{name}, beside a worker on CPU {cpu}");
+    }
+}
