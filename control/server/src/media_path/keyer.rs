@@ -215,6 +215,10 @@ impl Keyer {
             Self::end(&mut line, shared, now);
         }
         self.await_keys(shared);
+        if std::mem::take(&mut self.silent) {
+            // The leg may go on without.
+            shared.actions.push(Action::Silence(false));
+        }
     }
 
     /// Which of the peer's addresses checks have chosen, by component.

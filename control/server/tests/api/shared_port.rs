@@ -45,8 +45,14 @@ async fn many_callers_on_one_port_are_told_apart_known_or_not() {
             assert_eq!(receive(&listener), packet);
         }
     }
-    let learnt = daemon.legs("s").await.into_iter().find(|leg| leg.id == "caller-1").unwrap();
-    assert_eq!(learnt.remote_in_use, callers[1].local_addr().unwrap().to_string());
+    // What the worker has learnt comes to the API a moment later.
+    let learnt = callers[1].local_addr().unwrap().to_string();
+    daemon
+        .eventually(async || {
+            let legs = daemon.legs("s").await;
+            legs.iter().any(|leg| leg.id == "caller-1" && leg.remote_in_use == learnt).then_some(())
+        })
+        .await;
     daemon.stop().await;
 }
 

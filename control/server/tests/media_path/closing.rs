@@ -34,6 +34,20 @@ async fn a_peer_that_closes_its_association_is_sent_nothing_more_and_is_still_he
     });
     let drops = bed.daemon.drops("alice").await;
     assert!(drops.contains(&("no_consent".to_owned(), 1)), "{drops:?}");
+    // Signalling may have them go on otherwise.
+    bed.update(v1::UpdateLegRequest {
+        session: "s".into(),
+        leg: "alice".into(),
+        without_dtls: true,
+        without_ice: true,
+        outbound: Some(v1::Protection::Plain.into()),
+        ..Default::default()
+    })
+    .await;
+    block_in_place(|| {
+        bob.send_to(&rtp(3, 0xb, 100), to_bob_leg).unwrap();
+        assert_eq!(alice.receive_raw(), rtp(3, 0xb, 100));
+    });
     bed.daemon.stop().await;
 }
 
@@ -54,6 +68,12 @@ async fn a_leg_that_goes_closes_its_association_while_it_has_a_socket_to_say_so_
             let spec = handshaken(&peer).remote(&peer.socket).with(|config| answers(config, role));
             let leg = bed.daemon.leg("s", name, spec).await.unwrap();
             block_in_place(|| meet(&mut peer, &leg, role, &gateway));
+            // Who begins has keys before its last flight has reached the gateway.
+            bed.daemon
+                .eventually(async || {
+                    (bed.path(name).await.dtls_state() == v1::DtlsState::Established).then_some(())
+                })
+                .await;
             peers.push((name, peer));
         }
         let told = |peer: &mut Peer| block_in_place(|| peer.until("a close_notify", Peer::was_closed));

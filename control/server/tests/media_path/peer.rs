@@ -252,7 +252,8 @@ impl Peer {
         found.expect("it is under some key")
     }
 
-    fn receive_raw(&mut self) -> Vec<u8> {
+    /// The next media as it is.
+    pub fn receive_raw(&mut self) -> Vec<u8> {
         self.until("media", |peer| !peer.media.is_empty());
         self.media.pop_front().unwrap()
     }

@@ -86,7 +86,8 @@ impl Pipeline {
     }
 
     fn learn_remote(&mut self, slot: u32, component: Component, packet: &Received) {
-        let Some(leg) = self.legs.get_mut(slot) else { return };
+        // An application that is gone is nowhere to send to.
+        let Some(leg) = self.legs.get_mut(slot).filter(|leg| !leg.is_application()) else { return };
         let transport = leg.transport_mut(component);
         let from = transport.remote;
         transport.set_remote(packet.source, false);

@@ -84,10 +84,7 @@ impl Keyer {
             let short_in_rtp = !key.suite.is_aead() && key.suite.rtp_overhead() == SHORT_TAG;
             key.options.short_rtcp_tags |= short_tags && short_in_rtp;
         }
-        shared.actions.push(Action::Install { keys, roc, number: self.keyed, finished });
-        // With the key the worker plays out what it kept.
-        self.rekeying = false;
-        // Who holds the certificate has shown where he is.
+        // Who is heard under the keys is to be answered at once. Who holds the certificate has shown where he is.
         if self.checks.is_none()
             && let Some(remote) = remote.filter(|remote| self.wanted.remote != Some(*remote))
             && (self.wanted.remote.is_none() || self.wanted.learns)
@@ -95,6 +92,9 @@ impl Keyer {
             shared.actions.push(Action::Towards { rtp: remote, rtcp: None });
         }
         self.hush(shared);
+        shared.actions.push(Action::Install { keys, roc, number: self.keyed, finished });
+        // With the key the worker plays out what it kept.
+        self.rekeying = false;
         Which::Current
     }
 
