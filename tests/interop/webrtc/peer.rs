@@ -115,8 +115,7 @@ impl Peer {
     pub(crate) fn start(name: &str, mut command: Command) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = File::create(directory.path().join("log"))?;
-        // What it leaves behind when it is killed goes with it.
-        command.env("TMPDIR", directory.path());
+        command.env("PEER_FOLDER", directory.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let commands = child.stdin.take().context("no pipe")?;

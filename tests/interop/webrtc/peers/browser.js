@@ -48,14 +48,19 @@ const peer = {
     return out.stream.getAudioTracks()[0];
   },
 
-  async hear(track) {
+  // Chromium decodes nothing that no element plays.
+  play(track) {
     const stream = new MediaStream([track]);
-    // Chromium decodes nothing that no element plays.
     const element = document.createElement(track.kind);
     element.srcObject = stream;
     element.muted = true;
     element.play();
     this.elements.push(element);
+    return stream;
+  },
+
+  async hear(track) {
+    const stream = this.play(track);
     if (track.kind !== "audio") return;
     const context = new AudioContext({ sampleRate: RATE });
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([RECORDER], { type: "text/javascript" })));

@@ -11,12 +11,7 @@ Object.assign(peer, {
   },
 
   hear(track) {
-    const stream = new MediaStream([track]);
-    const element = document.createElement(track.kind);
-    element.srcObject = stream;
-    element.muted = true;
-    element.play();
-    this.elements.push(element);
+    const stream = this.play(track);
     if (track.kind !== "audio") return;
     const recorder = new MediaRecorder(stream);
     const samples = this.samples;

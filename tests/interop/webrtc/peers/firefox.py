@@ -7,6 +7,7 @@ import ctypes
 import http.server
 import io
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -25,6 +26,8 @@ PREFERENCES = {
     "media.navigator.permission.disabled": True,
     "media.navigator.streams.fake": True,
     "media.autoplay.default": 0,
+    # Who may use the microphone has candidates of all interfaces, and their addresses are no secret: as in a call.
+    "permissions.default.microphone": 1,
 }
 CALL = """const [name, of, done] = arguments;
 peer[name](of).then((ok) => done({ ok }), (error) => done({ error: String(error) }));"""
@@ -69,7 +72,8 @@ async def main():
     options = parser.parse_args()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    profile = tempfile.TemporaryDirectory()
+    # It is killed, and the test takes its folder away.
+    profile = tempfile.TemporaryDirectory(dir=os.environ.get("PEER_FOLDER"))
     firefox = Marionette(port=free_port())
     preferences = PREFERENCES | {"marionette.port": firefox.port}
     lines_of = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items())

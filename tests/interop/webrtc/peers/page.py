@@ -33,7 +33,10 @@ async def main():
     options = parser.parse_args()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which(options.executable), args=FLAGS)
-        page = await browser.new_page()
+        # Without it Chromium tells its addresses by names alone that somebody has to answer for by multicast DNS, and
+        # makes no check before that is sure.
+        context = await browser.new_context(permissions=["microphone"])
+        page = await context.new_page()
         page.on("console", lambda message: print("console:", message.text))
         page.on("pageerror", lambda error: print("page:", error))
         await page.goto(options.url)
