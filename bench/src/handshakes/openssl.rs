@@ -86,7 +86,7 @@ fn server(bed: &Bed, at: SocketAddr, files: &[PathBuf; 2], directory: &Path) -> 
     // It knows nobody in any case, and need not look in the system's directories each time.
     command.args(["-no-CAfile", "-no-CApath", "-no-CAstore"]);
     let name = format!("s_server-{}", at.port());
-    Process::spawn_with_input(&name, command, directory).context("install openssl")
+    Process::spawn_commanded(&name, command, directory).context("install openssl")
 }
 
 /// An address that is no leg's peer, for clients of these servers.

@@ -146,10 +146,11 @@ pub struct LegUpdate {
     /// are, since they are what may bring the consent back; and what the peer sends is received.
     pub silent: Option<bool>,
     /// Whether other inbound keys are on their way from a negotiation in the media path, under which the peer may send
-    /// before they are here, as in a new DTLS association (RFC 8842). While they are, what is authentic under none of the
-    /// leg's keys is kept, within the bounds of its [`EarlyMedia::Hold`] or else [`EarlyMedia::USUAL_PACKETS`] and
-    /// [`EarlyMedia::USUAL_TIME`], and plays out in order with the next key; all else goes on as ever. `false`: none will come, and what was kept is
-    /// dropped for what was wrong with it. Of a leg that has no key yet, `early_media` says what becomes of it.
+    /// before they are here, as in a new DTLS association (RFC 8842). While they are, what is authentic under none of
+    /// the leg's keys is kept, within the bounds of its [`EarlyMedia::Hold`] or else [`EarlyMedia::USUAL_PACKETS`] and
+    /// [`EarlyMedia::USUAL_TIME`], and plays out in order with the next key; all else goes on as ever. `false`: none
+    /// will come, and what was kept is dropped for what was wrong with it. Of a leg that has no key yet, `early_media`
+    /// says what becomes of it.
     pub rekeying: Option<bool>,
 }
 

@@ -28,7 +28,8 @@ impl Process {
         Self::spawn_logged(name, command, directory)
     }
 
-    /// The same with its standard input a pipe that the caller writes.
+    /// The same with its standard input a pipe that the caller writes ([`Process::take_stdin`]), and that is open and says
+    /// nothing until then: there are programs that an end of their input has stop, or turn in circles.
     pub fn spawn_commanded(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
         command.stdin(Stdio::piped());
         Self::spawn_logged(name, command, directory)
@@ -38,15 +39,6 @@ impl Process {
         let log = directory.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         command.stderr(out.try_clone()?).stdout(out);
-        Self::start(name, command, log)
-    }
-
-    /// Starts `command` as [`Process::spawn`] does, with a standard input that is open and says nothing for as long as it
-    /// runs: there are programs that an end of their input has stop, or turn in circles.
-    pub fn spawn_with_input(name: &str, mut command: Command, directory: &Path) -> Result<Self> {
-        let log = directory.join(format!("{name}.log"));
-        let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::piped()).stderr(out.try_clone()?).stdout(out);
         Self::start(name, command, log)
     }
 
